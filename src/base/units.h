@@ -1,0 +1,26 @@
+// Durations and byte counts as people write them, and back.
+//
+// parse_duration reads the grammar that Ollama's keep_alive has: "300ms", "10s", "1h30m", a bare number of
+// seconds, "0"; a negative value means forever and comes back as kForever. parse_bytes reads "24GiB", "512MB",
+// "4096" (GB = 10^9, GiB = 2^30). format_bytes prints 94.3 MB; format_duration prints 8.4 ms, 1.2 s, 5m.
+//
+// Thread: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/time_types.h"
+
+namespace glowplug {
+
+inline constexpr Duration kForever = Duration::max();
+
+std::optional<Duration> parse_duration(std::string_view text);
+std::optional<std::uint64_t> parse_bytes(std::string_view text);
+std::string format_bytes(std::uint64_t bytes);
+std::string format_duration(Duration duration);
+
+}  // namespace glowplug

@@ -1,0 +1,75 @@
+// The function platform as the gateway sees it: the only door between HTTP and the brain.
+//
+// Implemented by app/live_platform over control/brain, and by a double in gateway tests.
+// Thread: every call is made on, and every callback comes back on, the one server loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time_types.h"
+#include "control/effects.h"
+#include "control/views.h"
+
+namespace glowplug::control {
+
+// Where a granted replica answers: a Unix socket path, or a port of 127.0.0.1 when the path is empty.
+struct Endpoint {
+  std::string socket_path;
+  int port = 0;
+};
+
+struct Grant {
+  domain::CallId call;
+  domain::ReplicaId replica;
+  Endpoint endpoint;
+  domain::Manifest manifest;   // of the revision that answers
+  domain::ModelFacts facts;
+  int revision = 0;
+  bool cold = false;
+  Duration queued{}, fetched{}, loaded{};
+};
+
+struct Refusal {
+  Error error;
+  int retry_after_s = 0;  // 0 = none
+};
+
+struct CallWish {
+  std::string function;
+  int weight = 1;
+  std::optional<Duration> keep_alive;
+};
+
+struct PutOutcome {
+  int revision = 0;
+  bool created = false;
+  bool changed = false;
+};
+
+class Platform {
+ public:
+  virtual ~Platform() = default;
+
+  // Asks for a replica. `done` is called exactly once, later or at once, unless abandon() came first.
+  virtual domain::CallId call(CallWish wish, std::function<void(Result<Grant>, int retry_after_s)> done) = 0;
+  virtual void abandon(domain::CallId call) = 0;  // the caller left before `done`
+  virtual void finish(domain::CallId call) = 0;   // after a grant, exactly once: the slots are free again
+
+  virtual Result<PutOutcome> put(const domain::Manifest& manifest, std::optional<int> if_revision) = 0;
+  virtual Result<void> remove(const std::string& function) = 0;
+  virtual Result<void> warm(const std::string& function, int count, Duration hold) = 0;
+  virtual Result<void> stop(const std::string& function) = 0;
+
+  virtual std::vector<FunctionView> functions() const = 0;
+  virtual std::optional<FunctionView> function(const std::string& name) const = 0;
+  virtual std::vector<std::string> logs(const std::string& function) const = 0;   // oldest first
+  virtual std::vector<Decision> decisions() const = 0;                           // oldest first
+  virtual bool admitting() const = 0;  // false while draining: /readyz
+};
+
+}  // namespace glowplug::control

@@ -1,0 +1,20 @@
+// Strong ids, so that a call's number cannot be passed where a replica's is meant.
+// Thread: pure values.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+namespace glowplug::domain {
+
+struct CallId {
+  std::uint64_t value = 0;
+  friend auto operator<=>(const CallId&, const CallId&) = default;
+};
+
+struct ReplicaId {
+  std::uint64_t value = 0;
+  friend auto operator<=>(const ReplicaId&, const ReplicaId&) = default;
+};
+
+}  // namespace glowplug::domain
