@@ -1,0 +1,301 @@
+#include "control/brain.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "domain/errors.h"
+#include "domain/limits.h"
+#include "policy/admission.h"
+#include "policy/keep_alive.h"
+
+namespace glowplug::control {
+namespace {
+
+// How long calls wait for memory that only busy replicas hold before one of those gets no new work.
+constexpr Duration kSwapPatience = std::chrono::seconds(2);
+constexpr int kOverloadRetrySeconds = 5;
+
+}  // namespace
+
+Effects Brain::handle(const Event& event, Time now) {
+  now_ = now;
+  effects_ = {};
+  std::visit([this](const auto& one) { on(one); }, event);
+  settle();
+  effects_.wake_at = next_wake();
+  return std::move(effects_);
+}
+
+void Brain::settle() {
+  for (auto& [name, function] : functions_) {
+    if (function.next && function.next->model == Model::Prepared &&
+        live_replicas(name, function.current.revision) == 0) {
+      adopt_next(name, function);
+    }
+    grant_waiting(name, function);
+  }
+  start_what_is_wanted();
+  stop_idle();
+}
+
+void Brain::grant_waiting(const std::string& name, Function& function) {
+  while (!function.waiting.empty() && function.waiting.front().deadline <= now_) {
+    const Waiting expired = function.waiting.front();
+    function.waiting.pop_front();
+    refuse(expired.call,
+           {std::string(domain::error::kServerIsOverloaded),
+            fmt::format("no replica of `{}` became free within {}; it is {}", name,
+                        format_duration(now_ - expired.arrived), to_string(view(name, function).state)),
+            ""},
+           kOverloadRetrySeconds);
+  }
+  while (!function.waiting.empty()) {
+    const Waiting waiting = function.waiting.front();
+    ReplicaEntry* best = nullptr;
+    for (ReplicaEntry& entry : replicas_) {
+      Replica& replica = entry.second;
+      if (replica.function != name || replica.revision != function.current.revision ||
+          replica.state != domain::State::Ready || replica.slots - replica.in_flight < waiting.weight) {
+        continue;
+      }
+      if (best == nullptr || replica.in_flight < best->second.in_flight) best = &entry;
+    }
+    if (best == nullptr) return;
+    function.waiting.pop_front();
+    grant(name, function, waiting, *best);
+  }
+}
+
+void Brain::grant(const std::string& name, Function& function, const Waiting& waiting, ReplicaEntry& entry) {
+  Replica& replica = entry.second;
+  replica.in_flight += waiting.weight;
+  replica.last_used = now_;
+  function.last_used = now_;
+  calls_[waiting.call].replica = entry.first;
+
+  const auto overlap = [&waiting, this](Time begin, Time end) {
+    return std::max(Duration(0), std::min(end, now_) - std::max(begin, waiting.arrived));
+  };
+  const Duration waited = now_ - waiting.arrived;
+  const Duration loaded = overlap(replica.started, replica.ready);
+  const Duration fetched = overlap(function.current.prepare_began, function.current.prepare_ended);
+  effects_.list.push_back(GrantCall{.call = waiting.call,
+                                    .replica = entry.first,
+                                    .cold = waiting.cold,
+                                    .queued = std::max(Duration(0), waited - loaded - fetched),
+                                    .fetched = fetched,
+                                    .loaded = loaded});
+  if (waiting.cold) {
+    decide(name, "grant", fmt::format("cold: waited {} for replica {}", format_duration(waited), entry.first.value));
+  }
+}
+
+// Functions whose callers have waited longest come first, so that none starves behind a busier name.
+void Brain::start_what_is_wanted() {
+  if (draining_) return;
+  std::vector<std::pair<Time, std::string>> order;
+  for (const auto& [name, function] : functions_)
+    order.emplace_back(function.waiting.empty() ? Time::max() : function.waiting.front().arrived, name);
+  std::sort(order.begin(), order.end());
+
+  for (const auto& [oldest, name] : order) {
+    Function& function = functions_.at(name);
+    if (function.failure && function.failure->forgotten_at > now_) continue;
+    if (live_replicas(name, function.current.revision) < wanted_replicas(function)) {
+      ensure_started(name, function, function.current);
+    }
+    // A new revision is started beside the old one, which serves until the new one is ready.
+    if (function.next && live_replicas(name, function.next->revision) == 0) {
+      ensure_started(name, function, *function.next);
+    }
+  }
+}
+
+int Brain::wanted_replicas(const Function& function) const {
+  const bool warm = function.warm_until && *function.warm_until > now_;
+  const int by_calls = function.waiting.empty() ? 0 : 1;
+  const int by_warmth = warm ? function.warm_count : 0;
+  return std::min(std::max({function.current.manifest.scale.min, by_calls, by_warmth}),
+                  std::max(1, function.current.manifest.scale.max));
+}
+
+void Brain::ensure_started(const std::string& name, Function& function, Generation& generation) {
+  if (generation.model == Model::Preparing) return;
+  if (generation.model == Model::Absent || generation.model == Model::Failed) {
+    generation.model = Model::Preparing;
+    generation.prepare_began = now_;
+    generation.prepare_ended = now_;
+    effects_.list.push_back(PrepareModel{generation.manifest, generation.revision});
+    return;
+  }
+  const std::uint64_t bytes = policy::estimate_replica_bytes(generation.manifest, generation.facts);
+  if (bytes > options_.memory_bytes) {
+    fail(name, function, generation,
+         {std::string(domain::error::kDoesNotFit),
+          fmt::format("`{}` needs {} (weights {}, {} slots of {} tokens) and replicas may use {} here; lower context or "
+                      "slots, choose a smaller file, or give the server more with --memory",
+                      name, format_bytes(bytes), format_bytes(generation.facts.weight_bytes),
+                      generation.manifest.slots, generation.manifest.context, format_bytes(options_.memory_bytes)),
+          ""});
+    return;
+  }
+  if (make_room(name, function, bytes)) start_replica(name, generation, bytes);
+}
+
+// True when the bytes are free now; otherwise asks idle replicas to stop where that is enough.
+bool Brain::make_room(const std::string& name, const Function& function, std::uint64_t bytes) {
+  const std::uint64_t reserved = reserved_bytes();
+  const std::uint64_t free = options_.memory_bytes - std::min(options_.memory_bytes, reserved);
+  if (bytes <= free) return true;
+
+  std::uint64_t coming = 0;
+  std::vector<policy::EvictionCandidate> candidates;
+  for (const auto& [id, replica] : replicas_) {
+    if (replica.state == domain::State::Draining) coming += replica.memory_bytes;
+    if (replica.state != domain::State::Ready) continue;
+    candidates.push_back({id, replica.memory_bytes, replica.in_flight, replica.last_used});
+  }
+  if (bytes <= free + coming) return false;
+
+  const auto evicted = policy::choose_evictions(candidates, bytes - free - coming);
+  if (evicted) {
+    for (const domain::ReplicaId id : *evicted)
+      drain(*replicas_.find(id), fmt::format("evicted: idle and least recently used, {} needed by {}",
+                                             format_bytes(bytes), name));
+    return false;
+  }
+  if (!function.waiting.empty() && now_ - function.waiting.front().arrived >= kSwapPatience) {
+    std::erase_if(candidates, [this, &name](const policy::EvictionCandidate& candidate) {
+      return replicas_.at(candidate.replica).function == name;
+    });
+    if (const auto victim = policy::choose_to_drain(candidates))
+      drain(*replicas_.find(*victim), fmt::format("gets no new calls: {} has waited {} for its memory", name,
+                                                  format_duration(now_ - function.waiting.front().arrived)));
+  }
+  return false;
+}
+
+void Brain::start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes) {
+  const auto busy = std::count_if(replicas_.begin(), replicas_.end(),
+                                  [](const ReplicaEntry& entry) { return entry.second.in_flight > 0; });
+  const domain::ReplicaId id{++last_replica_};
+  Replica replica;
+  replica.function = name;
+  replica.revision = generation.revision;
+  replica.slots = generation.manifest.slots;
+  replica.threads = policy::grant_threads({.cores_total = options_.cores,
+                                           .replicas_busy = static_cast<int>(busy),
+                                           .threads_requested = generation.manifest.resources.threads});
+  replica.memory_bytes = bytes;
+  replica.started = now_;
+  replica.last_used = now_;
+  decide(name, "start", fmt::format("replica {} of revision {}: {} waiting, {} reserved, {} threads", id.value,
+                                    generation.revision, functions_.at(name).waiting.size(), format_bytes(bytes),
+                                    replica.threads));
+  effects_.list.push_back(
+      StartReplica{id, generation.manifest, generation.revision, generation.facts, replica.threads});
+  replicas_.emplace(id, std::move(replica));
+}
+
+void Brain::stop_idle() {
+  for (ReplicaEntry& entry : replicas_) {
+    Replica& replica = entry.second;
+    if (replica.state != domain::State::Ready || replica.in_flight > 0) continue;
+    Function* function = find(replica.function);
+    const bool serves = function && replica.revision == function->current.revision;
+    if (!serves) {
+      drain(entry, function ? "a newer revision serves" : "the function is deleted");
+    } else if (const auto stop = stop_time_of(replica); stop && *stop <= now_) {
+      drain(entry, fmt::format("idle for {}", format_duration(now_ - replica.idle_since)));
+    }
+  }
+}
+
+std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
+  const auto found = functions_.find(replica.function);
+  if (found == functions_.end()) return now_;
+  const Function& function = found->second;
+  const int live = live_replicas(replica.function, replica.revision);
+  return policy::stop_time({.idle_since = replica.idle_since,
+                            .keep_alive = function.keep_alive,
+                            .held_until = function.warm_until,
+                            .within_minimum = live <= function.current.manifest.scale.min});
+}
+
+void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
+  Replica& replica = entry.second;
+  move_to(replica, domain::State::Draining);
+  decide(replica.function, replica.in_flight == 0 ? "stop" : "drain", fmt::format("replica {}: {}", entry.first.value, reason));
+  if (replica.in_flight == 0) effects_.list.push_back(StopReplica{entry.first});
+}
+
+void Brain::adopt_next(const std::string& name, Function& function) {
+  decide(name, "switch", fmt::format("revision {} -> {}", function.current.revision, function.next->revision));
+  function.current = std::move(*function.next);
+  function.next.reset();
+  function.note.clear();
+  function.failure.reset();
+  function.keep_alive = function.current.manifest.keep_alive;
+  for (ReplicaEntry& entry : replicas_) {
+    Replica& replica = entry.second;
+    if (replica.function != name || replica.revision == function.current.revision) continue;
+    if (replica.state == domain::State::Loading || replica.state == domain::State::Ready)
+      drain(entry, "a newer revision serves");
+  }
+}
+
+std::optional<Time> Brain::next_wake() const {
+  std::optional<Time> wake;
+  const auto consider = [&wake](Time at) { wake = wake ? std::min(*wake, at) : at; };
+  for (const auto& [name, function] : functions_) {
+    for (const Waiting& waiting : function.waiting) consider(waiting.deadline);
+    if (!function.waiting.empty()) {
+      const Time impatient = function.waiting.front().arrived + kSwapPatience;
+      if (impatient > now_) consider(impatient);
+    }
+    const bool retries = function.failure && function.current.manifest.scale.min > 0;
+    if (retries && function.failure->forgotten_at > now_) consider(function.failure->forgotten_at);
+  }
+  for (const auto& [id, replica] : replicas_) {
+    if (replica.state != domain::State::Ready || replica.in_flight > 0) continue;
+    if (const auto stop = stop_time_of(replica)) consider(*stop);
+  }
+  return wake;
+}
+
+void Brain::refuse(domain::CallId call, const Error& error, int retry_after_s) {
+  calls_.erase(call);
+  effects_.list.push_back(RefuseCall{call, error, retry_after_s});
+}
+
+void Brain::refuse_waiting(Function& function, const Error& error, int retry_after_s) {
+  for (const Waiting& waiting : function.waiting) refuse(waiting.call, error, retry_after_s);
+  function.waiting.clear();
+}
+
+// A revision that never served gives way to the one that does; the serving one is failed for a while.
+void Brain::fail(const std::string& name, Function& function, Generation& generation, const Error& error) {
+  decide(name, "failed", fmt::format("revision {}: {}", generation.revision, error.message));
+  if (function.next && &generation == &*function.next) {
+    function.note = fmt::format("revision {} did not start: {}", generation.revision, error.message);
+    function.next.reset();
+    return;
+  }
+  function.failure = Failure{error, now_ + domain::kFailureRemembered};
+  const double seconds = std::ceil(to_seconds(domain::kFailureRemembered));
+  refuse_waiting(function, error, domain::error_kind(error.code).retry ? static_cast<int>(seconds) : 0);
+}
+
+void Brain::decide(const std::string& function, const std::string& decision, const std::string& reason) {
+  effects_.list.push_back(Decision{now_, function, decision, reason});
+}
+
+void Brain::move_to(Replica& replica, domain::State state) {
+  GLOWPLUG_ASSERT(domain::may_follow(replica.state, state));
+  replica.state = state;
+}
+
+}  // namespace glowplug::control

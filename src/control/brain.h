@@ -1,0 +1,153 @@
+// The brain of the function platform: handle(event, now) -> effects. It decides when replicas start and stop and
+// which call goes to which replica; it does no I/O, reads no clock, and knows no thread, socket or process.
+//
+//   call ──▶ waiting ──▶ granted ──▶ ended          one queue per function, first come first served
+//               │  the function's model is prepared (fetched, verified) once, then one replica starts
+//               └──▶ refused (deadline, queue full, failed, does not fit, draining)
+//
+// Rules: one start at a time per function however many calls wait. A revision replaces the old one only once it is
+// ready. An idle replica stops after keep_alive, or earlier when its memory is needed (least recently used first);
+// one with a call in flight is never stopped, but when others have waited for its memory it gets no new calls.
+// A failed start is remembered for a few seconds, so that a broken model cannot cause a storm of loads.
+//
+// Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time_types.h"
+#include "control/effects.h"
+#include "control/events.h"
+#include "control/views.h"
+#include "policy/evictor.h"
+
+namespace glowplug::control {
+
+struct BrainOptions {
+  std::uint64_t memory_bytes = 0;  // that replicas may reserve together
+  int cores = 1;
+};
+
+class Brain final {
+ public:
+  explicit Brain(BrainOptions options) : options_(options) {}
+
+  Effects handle(const Event& event, Time now);
+
+  std::vector<FunctionView> functions() const;
+  std::optional<FunctionView> function(const std::string& name) const;
+  std::uint64_t reserved_bytes() const;
+  std::size_t replicas() const { return replicas_.size(); }
+
+ private:
+  enum class Model { Absent, Preparing, Prepared, Failed };
+
+  // One revision of a function with what is known of its model.
+  struct Generation {
+    domain::Manifest manifest;
+    int revision = 0;
+    Model model = Model::Absent;
+    domain::ModelFacts facts;
+    double progress = 0;
+    std::string phase;
+    Time prepare_began{}, prepare_ended{};
+  };
+  struct Waiting {
+    domain::CallId call;
+    int weight = 1;
+    Time arrived{}, deadline{};
+    bool cold = false;
+  };
+  struct Failure {
+    Error error;
+    Time forgotten_at{};
+  };
+  struct Function {
+    Generation current;
+    std::optional<Generation> next;  // deployed, not yet serving
+    std::deque<Waiting> waiting;
+    std::optional<Failure> failure;
+    std::string note;                // why the last deploy did not take over
+    Duration keep_alive{};           // of the next idle period
+    int warm_count = 0;
+    std::optional<Time> warm_until;
+    Time last_used{};
+    std::uint64_t calls = 0, cold_starts = 0;
+  };
+  struct Replica {
+    std::string function;
+    int revision = 0;
+    domain::State state = domain::State::Loading;
+    int slots = 1, in_flight = 0;  // in_flight counts weights
+    int threads = 1;
+    std::uint64_t memory_bytes = 0;
+    double progress = 0;
+    Time started{}, ready{}, idle_since{}, last_used{};
+  };
+  struct Call {
+    std::string function;
+    std::optional<domain::ReplicaId> replica;  // set once granted
+    int weight = 1;
+  };
+  using ReplicaEntry = std::pair<const domain::ReplicaId, Replica>;
+
+  // brain_events.cc: one per event.
+  void on(const FunctionPut& event);
+  void on(const FunctionDeleted& event);
+  void on(const ModelProgress& event);
+  void on(const ModelPrepared& event);
+  void on(const ModelUnavailable& event);
+  void on(const CallArrived& event);
+  void on(const CallEnded& event);
+  void on(const CallAbandoned& event);
+  void on(const ReplicaProgress& event);
+  void on(const ReplicaReady& event);
+  void on(const ReplicaGone& event);
+  void on(const WarmWanted& event);
+  void on(const StopWanted& event);
+  void on(const DrainStarted& event);
+  void on(const Tick& event);
+
+  // brain.cc: what follows from the state after every event.
+  void settle();
+  void grant_waiting(const std::string& name, Function& function);
+  void start_what_is_wanted();
+  void ensure_started(const std::string& name, Function& function, Generation& generation);
+  void start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes);
+  bool make_room(const std::string& name, const Function& function, std::uint64_t bytes);
+  void stop_idle();
+  void drain(ReplicaEntry& entry, const std::string& reason);
+  void adopt_next(const std::string& name, Function& function);
+  std::optional<Time> next_wake() const;
+
+  // Helpers shared by the files.
+  void grant(const std::string& name, Function& function, const Waiting& waiting, ReplicaEntry& entry);
+  void refuse(domain::CallId call, const Error& error, int retry_after_s);
+  void refuse_waiting(Function& function, const Error& error, int retry_after_s);
+  void fail(const std::string& name, Function& function, Generation& generation, const Error& error);
+  void decide(const std::string& function, const std::string& decision, const std::string& reason);
+  void move_to(Replica& replica, domain::State state);
+  Generation* generation_of(const std::string& name, int revision);
+  Function* find(const std::string& name);
+  int wanted_replicas(const Function& function) const;
+  int live_replicas(const std::string& name, int revision) const;
+  bool any_replica(const std::string& name, int revision, domain::State state) const;
+  std::optional<Time> stop_time_of(const Replica& replica) const;
+  FunctionView view(const std::string& name, const Function& function) const;
+
+  BrainOptions options_;
+  std::map<std::string, Function> functions_;
+  std::map<domain::ReplicaId, Replica> replicas_;
+  std::map<domain::CallId, Call> calls_;
+  std::uint64_t last_replica_ = 0;
+  bool draining_ = false;
+
+  Time now_{};       // of the event being handled
+  Effects effects_;  // of the event being handled
+};
+
+}  // namespace glowplug::control

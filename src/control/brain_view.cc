@@ -1,0 +1,93 @@
+// Look-ups and copies for status pages; nothing here changes the brain.
+#include <algorithm>
+
+#include "control/brain.h"
+
+namespace glowplug::control {
+
+Brain::Function* Brain::find(const std::string& name) {
+  const auto found = functions_.find(name);
+  return found == functions_.end() ? nullptr : &found->second;
+}
+
+Brain::Generation* Brain::generation_of(const std::string& name, int revision) {
+  Function* function = find(name);
+  if (function == nullptr) return nullptr;
+  if (function->current.revision == revision) return &function->current;
+  if (function->next && function->next->revision == revision) return &*function->next;
+  return nullptr;
+}
+
+int Brain::live_replicas(const std::string& name, int revision) const {
+  return static_cast<int>(std::count_if(replicas_.begin(), replicas_.end(), [&name, revision](const ReplicaEntry& entry) {
+    const Replica& replica = entry.second;
+    return replica.function == name && replica.revision == revision &&
+           (replica.state == domain::State::Loading || replica.state == domain::State::Ready);
+  }));
+}
+
+bool Brain::any_replica(const std::string& name, int revision, domain::State state) const {
+  return std::any_of(replicas_.begin(), replicas_.end(), [&name, revision, state](const ReplicaEntry& entry) {
+    return entry.second.function == name && entry.second.revision == revision && entry.second.state == state;
+  });
+}
+
+std::uint64_t Brain::reserved_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [id, replica] : replicas_) bytes += replica.memory_bytes;
+  return bytes;
+}
+
+std::vector<FunctionView> Brain::functions() const {
+  std::vector<FunctionView> views;
+  views.reserve(functions_.size());
+  for (const auto& [name, function] : functions_) views.push_back(view(name, function));
+  return views;
+}
+
+std::optional<FunctionView> Brain::function(const std::string& name) const {
+  const auto found = functions_.find(name);
+  if (found == functions_.end()) return std::nullopt;
+  return view(name, found->second);
+}
+
+FunctionView Brain::view(const std::string& name, const Function& function) const {
+  FunctionView shown;
+  shown.manifest = function.current.manifest;
+  shown.revision = function.current.revision;
+  shown.facts = function.current.facts;
+  shown.waiting = static_cast<int>(function.waiting.size());
+  shown.calls = function.calls;
+  shown.cold_starts = function.cold_starts;
+  shown.progress = function.current.progress;
+
+  bool ready = false, loading = false, draining = false;
+  for (const auto& [id, replica] : replicas_) {
+    if (replica.function != name) continue;
+    shown.replicas.push_back({.replica = id,
+                              .revision = replica.revision,
+                              .state = replica.state,
+                              .in_flight = replica.in_flight,
+                              .progress = replica.progress,
+                              .threads = replica.threads,
+                              .memory_bytes = replica.memory_bytes});
+    shown.in_flight += replica.in_flight;
+    shown.memory_bytes += replica.memory_bytes;
+    ready |= replica.state == domain::State::Ready;
+    loading |= replica.state == domain::State::Loading;
+    draining |= replica.state == domain::State::Draining;
+    if (replica.state == domain::State::Loading) shown.progress = replica.progress;
+  }
+  const Model model = function.current.model;
+  const bool failed = function.failure && !ready && !loading;
+  shown.state = failed                                     ? domain::State::Failed
+                : ready                                    ? domain::State::Ready
+                : loading || model == Model::Preparing     ? domain::State::Loading
+                : draining                                 ? domain::State::Draining
+                                                           : domain::State::Cold;
+  shown.tier = ready ? "replica" : model == Model::Prepared ? "disk" : "remote";
+  shown.reason = failed ? function.failure->error.message : !function.note.empty() ? function.note : function.current.phase;
+  return shown;
+}
+
+}  // namespace glowplug::control

@@ -1,0 +1,70 @@
+#include <gtest/gtest.h>
+
+#include "policy/admission.h"
+#include "policy/evictor.h"
+#include "policy/keep_alive.h"
+
+namespace glowplug::policy {
+namespace {
+
+using namespace std::chrono_literals;
+
+EvictionCandidate candidate(std::uint64_t id, std::uint64_t bytes, int in_flight, int used_s) {
+  return {.replica = {id}, .memory_bytes = bytes, .in_flight = in_flight, .last_used = Time(std::chrono::seconds(used_s))};
+}
+
+TEST(Estimate, CountsWeightsAndKvOfEverySlot) {
+  domain::Manifest manifest;
+  manifest.context = 1000;
+  manifest.slots = 2;
+  domain::ModelFacts facts;
+  facts.weight_bytes = 90'000'000;
+  facts.kv_bytes_per_token = 22'000;
+  const std::uint64_t two_slots = estimate_replica_bytes(manifest, facts);
+  manifest.slots = 4;
+  EXPECT_EQ(estimate_replica_bytes(manifest, facts) - two_slots, 2u * 1000 * 22'000);
+  EXPECT_GT(two_slots, 90'000'000u + 44'000'000u);
+}
+
+TEST(Estimate, OwnersFigureWins) {
+  domain::Manifest manifest;
+  manifest.resources.memory_bytes = 123;
+  EXPECT_EQ(estimate_replica_bytes(manifest, {}), 123u);
+}
+
+TEST(Threads, ShareWithTheBusyAndNeverExceedTheMachine) {
+  EXPECT_EQ(grant_threads({.cores_total = 8}), 8);
+  EXPECT_EQ(grant_threads({.cores_total = 8, .replicas_busy = 1}), 4);
+  EXPECT_EQ(grant_threads({.cores_total = 2, .replicas_busy = 5}), 1);
+  EXPECT_EQ(grant_threads({.cores_total = 2, .threads_requested = 16}), 2);
+}
+
+TEST(Evictor, LeastRecentlyUsedIdleFirst) {
+  const std::vector all{candidate(1, 100, 0, 30), candidate(2, 100, 0, 10), candidate(3, 100, 1, 5)};
+  EXPECT_EQ(choose_evictions(all, 100), (std::vector<domain::ReplicaId>{{2}}));
+  EXPECT_EQ(choose_evictions(all, 150), (std::vector<domain::ReplicaId>{{2}, {1}}));
+}
+
+TEST(Evictor, NotEnoughIdle_StopsNothing) {
+  const std::vector all{candidate(1, 100, 0, 30), candidate(3, 100, 1, 5)};
+  EXPECT_EQ(choose_evictions(all, 101), std::nullopt);
+  EXPECT_EQ(choose_evictions(all, 0), std::vector<domain::ReplicaId>{});
+}
+
+TEST(Evictor, AllBusy_DrainsTheLeastRecentlyGranted) {
+  const std::vector all{candidate(1, 100, 2, 30), candidate(2, 100, 1, 5)};
+  EXPECT_EQ(choose_to_drain(all), domain::ReplicaId{2});
+  EXPECT_EQ(choose_to_drain({}), std::nullopt);
+}
+
+TEST(KeepAlive, StopsAfterTheIdleTimeUnlessHeld) {
+  const Time idle{100s};
+  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s}), idle + 5s);
+  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 0s}), idle);
+  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = kForever}), std::nullopt);
+  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s, .held_until = idle + 60s}), idle + 60s);
+  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s, .within_minimum = true}), std::nullopt);
+}
+
+}  // namespace
+}  // namespace glowplug::policy
