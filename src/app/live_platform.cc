@@ -1,0 +1,259 @@
+#include "app/live_platform.h"
+
+#include <boost/asio/post.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "domain/errors.h"
+#include "domain/limits.h"
+#include "models/manifest_reader.h"
+#include "models/model_source.h"
+
+namespace glowplug::app {
+namespace {
+
+constexpr Duration kProgressInterval = std::chrono::milliseconds(100);
+
+Error no_such_function(const std::string& name) {
+  return {std::string(domain::error::kModelNotFound), fmt::format("there is no function `{}`", name), ""};
+}
+
+}  // namespace
+
+LivePlatform::LivePlatform(const Parts& parts)
+    : loop_(parts.loop),
+      clock_(parts.clock),
+      store_(parts.store),
+      models_(parts.models),
+      brain_(parts.brain),
+      supervisor_(parts.loop, parts.supervisor, *this),
+      timer_(parts.loop) {}
+
+LivePlatform::~LivePlatform() {
+  stopping_ = true;
+  preparers_.join();
+}
+
+Result<void> LivePlatform::restore() {
+  auto stored = store_.load();
+  if (!stored) return stored.error();
+  for (const storage::StoredFunction& row : *stored) {
+    auto manifest = models::read_manifest(row.manifest_json, row.name);
+    if (!manifest) {
+      spdlog::error("function={} revision={} cannot be restored: {}", row.name, row.revision, manifest.error().message);
+      continue;
+    }
+    deployed_[row.name] = {*manifest, row.revision};
+    post(control::FunctionPut{*manifest, row.revision});
+  }
+  return {};
+}
+
+void LivePlatform::begin_drain() {
+  draining_ = true;
+  stopping_ = true;
+  post(control::DrainStarted{});
+}
+
+bool LivePlatform::drained() const { return supervisor_.running() == 0; }
+
+void LivePlatform::kill_all() {
+  for (const control::FunctionView& function : brain_.functions())
+    for (const control::ReplicaView& replica : function.replicas) supervisor_.kill(replica.replica);
+}
+
+// --- calls from the gateway ---
+
+domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
+  const domain::CallId id{++last_call_};
+  callers_.emplace(id, Caller{wish.function, std::move(done)});
+  post(control::CallArrived{.call = id,
+                            .function = std::move(wish.function),
+                            .weight = wish.weight,
+                            .deadline = clock_.now() + domain::kQueueTimeoutMax,
+                            .keep_alive = wish.keep_alive});
+  return id;
+}
+
+void LivePlatform::abandon(domain::CallId call) {
+  callers_.erase(call);
+  post(control::CallAbandoned{call});
+}
+
+void LivePlatform::finish(domain::CallId call) { post(control::CallEnded{call}); }
+
+Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest, std::optional<int> if_revision) {
+  const auto current = deployed_.find(manifest.name);
+  const bool exists = current != deployed_.end();
+  if (if_revision && *if_revision != (exists ? current->second.revision : 0)) {
+    return Error{std::string(domain::error::kRevisionConflict),
+                 fmt::format("If-Match names revision {}, the current one is {}", *if_revision,
+                             exists ? current->second.revision : 0),
+                 ""};
+  }
+  if (exists && current->second.manifest == manifest) return control::PutOutcome{current->second.revision, false, false};
+  if (!exists && deployed_.size() >= domain::kFunctionsMax) {
+    return Error{std::string(domain::error::kInvalidValue),
+                 fmt::format("{} functions are deployed, the most this server holds", deployed_.size()), "name"};
+  }
+  if (!manifest.model.empty()) {
+    if (auto source = models::parse_source(manifest.model); !source) return source.error();
+  }
+  auto revision = store_.next_revision(manifest.name);
+  if (!revision) return revision.error();
+  if (auto stored = store_.put(manifest.name, *revision, models::write_manifest(manifest)); !stored)
+    return stored.error();
+  deployed_[manifest.name] = {manifest, *revision};
+  post(control::FunctionPut{manifest, *revision});
+  return control::PutOutcome{*revision, !exists, true};
+}
+
+Result<void> LivePlatform::remove(const std::string& function) {
+  if (auto exists = must_exist(function); !exists) return exists;
+  if (auto removed = store_.remove(function); !removed) return removed;
+  deployed_.erase(function);
+  post(control::FunctionDeleted{function});
+  return {};
+}
+
+Result<void> LivePlatform::warm(const std::string& function, int count, Duration hold) {
+  if (auto exists = must_exist(function); !exists) return exists;
+  post(control::WarmWanted{function, count, hold});
+  return {};
+}
+
+Result<void> LivePlatform::stop(const std::string& function) {
+  if (auto exists = must_exist(function); !exists) return exists;
+  post(control::StopWanted{function});
+  return {};
+}
+
+Result<void> LivePlatform::must_exist(const std::string& function) const {
+  if (!deployed_.contains(function)) return no_such_function(function);
+  return {};
+}
+
+// --- events from replicas ---
+
+void LivePlatform::on_progress(domain::ReplicaId replica, double fraction) {
+  post(control::ReplicaProgress{replica, fraction});
+}
+void LivePlatform::on_ready(domain::ReplicaId replica) { post(control::ReplicaReady{replica}); }
+void LivePlatform::on_gone(domain::ReplicaId replica, const std::string& cause) {
+  post(control::ReplicaGone{replica, cause});
+}
+
+// --- the brain's turn ---
+
+void LivePlatform::post(control::Event event) {
+  events_.push_back(std::move(event));
+  if (handling_) return;
+  handling_ = true;
+  while (!events_.empty()) {
+    const control::Event next = std::move(events_.front());
+    events_.pop_front();
+    const control::Effects effects = brain_.handle(next, clock_.now());
+    for (const control::Effect& effect : effects.list)
+      std::visit([this](const auto& one) { carry_out(one); }, effect);
+    set_timer(effects.wake_at);
+  }
+  handling_ = false;
+}
+
+void LivePlatform::set_timer(std::optional<Time> at) {
+  if (at == timer_at_) return;
+  timer_at_ = at;
+  timer_.cancel();
+  if (!at) return;
+  timer_.expires_at(*at);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    timer_at_.reset();
+    post(control::Tick{});
+  });
+}
+
+void LivePlatform::carry_out(const control::PrepareModel& effect) {
+  const std::string name = effect.manifest.name;
+  const int revision = effect.revision;
+  if (effect.manifest.model.empty()) {  // fake and most process engines have none
+    events_.push_back(control::ModelPrepared{name, revision, {}});
+    return;
+  }
+  boost::asio::post(preparers_, [this, manifest = effect.manifest, name, revision] {
+    Time reported{};
+    const auto progress = [this, &reported, &name, revision](const models::Progress& at) {
+      const Time now = clock_.now();
+      if (now - reported < kProgressInterval) return;
+      reported = now;
+      const double fraction = at.total ? static_cast<double>(at.done) / static_cast<double>(at.total) : 0;
+      boost::asio::post(loop_, [this, event = control::ModelProgress{name, revision, fraction, at.phase}] { post(event); });
+    };
+    auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress, [this] { return stopping_.load(); });
+    boost::asio::post(loop_, [this, name, revision, outcome = std::move(facts)] {
+      if (outcome) post(control::ModelPrepared{name, revision, *outcome});
+      else post(control::ModelUnavailable{name, revision, outcome.error()});
+    });
+  });
+}
+
+void LivePlatform::carry_out(const control::StartReplica& effect) {
+  if (auto started = supervisor_.start(effect); !started)
+    events_.push_back(control::ReplicaGone{effect.replica, started.error().message});
+}
+
+void LivePlatform::carry_out(const control::StopReplica& effect) { supervisor_.stop(effect.replica); }
+
+void LivePlatform::carry_out(const control::KillReplica& effect) { supervisor_.kill(effect.replica); }
+
+void LivePlatform::carry_out(const control::GrantCall& effect) {
+  const auto caller = callers_.find(effect.call);
+  if (caller == callers_.end()) {  // left in the same turn
+    events_.push_back(control::CallEnded{effect.call});
+    return;
+  }
+  const auto endpoint = supervisor_.endpoint(effect.replica);
+  auto view = brain_.function(caller->second.function);
+  if (!endpoint || !view) {
+    events_.push_back(control::CallEnded{effect.call});
+    answer(effect.call,
+           Error{std::string(domain::error::kReplicaFailed), "the replica ended before it could take the call", ""}, 1);
+    return;
+  }
+  answer(effect.call,
+         control::Grant{.call = effect.call,
+                        .replica = effect.replica,
+                        .endpoint = *endpoint,
+                        .manifest = std::move(view->manifest),
+                        .facts = std::move(view->facts),
+                        .revision = view->revision,
+                        .cold = effect.cold,
+                        .queued = effect.queued,
+                        .fetched = effect.fetched,
+                        .loaded = effect.loaded},
+         0);
+}
+
+void LivePlatform::carry_out(const control::RefuseCall& effect) {
+  if (callers_.contains(effect.call)) answer(effect.call, effect.error, effect.retry_after_s);
+}
+
+void LivePlatform::carry_out(const control::Decision& effect) {
+  spdlog::info("function={} decision={} reason=\"{}\"", effect.function, effect.decision, effect.reason);
+  decisions_.push_back(effect);
+  if (decisions_.size() > domain::kDecisionsKept) decisions_.pop_front();
+}
+
+// The caller hears on a later turn of the loop, so that call() has returned its id first. A caller that leaves
+// in between is found gone, and its slots are given back.
+void LivePlatform::answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s) {
+  boost::asio::post(loop_, [this, call, outcome = std::move(outcome), retry_after_s]() mutable {
+    const auto caller = callers_.find(call);
+    if (caller == callers_.end()) return;  // abandon() has told the brain
+    const Done done = std::move(caller->second.done);
+    callers_.erase(caller);
+    done(std::move(outcome), retry_after_s);
+  });
+}
+
+}  // namespace glowplug::app

@@ -1,0 +1,114 @@
+// The live function platform: the brain's effects carried out on this machine.
+//
+//   gateway ──call/put/…──▶ LivePlatform ──Event──▶ control::Brain
+//   gateway ◀──grant/refuse── LivePlatform ◀──Effects──┘
+//                     │ start, stop ▶ runtime::Supervisor ──ready, gone──▶ back as events
+//                     │ prepare     ▶ models::ModelStore on its own threads, back as events
+//                     └ put, remove ▶ storage::FunctionStore before the brain hears of it
+//
+// It decides nothing. An event that arrives while another is handled waits its turn, so the brain is never re-entered.
+// Thread: the server loop; only preparing models runs elsewhere and posts its outcome back.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include "base/clock.h"
+#include "control/brain.h"
+#include "control/platform.h"
+#include "models/model_store.h"
+#include "runtime/supervisor.h"
+#include "storage/function_store.h"
+
+namespace glowplug::app {
+
+class LivePlatform final : public control::Platform, public runtime::ReplicaObserver {
+ public:
+  struct Parts {
+    boost::asio::io_context& loop;
+    const Clock& clock;
+    storage::FunctionStore& store;
+    models::ModelStore& models;
+    control::BrainOptions brain;
+    runtime::SupervisorOptions supervisor;
+  };
+  explicit LivePlatform(const Parts& parts);
+  ~LivePlatform() override;
+
+  Result<void> restore();   // deploys what the store holds
+  void begin_drain();       // refuses new calls, stops replicas as they become idle
+  bool drained() const;     // no replica is left
+  void kill_all();
+  void set_server_url(std::string url) { supervisor_.set_server_url(std::move(url)); }  // known once the port is bound
+  std::uint64_t memory_of(domain::ReplicaId replica) const { return supervisor_.memory_bytes(replica); }
+
+  domain::CallId call(control::CallWish wish,
+                      std::function<void(Result<control::Grant>, int retry_after_s)> done) override;
+  void abandon(domain::CallId call) override;
+  void finish(domain::CallId call) override;
+  Result<control::PutOutcome> put(const domain::Manifest& manifest, std::optional<int> if_revision) override;
+  Result<void> remove(const std::string& function) override;
+  Result<void> warm(const std::string& function, int count, Duration hold) override;
+  Result<void> stop(const std::string& function) override;
+  std::vector<control::FunctionView> functions() const override { return brain_.functions(); }
+  std::optional<control::FunctionView> function(const std::string& name) const override {
+    return brain_.function(name);
+  }
+  std::vector<std::string> logs(const std::string& function) const override { return supervisor_.logs(function); }
+  std::vector<control::Decision> decisions() const override { return {decisions_.begin(), decisions_.end()}; }
+  bool admitting() const override { return !draining_; }
+
+  void on_progress(domain::ReplicaId replica, double fraction) override;
+  void on_ready(domain::ReplicaId replica) override;
+  void on_gone(domain::ReplicaId replica, const std::string& cause) override;
+
+ private:
+  using Done = std::function<void(Result<control::Grant>, int retry_after_s)>;
+  struct Caller {
+    std::string function;
+    Done done;
+  };
+  struct Deployed {
+    domain::Manifest manifest;
+    int revision = 0;
+  };
+
+  void post(control::Event event);
+  void carry_out(const control::PrepareModel& effect);
+  void carry_out(const control::StartReplica& effect);
+  void carry_out(const control::StopReplica& effect);
+  void carry_out(const control::KillReplica& effect);
+  void carry_out(const control::GrantCall& effect);
+  void carry_out(const control::RefuseCall& effect);
+  void carry_out(const control::Decision& effect);
+  void answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s);
+  void set_timer(std::optional<Time> at);
+  Result<void> must_exist(const std::string& function) const;
+
+  boost::asio::io_context& loop_;
+  const Clock& clock_;
+  storage::FunctionStore& store_;
+  models::ModelStore& models_;
+  control::Brain brain_;
+  runtime::Supervisor supervisor_;
+  boost::asio::steady_timer timer_;
+  std::optional<Time> timer_at_;
+  std::map<std::string, Deployed> deployed_;  // what each name was last deployed as
+  std::map<domain::CallId, Caller> callers_;  // not yet answered
+  std::deque<control::Event> events_;         // waiting for their turn
+  std::deque<control::Decision> decisions_;
+  std::uint64_t last_call_ = 0;
+  bool handling_ = false;
+  bool draining_ = false;
+  std::atomic<bool> stopping_ = false;        // tells downloads to give up
+  boost::asio::thread_pool preparers_{2};     // last: joined before the rest goes away
+};
+
+}  // namespace glowplug::app

@@ -1,0 +1,16 @@
+// One binary: `glowplug serve` is the server, every other command is its client.
+#include "app/server.h"
+#include "cli/command_line.h"
+
+int main(int argc, char** argv) {
+  const std::string version = GLOWPLUG_VERSION;
+  const std::string engine = GLOWPLUG_ENGINE_COMMIT;
+  const glowplug::cli::ServeHooks hooks{
+      .serve = [&version, &engine](const glowplug::cli::ServeOptions& options) {
+        return glowplug::app::serve(options, version, engine);
+      },
+      .version = version,
+      .engine_commit = engine,
+  };
+  return glowplug::cli::run_client(argc, argv, hooks);
+}

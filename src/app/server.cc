@@ -1,0 +1,187 @@
+#include "app/server.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "app/live_platform.h"
+#include "base/units.h"
+#include "domain/limits.h"
+#include "gateway/gateway.h"
+#include "models/catalogue.h"
+#include "models/manifest_reader.h"
+#include "runtime/device_probe.h"
+
+namespace glowplug::app {
+namespace {
+
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+// Between /readyz turning 503 and the listeners closing, so that load balancers look away first.
+constexpr Duration kReadyzLead = 100ms;
+constexpr Duration kDrainLook = 20ms;
+// What replicas may reserve of this machine's memory when --memory does not say.
+constexpr double kMemoryShare = 0.8;
+
+std::string env(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+std::string first_of(const std::string& a, const std::string& b) { return a.empty() ? b : a; }
+
+std::string default_folder(const char* variable, const char* xdg, const char* below_home) {
+  if (const std::string set = env(variable); !set.empty()) return set;
+  if (const std::string base = env(xdg); !base.empty()) return base + "/glowplug";
+  return first_of(env("HOME"), "/var/lib") + below_home;
+}
+
+std::string folder_of_this_program() { return fs::read_symlink("/proc/self/exe").parent_path().string(); }
+
+// Socket paths may have 107 bytes, so the folder is short; one per data folder, so that a restarted server finds
+// what a killed one left.
+std::string run_folder(const std::string& data_dir) {
+  const std::string base = first_of(env("XDG_RUNTIME_DIR"), "/tmp");
+  return fmt::format("{}/glowplug-{}-{:08x}", base, ::getuid(),
+                     std::hash<std::string>{}(fs::weakly_canonical(data_dir).string()) & 0xffffffffU);
+}
+
+// Running a command of the caller's choice is fine for one's own machine and nobody else's.
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+int cannot_start(const Error& error) {
+  std::fprintf(stderr, "glowplug: %s\n", error.message.c_str());
+  return 1;
+}
+
+models::ModelStoreOptions store_options(const std::string& cache_dir) {
+  return {.cache_dir = cache_dir,
+          .hub_url = first_of(env("HF_ENDPOINT"), "https://huggingface.co"),
+          .hub_token = env("HF_TOKEN"),
+          .pip_index_url = env("PIP_INDEX_URL")};
+}
+
+// SIGTERM and SIGINT: not ready, then no new connections, then wait for answers under way, then leave. A second
+// signal leaves at once.
+class Shutdown final {
+ public:
+  Shutdown(boost::asio::io_context& loop, const Clock& clock, LivePlatform& platform, gateway::Gateway& gateway)
+      : loop_(loop), clock_(clock), platform_(platform), gateway_(gateway), signals_(loop, SIGTERM, SIGINT), timer_(loop) {
+    wait_for_signal();
+  }
+
+ private:
+  void wait_for_signal() {
+    signals_.async_wait([this](const boost::system::error_code& error, int) {
+      if (error) return;
+      if (began_) return leave();
+      began_ = clock_.now();
+      spdlog::info("draining: {} requests under way", gateway_.in_flight());
+      platform_.begin_drain();
+      timer_.expires_after(kReadyzLead);
+      timer_.async_wait([this](const boost::system::error_code&) {
+        gateway_.stop_accepting();
+        look();
+      });
+      wait_for_signal();
+    });
+  }
+
+  void look() {
+    const bool done = gateway_.in_flight() == 0 && platform_.drained();
+    if (done || clock_.now() - *began_ >= domain::kDrainTimeout) return leave();
+    timer_.expires_after(kDrainLook);
+    timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) look();
+    });
+  }
+
+  void leave() {
+    platform_.kill_all();
+    loop_.stop();
+  }
+
+  boost::asio::io_context& loop_;
+  const Clock& clock_;
+  LivePlatform& platform_;
+  gateway::Gateway& gateway_;
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer timer_;
+  std::optional<Time> began_;
+};
+
+gateway::GatewayOptions gateway_options(const cli::ServeOptions& options, const gateway::ListenAddress& listen,
+                                        const gateway::ListenAddress& admin, const std::string& version,
+                                        const std::string& engine_commit) {
+  return {.listen = listen,
+          .admin_listen = admin,
+          .process_engines_allowed = options.allow_process_engines || is_loopback(listen.host),
+          .version = version,
+          .engine_commit = engine_commit,
+          .read_manifest = models::read_manifest,
+          .write_manifest = models::write_manifest,
+          .in_catalogue = [](std::string_view name) { return models::find_in_catalogue(name) != nullptr; }};
+}
+
+}  // namespace
+
+int serve(const cli::ServeOptions& options, const std::string& version, const std::string& engine_commit) {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("glowplug"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  spdlog::set_level(spdlog::level::from_str(first_of(options.log_level, "info")));
+  std::signal(SIGPIPE, SIG_IGN);
+
+  const std::string data_dir = first_of(options.data_dir, default_folder("GLOWPLUG_DATA_DIR", "XDG_DATA_HOME", "/.local/share/glowplug"));
+  const std::string cache_dir = first_of(options.cache_dir, default_folder("GLOWPLUG_CACHE_DIR", "XDG_CACHE_HOME", "/.cache/glowplug"));
+  const auto listen = gateway::parse_listen(options.listen);
+  if (!listen) return cannot_start(listen.error());
+  const auto admin = gateway::parse_listen(options.admin_listen);
+  if (!admin) return cannot_start(admin.error());
+  auto store = storage::FunctionStore::open(data_dir);
+  if (!store) return cannot_start(store.error());
+
+  const runtime::Machine machine = runtime::probe_machine();
+  const auto share = static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
+
+  boost::asio::io_context loop(1);
+  const SystemClock clock;
+  models::ModelStore models(store_options(cache_dir));
+  const std::string bin = folder_of_this_program();
+  LivePlatform platform({.loop = loop,
+                         .clock = clock,
+                         .store = **store,
+                         .models = models,
+                         .brain = {.memory_bytes = options.memory_bytes ? options.memory_bytes : share,
+                                   .cores = machine.cores},
+                         .supervisor = {.worker_path = first_of(options.worker_path, bin + "/glowplug-worker"),
+                                        .run_dir = run_folder(data_dir),
+                                        .templates_dir = bin + "/../share/glowplug/templates"}});
+  auto edge = gateway_options(options, *listen, *admin, version, engine_commit);
+  edge.memory_of = [&platform](domain::ReplicaId replica) { return platform.memory_of(replica); };
+  gateway::Gateway gateway(loop, std::move(edge), platform, clock);
+  if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());
+  platform.set_server_url(fmt::format("http://{}:{}", listen->host, gateway.port()));
+  if (auto restored = platform.restore(); !restored) return cannot_start(restored.error());
+
+  const Shutdown shutdown(loop, clock, platform, gateway);
+  std::printf("listening on http://%s:%d (admin http://%s:%d)\n", listen->host.c_str(), gateway.port(),
+              admin->host.c_str(), gateway.admin_port());
+  std::fflush(stdout);
+  spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} data={}", version, engine_commit.substr(0, 9),
+               machine.cores, format_bytes(options.memory_bytes ? options.memory_bytes : share), data_dir);
+  loop.run();
+  return 0;
+}
+
+}  // namespace glowplug::app

@@ -1,0 +1,263 @@
+#include "cli/command_line.h"
+
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/folders.h"
+#include "cli/wait.h"
+
+namespace glowplug::cli {
+namespace {
+
+// What the command line says; `command` is what to do with it once the server's address is known.
+struct Parsed {
+  std::string url = "http://127.0.0.1:4569";
+  std::string admin_url = "http://127.0.0.1:4570";
+  bool json = false;
+  ServeOptions serve;
+  std::string memory = "auto";
+  DeployOptions deploy;
+  RunOptions run;
+  std::vector<std::string> prompt_words;
+  InvokeOptions invoke;
+  WarmOptions warm;
+  LogsOptions logs;
+  WhyOptions why;
+  DoctorOptions doctor;
+  VersionOptions version;
+  std::string name;  // of rm and stop
+  bool serves = false;
+  std::function<int(const Context&)> command;
+};
+
+std::string check_bytes(const std::string& text) {
+  if (text == "auto" || parse_bytes(text)) return "";
+  return fmt::format("'{}' is no amount of memory; write 8GiB, 512MB or auto", text);
+}
+
+std::string check_duration(const std::string& text) {
+  return parse_duration(text) ? ""
+                              : fmt::format("'{}' is no duration; write 30s, 5m or 1h30m", text);
+}
+
+std::string check_name(const std::string& text) { return text.empty() ? "NAME is empty" : ""; }
+
+CLI::App* add(CLI::App& app, const char* name, const char* what) {
+  CLI::App* command = app.add_subcommand(name, what);
+  command->fallthrough();  // --json, --url and --admin-url may follow the command
+  command->footer("Also on every command: --json, --url URL, --admin-url URL.");
+  return command;
+}
+
+void add_serve(CLI::App& app, Parsed& parsed) {
+  CLI::App* command = add(app, "serve", "Run the server");
+  ServeOptions& serve = parsed.serve;
+  command->add_option("--listen", serve.listen, "Address of the API")->capture_default_str();
+  command->add_option("--admin-listen", serve.admin_listen, "Address of the admin API")
+      ->capture_default_str();
+  command->add_option("--data-dir", serve.data_dir, "Functions and state (GLOWPLUG_DATA_DIR)");
+  command->add_option("--cache-dir", serve.cache_dir, "Downloaded models (GLOWPLUG_CACHE_DIR)");
+  command->add_option("--config", serve.config, "Settings file")->check(CLI::ExistingFile);
+  command->add_option("--memory", parsed.memory, "What replicas may use together, as 8GiB")
+      ->check(CLI::Validator(check_bytes, "BYTES"))
+      ->capture_default_str();
+  command->add_flag("--allow-process-engines", serve.allow_process_engines,
+                    "Let manifests start commands of their own");
+  command->add_option("--worker", serve.worker_path,
+                      "The glowplug-worker program; else the one beside this");
+  command->add_option("--log-level", serve.log_level, "trace, debug, info, warn or error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  command->callback([&parsed] { parsed.serves = true; });
+}
+
+void add_deploy_and_calls(CLI::App& app, Parsed& parsed) {
+  CLI::App* deploy_command = add(app, "deploy", "Deploy a model or a manifest as a function");
+  deploy_command
+      ->add_option("source", parsed.deploy.source,
+                   "Catalogue name, FILE.gguf, hf:org/repo:file, https://… or manifest.yaml")
+      ->required();
+  deploy_command->add_option("--name", parsed.deploy.name,
+                             "The function's name; else from the source");
+  deploy_command->add_flag("--wait", parsed.deploy.wait,
+                           "Also start a replica and wait until it is ready");
+  deploy_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return deploy(context, parsed.deploy); };
+  });
+
+  CLI::App* run_command = add(app, "run", "Ask a function, or talk with it");
+  run_command->add_option("name", parsed.run.name, "The function")->required()->check(check_name);
+  run_command->add_option("prompt", parsed.prompt_words,
+                          "The prompt; else stdin, or a conversation on a terminal");
+  run_command->add_option("--max-tokens", parsed.run.max_tokens, "Longest answer")
+      ->check(CLI::PositiveNumber);
+  run_command->add_option("--system", parsed.run.system, "The system message");
+  run_command->callback([&parsed] {
+    for (const std::string& word : parsed.prompt_words)
+      parsed.run.prompt += (parsed.run.prompt.empty() ? "" : " ") + word;
+    parsed.command = [&parsed](const Context& context) { return run(context, parsed.run); };
+  });
+
+  CLI::App* invoke_command = add(app, "invoke", "Send an event to a function");
+  invoke_command->add_option("name", parsed.invoke.name, "The function")
+      ->required()
+      ->check(check_name);
+  invoke_command->add_option("--event", parsed.invoke.event, "A JSON file, or - for stdin");
+  invoke_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return invoke(context, parsed.invoke); };
+  });
+}
+
+void add_lists(CLI::App& app, Parsed& parsed) {
+  add(app, "ps", "List the functions and what they do")->callback([&parsed] {
+    parsed.command = ps;
+  });
+  add(app, "top", "Watch the functions")->callback([&parsed] { parsed.command = top; });
+  add(app, "models", "List the deployed functions as models")->callback([&parsed] {
+    parsed.command = models;
+  });
+
+  CLI::App* logs_command = add(app, "logs", "Show the last log lines of a function");
+  logs_command->add_option("name", parsed.logs.name, "The function")->required()->check(check_name);
+  logs_command->add_option("--tail", parsed.logs.tail, "Only the last N lines")
+      ->check(CLI::PositiveNumber);
+  logs_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return logs(context, parsed.logs); };
+  });
+
+  CLI::App* why_command = add(app, "why", "Show the last decisions and their reasons");
+  why_command->add_option("function", parsed.why.function, "Only about this function");
+  why_command->add_option("--limit", parsed.why.limit, "How many")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  why_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return why(context, parsed.why); };
+  });
+}
+
+void add_changes(CLI::App& app, Parsed& parsed) {
+  CLI::App* rm_command = add(app, "rm", "Remove a function");
+  rm_command->add_option("name", parsed.name, "The function")->required()->check(check_name);
+  rm_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return rm(context, parsed.name); };
+  });
+
+  CLI::App* stop_command =
+      add(app, "stop", "Stop a function's replicas; the next call starts one again");
+  stop_command->add_option("name", parsed.name, "The function")->required()->check(check_name);
+  stop_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return stop(context, parsed.name); };
+  });
+
+  CLI::App* warm_command = add(app, "warm", "Start replicas ahead of calls");
+  warm_command->add_option("name", parsed.warm.name, "The function")->required()->check(check_name);
+  warm_command->add_option("--count", parsed.warm.count, "How many replicas")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  warm_command->add_option("--for", parsed.warm.duration, "How long")
+      ->check(CLI::Validator(check_duration, "DURATION"))
+      ->capture_default_str();
+  warm_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return warm(context, parsed.warm); };
+  });
+}
+
+void add_about(CLI::App& app, Parsed& parsed) {
+  CLI::App* doctor_command = add(app, "doctor", "Check this machine and the server");
+  // The same options as serve has, so that what will be served can be checked first.
+  doctor_command->add_option("--data-dir", parsed.serve.data_dir, "The data folder to check");
+  doctor_command->add_option("--cache-dir", parsed.serve.cache_dir, "The cache folder to check");
+  doctor_command->add_option("--worker", parsed.serve.worker_path, "The glowplug-worker program");
+  doctor_command->add_option("--listen", parsed.serve.listen, "Address of the API")
+      ->capture_default_str();
+  doctor_command
+      ->add_option("--admin-listen", parsed.serve.admin_listen, "Address of the admin API")
+      ->capture_default_str();
+  doctor_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) {
+      return doctor(context, {.data_dir = parsed.serve.data_dir,
+                              .cache_dir = parsed.serve.cache_dir,
+                              .worker_path = parsed.serve.worker_path,
+                              .listen = parsed.serve.listen,
+                              .admin_listen = parsed.serve.admin_listen});
+    };
+  });
+  add(app, "version", "Say which version this is, and the server")->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return version(context, parsed.version); };
+  });
+}
+
+int usage_failure(const Parsed& parsed, int argc, char** argv, const std::string& message) {
+  bool json = parsed.json;
+  for (int i = 1; i < argc; ++i) json = json || std::string_view(argv[i]) == "--json";
+  std::cerr << "glowplug: " << message << std::endl;
+  if (json) {
+    const boost::json::object error{{"message", message},
+                                    {"type", "client_error"},
+                                    {"param", nullptr},
+                                    {"code", std::string(kUsage)}};
+    std::cout << to_text(boost::json::object{{"error", error}}) << std::endl;
+  }
+  return to_int(ExitCode::Usage);
+}
+
+int run_command_with(const Parsed& parsed) {
+  const Interrupts interrupts;
+  const Console console = standard_console();
+  const SystemClock clock;
+  const std::string key = environment("GLOWPLUG_API_KEY");
+  const Result<HttpClient> server =
+      HttpClient::create({.url = parsed.url, .api_key = key, .cancel_fd = interrupts.fd()});
+  const Result<HttpClient> admin =
+      HttpClient::create({.url = parsed.admin_url, .api_key = key, .cancel_fd = interrupts.fd()});
+  if (!server || !admin) {
+    char* none = nullptr;
+    return usage_failure(parsed, 0, &none, (!server ? server : admin).error().message);
+  }
+  return parsed.command({.server = *server,
+                         .admin = *admin,
+                         .console = console,
+                         .clock = clock,
+                         .cancel_fd = interrupts.fd(),
+                         .json = parsed.json});
+}
+
+}  // namespace
+
+int run_client(int argc, char** argv, const ServeHooks& hooks) {
+  Parsed parsed;
+  parsed.version = {.version = hooks.version, .engine_commit = hooks.engine_commit};
+  CLI::App app("Glowplug: a serverless platform for language models", "glowplug");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", hooks.version);
+  app.add_flag("--json", parsed.json, "Answer JSON on stdout");
+  app.add_option("--url", parsed.url, "The server")->envname("GLOWPLUG_URL")->capture_default_str();
+  app.add_option("--admin-url", parsed.admin_url, "The server's admin listener")
+      ->envname("GLOWPLUG_ADMIN_URL")
+      ->capture_default_str();
+  app.footer(
+      "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server unreachable, 5 refused.");
+  add_serve(app, parsed);
+  add_deploy_and_calls(app, parsed);
+  add_lists(app, parsed);
+  add_changes(app, parsed);
+  add_about(app, parsed);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
+    return usage_failure(parsed, argc, argv, fmt::format("{}; see: glowplug --help", error.what()));
+  }
+  if (parsed.serve.data_dir.empty()) parsed.serve.data_dir = default_data_dir();
+  if (parsed.serve.cache_dir.empty()) parsed.serve.cache_dir = default_cache_dir();
+  if (!parsed.serves) return run_command_with(parsed);
+  if (parsed.memory != "auto") parsed.serve.memory_bytes = parse_bytes(parsed.memory).value_or(0);
+  parsed.serve.json = parsed.json;
+  return hooks.serve(parsed.serve);
+}
+
+}  // namespace glowplug::cli

@@ -1,0 +1,81 @@
+// The client commands, one file each (deploy.cc, run.cc, …). Each asks the server over HTTP, writes
+// its answer and returns the exit code; command_line.cc parses what they are given.
+//
+// Thread: one command at a time.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/json/value.hpp>
+
+#include "cli/context.h"
+
+namespace glowplug::cli {
+
+struct DeployOptions {
+  std::string source;
+  std::string name;   // empty = taken from the source
+  bool wait = false;  // also warms one replica
+};
+int deploy(const Context& context, const DeployOptions& options);
+
+struct RunOptions {
+  std::string name;
+  std::string prompt;  // empty = from stdin, or a conversation on a terminal
+  std::string system;
+  int max_tokens = 0;  // 0 = the function's own limit
+};
+int run(const Context& context, const RunOptions& options);
+
+struct InvokeOptions {
+  std::string name;
+  std::string event;  // a file, "-" = stdin, empty = an empty event
+};
+int invoke(const Context& context, const InvokeOptions& options);
+
+struct WarmOptions {
+  std::string name;
+  int count = 1;
+  std::string duration = "5m";
+};
+int warm(const Context& context, const WarmOptions& options);
+
+struct LogsOptions {
+  std::string name;
+  int tail = 0;  // 0 = all that the server keeps
+};
+int logs(const Context& context, const LogsOptions& options);
+
+struct WhyOptions {
+  std::string function;  // empty = all
+  int limit = 20;
+};
+int why(const Context& context, const WhyOptions& options);
+
+struct DoctorOptions {
+  std::string data_dir;
+  std::string cache_dir;
+  std::string worker_path;  // empty = beside this program
+  std::string listen;
+  std::string admin_listen;
+};
+int doctor(const Context& context, const DoctorOptions& options);
+
+struct VersionOptions {
+  std::string version;
+  std::string engine_commit;
+};
+int version(const Context& context, const VersionOptions& options);
+
+int ps(const Context& context);
+int top(const Context& context);
+int models(const Context& context);
+int rm(const Context& context, const std::string& name);
+int stop(const Context& context, const std::string& name);
+
+// The table of `ps` and `top`.
+std::string functions_table(const boost::json::array& functions);
+
+}  // namespace glowplug::cli

@@ -1,0 +1,206 @@
+#include "cli/commands.h"
+
+#include <fcntl.h>
+
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "cli/json_fields.h"
+#include "cli/test_server.h"
+
+namespace glowplug::cli {
+namespace {
+
+enum class Output { Text, Json };
+
+// A command against a server that gives these answers, with what it wrote.
+struct Session {
+  explicit Session(std::vector<std::string> answers, Output output = Output::Text)
+      : server(std::move(answers)),
+        client(*HttpClient::create({.url = server.url()})),
+        console{.out = out, .err = err},
+        context{.server = client,
+                .admin = client,
+                .console = console,
+                .clock = clock,
+                .json = output == Output::Json,
+                .poll_interval = 0ms} {}
+
+  TestServer server;
+  HttpClient client;
+  std::ostringstream out;
+  std::ostringstream err;
+  Console console;
+  ManualClock clock;
+  Context context;
+};
+
+std::string function_json(const std::string& more) {
+  return R"({"function":"chat","revision":1,"task":"generate","engine":"llama",)" + more + "}";
+}
+
+const std::string kNoSuchFunction =
+    R"({"error":{"message":"no function 'x'","type":"t","param":null,"code":"model_not_found"}})";
+
+TEST(Commands, Refusals_BecomeExitCodesAndTheServersWords) {
+  const std::pair<int, int> cases[] = {{404, 3}, {401, 5}, {403, 5}, {429, 5}, {500, 1}, {422, 1}};
+  for (const auto& [status, exit] : cases) {
+    Session session({json_answer(status, kNoSuchFunction)});
+    EXPECT_EQ(stop(session.context, "x"), exit);
+    EXPECT_NE(session.err.str().find("no function 'x'"), std::string::npos);
+    EXPECT_EQ(session.out.str(), "");
+  }
+}
+
+TEST(Commands, RefusalWithJson_IsTheServersErrorOnStdout) {
+  Session session({json_answer(404, kNoSuchFunction)}, Output::Json);
+  EXPECT_EQ(rm(session.context, "x"), 3);
+  EXPECT_EQ(session.out.str(), kNoSuchFunction + "\n");
+}
+
+TEST(Commands, ServerGone_IsExitCodeFourAlsoInJson) {
+  Session session({}, Output::Json);
+  const HttpClient nowhere = *HttpClient::create({.url = "http://127.0.0.1:1"});
+  const Context context{.server = nowhere,
+                        .admin = nowhere,
+                        .console = session.console,
+                        .clock = session.clock,
+                        .json = true};
+  EXPECT_EQ(ps(context), 4);
+  const auto body = parse_json(session.out.str());
+  ASSERT_TRUE(body.ok());
+  EXPECT_EQ(text_field(*field(*body, "error"), "code"), kServerUnreachable);
+}
+
+TEST(Commands, PsJson_IsAListOfObjects) {
+  Session session({json_answer(200, R"({"data":[{"function":"chat"}]})")}, Output::Json);
+  EXPECT_EQ(ps(session.context), 0);
+  EXPECT_EQ(session.out.str(), "[{\"function\":\"chat\"}]\n");
+}
+
+TEST(Deploy, NewFunction_FollowsTheFetchAndSaysHowToCall) {
+  Session session(
+      {json_answer(404, kNoSuchFunction), json_answer(201, function_json("\"state\":\"cold\"")),
+       json_answer(200, function_json(R"("state":"cold","tier":"remote","progress":0.5)")),
+       json_answer(200, function_json(R"("state":"cold","tier":"disk","progress":0)"))});
+  EXPECT_EQ(deploy(session.context, {.source = "hf:org/repo:Chat.gguf"}), 0);
+  EXPECT_NE(session.err.str().find("50 %"), std::string::npos) << session.err.str();
+  EXPECT_NE(session.out.str().find("chat is deployed (revision 1)"), std::string::npos)
+      << session.out.str();
+  EXPECT_NE(session.out.str().find("curl " + session.server.url() + "/v1/chat/completions"),
+            std::string::npos);
+  const std::string put = session.server.requests().at(1);
+  EXPECT_TRUE(put.starts_with("PUT /v1/functions/chat HTTP/1.1"));
+  EXPECT_NE(
+      put.find(
+          R"({"apiVersion":"glowplug.dev/v1","kind":"Function","name":"chat","model":"hf:org/repo:Chat.gguf"})"),
+      std::string::npos)
+      << put;
+}
+
+TEST(Deploy, SameAgain_SaysNoChange) {
+  const std::string there = json_answer(200, function_json(R"("state":"cold","tier":"disk")"));
+  Session session({there, there, there});
+  EXPECT_EQ(deploy(session.context, {.source = "chat"}), 0);
+  EXPECT_NE(session.out.str().find("chat: no change (revision 1)"), std::string::npos)
+      << session.out.str();
+}
+
+TEST(Deploy, Wait_WarmsAndWaitsUntilReady) {
+  Session session(
+      {json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
+       json_answer(200, function_json(R"("state":"cold","tier":"disk")")), json_answer(202, ""),
+       json_answer(200, function_json(R"("state":"loading","tier":"disk","progress":0.2)")),
+       json_answer(200, function_json(R"("state":"ready","tier":"replica")"))});
+  EXPECT_EQ(deploy(session.context, {.source = "chat", .wait = true}), 0);
+  EXPECT_TRUE(session.server.requests().at(3).starts_with("POST /v1/functions/chat/warm "));
+  EXPECT_EQ(session.server.requests().size(), 6u);
+}
+
+TEST(Deploy, FailedFetch_IsExitCodeOneWithTheReason) {
+  Session session(
+      {json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
+       json_answer(200,
+                   function_json(R"("state":"failed","tier":"remote","reason":"no such file")"))});
+  EXPECT_EQ(deploy(session.context, {.source = "chat"}), 1);
+  EXPECT_NE(session.err.str().find("chat failed: no such file"), std::string::npos)
+      << session.err.str();
+}
+
+TEST(Deploy, FileThatIsNotThere_IsSaidBeforeAskingTheServer) {
+  Session session({});
+  EXPECT_EQ(deploy(session.context, {.source = "/nonexistent/a.gguf"}), 1);
+  EXPECT_NE(session.err.str().find("'/nonexistent/a.gguf'"), std::string::npos);
+  EXPECT_EQ(deploy(session.context, {.source = "a/b"}), 2);
+}
+
+TEST(Run, StreamedAnswer_GoesToStdoutAndItsNumbersToStderr) {
+  const std::string events =
+      "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
+      "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: "
+      "{\"choices\":[{\"delta\":{\"content\":\" you\"},"
+      "\"finish_reason\":\"stop\"}]}\n\ndata: "
+      "{\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\n"
+      "data: [DONE]\n\n";
+  Session session({json_answer(200, events, "x-glowplug-cold-start: true\r\n")});
+  EXPECT_EQ(run(session.context,
+                {.name = "chat", .prompt = "Hello", .system = "Be brief", .max_tokens = 5}),
+            0);
+  EXPECT_EQ(session.out.str(), "Hi you\n");
+  EXPECT_NE(session.err.str().find("cold"), std::string::npos);
+  const std::string request = session.server.requests().at(0);
+  EXPECT_NE(
+      request.find(
+          R"("messages":[{"role":"system","content":"Be brief"},{"role":"user","content":"Hello"}])"),
+      std::string::npos)
+      << request;
+  EXPECT_NE(request.find("\"max_tokens\":5"), std::string::npos);
+}
+
+TEST(Run, AnswerWithoutItsEnd_Fails) {
+  Session cut({json_answer(200, "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n")});
+  EXPECT_EQ(run(cut.context, {.name = "chat", .prompt = "x"}), 1);
+  Session error({json_answer(
+      200,
+      "data: {\"error\":{\"message\":\"the replica ended\",\"code\":\"replica_failed\"}}\n\n")});
+  EXPECT_EQ(run(error.context, {.name = "chat", .prompt = "x"}), 1);
+  EXPECT_NE(error.err.str().find("the replica ended"), std::string::npos);
+}
+
+TEST(Run, NoPromptAndEmptyInput_IsAUsageError) {
+  Session session({});
+  const UniqueFd empty(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  session.console.in_fd = empty.get();
+  EXPECT_EQ(run(session.context, {.name = "chat"}), 2);
+}
+
+TEST(Invoke, Envelope_IsTheAnswerAndAFunctionErrorIsAFailure) {
+  Session good({json_answer(200, R"({"statusCode":200,"body":"x"})")});
+  EXPECT_EQ(invoke(good.context, {.name = "f"}), 0);
+  EXPECT_EQ(good.out.str(), "{\"statusCode\":200,\"body\":\"x\"}\n");
+  Session bad(
+      {json_answer(404, R"({"statusCode":404,"body":"x"})", "x-function-error: Unhandled\r\n")});
+  EXPECT_EQ(invoke(bad.context, {.name = "f"}), 1);
+  Session absent({json_answer(404, kNoSuchFunction)});
+  EXPECT_EQ(invoke(absent.context, {.name = "f"}), 3);
+  EXPECT_EQ(absent.out.str(), "");
+}
+
+TEST(Why, Decisions_AreThoseOfTheFunctionAndTheLastOnes) {
+  Session session(
+      {json_answer(200, R"({"data":[{"at":"1","function":"a","decision":"start","reason":"r1"},
+    {"at":"2","function":"b","decision":"stop","reason":"r2"},{"at":"3","function":"a","decision":"stop","reason":"r3"}]})")});
+  EXPECT_EQ(why(session.context, {.function = "a", .limit = 1}), 0);
+  EXPECT_EQ(session.out.str(), "AT  FUNCTION  DECISION  REASON\n3   a         stop      r3\n");
+  EXPECT_TRUE(session.server.requests().at(0).starts_with("GET /v1/admin/decisions?function=a "));
+}
+
+TEST(Logs, Lines_AreTextOrObjects) {
+  Session session({json_answer(200, R"({"data":["one",{"at":"2","line":"two"},"three"]})")});
+  EXPECT_EQ(logs(session.context, {.name = "f", .tail = 2}), 0);
+  EXPECT_EQ(session.out.str(), "2  two\nthree\n");
+}
+
+}  // namespace
+}  // namespace glowplug::cli

@@ -1,0 +1,47 @@
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/json_fields.h"
+#include "cli/table.h"
+
+namespace glowplug::cli {
+
+std::string functions_table(const boost::json::array& functions) {
+  if (functions.empty()) return "no functions; deploy one with: glowplug deploy smollm2\n";
+  std::vector<std::vector<std::string>> rows;
+  std::string reasons;
+  for (const boost::json::value& function : functions) {
+    const std::string state = text_field(function, "state");
+    rows.push_back(
+        {text_field(function, "function"), text_field(function, "revision"), state,
+         text_field(function, "tier"), text_field(function, "replicas"),
+         text_field(function, "in_flight"),
+         format_bytes(static_cast<std::uint64_t>(number_field(function, "memory_bytes"))),
+         text_field(function, "cold_starts")});
+    const std::string reason = text_field(function, "reason");
+    if (state == "failed" && !reason.empty())
+      reasons += fmt::format("{}: {}\n", text_field(function, "function"), reason);
+  }
+  const std::string table = layout_table({{"FUNCTION"},
+                                          {"REV", Align::Right},
+                                          {"STATE"},
+                                          {"TIER"},
+                                          {"REPLICAS", Align::Right},
+                                          {"IN-FLIGHT", Align::Right},
+                                          {"MEMORY", Align::Right},
+                                          {"COLD-STARTS", Align::Right}},
+                                         rows);
+  return reasons.empty() ? table : table + "\n" + reasons;
+}
+
+int ps(const Context& context) {
+  const Fetched got = fetch(context, context.server, {.target = "/v1/functions"});
+  if (got.exit != 0) return got.exit;
+  const boost::json::array functions = data_of(got.body);
+  if (context.json) print_json(context, functions);
+  else context.console.out << functions_table(functions) << std::flush;
+  return 0;
+}
+
+}  // namespace glowplug::cli

@@ -1,0 +1,20 @@
+// Columns under a head, each as wide as its widest cell, two spaces apart, no space at a line's
+// end. Thread: a value.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace glowplug::cli {
+
+enum class Align { Left, Right };
+
+struct Column {
+  std::string head;
+  Align align = Align::Left;
+};
+
+std::string layout_table(const std::vector<Column>& columns,
+                         const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace glowplug::cli

@@ -1,0 +1,190 @@
+#include "gateway/event_stream.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "domain/limits.h"
+
+namespace glowplug::gateway {
+namespace {
+
+namespace json = boost::json;
+
+std::uint64_t count(const json::object& usage, std::string_view name) {
+  const json::value* value = usage.if_contains(name);
+  return value && value->is_int64() && value->as_int64() > 0 ? static_cast<std::uint64_t>(value->as_int64()) : 0;
+}
+
+// Both vocabularies: OpenAI's prompt/completion and the input/output of Responses and Messages.
+void read_usage(const json::object& holder, Usage& usage) {
+  const json::value* value = holder.if_contains("usage");
+  if (!value || !value->is_object()) return;
+  const json::object& object = value->as_object();
+  const std::uint64_t prompt = std::max(count(object, "prompt_tokens"), count(object, "input_tokens"));
+  const std::uint64_t completion = std::max(count(object, "completion_tokens"), count(object, "output_tokens"));
+  usage.prompt_tokens = std::max(usage.prompt_tokens, prompt);
+  usage.completion_tokens = std::max(usage.completion_tokens, completion);
+}
+
+void rename(json::object& object, const std::string& model) {
+  if (json::value* value = object.if_contains("model"); value && value->is_string()) *value = model;
+}
+
+void append_data(std::string& out, std::string_view name, std::string_view data) {
+  if (!name.empty()) out.append("event: ").append(name).append("\n");
+  out.append("data: ").append(data).append("\n\n");
+}
+
+}  // namespace
+
+bool EventStream::named_events() const {
+  return options_.surface == Surface::Responses || options_.surface == Surface::Messages;
+}
+
+std::string EventStream::feed(std::string_view bytes) {
+  std::string out;
+  pending_.append(bytes);
+  std::size_t start = 0;
+  while (!engine_error_ && !complete_) {
+    // Events end at an empty line; engines write \n, and \r\n is read as well.
+    std::size_t end = pending_.find("\n\n", start);
+    std::size_t skip = 2;
+    const std::size_t crlf = pending_.find("\r\n\r\n", start);
+    if (crlf < end) {
+      end = crlf;
+      skip = 4;
+    }
+    if (end == std::string::npos) break;
+    take_event(std::string_view(pending_).substr(start, end - start), out);
+    start = end + skip;
+  }
+  pending_.erase(0, start);
+  if (pending_.size() > domain::kStreamBufferBytesMax) {
+    engine_error_ = R"({"error":{"message":"An event of the replica is larger than the stream buffer."}})";
+    pending_.clear();
+  }
+  return out;
+}
+
+void EventStream::take_event(std::string_view event, std::string& out) {
+  std::string_view name;
+  std::string joined;
+  std::string_view data;
+  bool has_data = false;
+  while (!event.empty()) {
+    const std::size_t end = std::min(event.find('\n'), event.size());
+    std::string_view line = event.substr(0, end);
+    event.remove_prefix(std::min(end + 1, event.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.starts_with(':')) {
+      out.append(line).append("\n\n");
+      continue;
+    }
+    const std::size_t colon = std::min(line.find(':'), line.size());
+    const std::string_view key = line.substr(0, colon);
+    std::string_view value = line.substr(std::min(colon + 1, line.size()));
+    if (value.starts_with(' ')) value.remove_prefix(1);
+    if (key == "event") name = value;
+    if (key == "error") engine_error_ = std::string(value);
+    if (key != "data") continue;
+    if (has_data) {
+      joined = std::string(data) + "\n" + std::string(value);
+      data = joined;
+    } else {
+      data = value;
+    }
+    has_data = true;
+  }
+  if (has_data && !engine_error_) take_data(name, data, out);
+}
+
+void EventStream::take_data(std::string_view name, std::string_view data, std::string& out) {
+  if (data == "[DONE]") {
+    if (named_events()) {
+      complete_ = true;
+      return;
+    }
+    finish_openai(out);
+    return;
+  }
+  boost::system::error_code ec;
+  json::value value = json::parse(data, ec);
+  if (ec || !value.is_object()) {
+    engine_error_ = R"({"error":{"message":"The replica sent an event that is not JSON."}})";
+    return;
+  }
+  json::object& chunk = value.as_object();
+  if (chunk.contains("error") && !chunk["error"].is_null()) {
+    if (!named_events() || name == "error" || name.empty()) {
+      engine_error_ = std::string(data);
+      return;
+    }
+  }
+  rename(chunk, options_.model);
+  chunk.erase("timings");
+  read_usage(chunk, usage_);
+  if (named_events()) {
+    for (const std::string_view holder : {"response", "message"}) {
+      if (json::value* inner = chunk.if_contains(holder); inner && inner->is_object()) {
+        rename(inner->as_object(), options_.model);
+        read_usage(inner->as_object(), usage_);
+      }
+    }
+    append_data(out, name, json::serialize(chunk));
+    const std::string_view kind = name;
+    if (kind == "message_stop" || kind == "response.completed" || kind == "response.incomplete" ||
+        kind == "response.failed") {
+      complete_ = true;
+    }
+    return;
+  }
+  const json::value* choices = chunk.if_contains("choices");
+  const bool empty = choices && choices->is_array() && choices->as_array().empty();
+  const bool has_usage = chunk.contains("usage") && chunk["usage"].is_object();
+  if (empty && has_usage) {
+    usage_sent_ = true;
+    if (options_.include_usage) append_data(out, name, json::serialize(chunk));
+    return;
+  }
+  if (options_.include_usage) {
+    chunk["usage"] = nullptr;
+    if (last_head_.empty()) {
+      json::object head = chunk;
+      head["choices"] = json::array();
+      head.erase("usage");
+      last_head_ = json::serialize(head);
+    }
+  } else {
+    chunk.erase("usage");
+  }
+  append_data(out, name, json::serialize(chunk));
+}
+
+void EventStream::finish_openai(std::string& out) {
+  if (options_.include_usage && !usage_sent_ && !last_head_.empty()) {
+    boost::system::error_code ec;
+    json::value head = json::parse(last_head_, ec);
+    json::object usage;
+    usage["prompt_tokens"] = usage_.prompt_tokens;
+    usage["completion_tokens"] = usage_.completion_tokens;
+    usage["total_tokens"] = usage_.prompt_tokens + usage_.completion_tokens;
+    head.as_object()["usage"] = std::move(usage);
+    append_data(out, "", json::serialize(head));
+  }
+  out.append("data: [DONE]\n\n");
+  complete_ = true;
+}
+
+std::string rewrite_answer(std::string_view body, const std::string& model, Usage& usage) {
+  boost::system::error_code ec;
+  json::value value = json::parse(body, ec);
+  if (ec || !value.is_object()) return std::string(body);
+  json::object& object = value.as_object();
+  rename(object, model);
+  object.erase("timings");
+  read_usage(object, usage);
+  return json::serialize(object);
+}
+
+}  // namespace glowplug::gateway

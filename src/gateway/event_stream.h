@@ -1,0 +1,62 @@
+// Server-sent events between replica and client, without I/O: bytes in, bytes out.
+//
+// Chunks get the function's name as model; usage is always read for metering and shown only where it was asked
+// for, as OpenAI does it: null on every chunk, then one last chunk with empty choices. Engine-private fields
+// (timings) are dropped. An error event of the engine ends the stream as a failure.
+//
+// Thread: one owner per stream.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "gateway/openai_request.h"
+
+namespace glowplug::gateway {
+
+struct Usage {
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t completion_tokens = 0;
+};
+
+struct StreamOptions {
+  Surface surface = Surface::Chat;
+  std::string model;
+  bool include_usage = false;
+};
+
+class EventStream final {
+ public:
+  explicit EventStream(StreamOptions options) : options_(std::move(options)) {}
+
+  // What the client gets for these bytes of the replica; empty when nothing is complete yet.
+  std::string feed(std::string_view bytes);
+
+  // Whether the stream came to its proper end.
+  bool complete() const { return complete_; }
+  // The raw body of an engine's error event, when one came. Nothing is produced after it.
+  const std::optional<std::string>& engine_error() const { return engine_error_; }
+  const Usage& usage() const { return usage_; }
+
+ private:
+  void take_event(std::string_view event, std::string& out);
+  void take_data(std::string_view name, std::string_view data, std::string& out);
+  void finish_openai(std::string& out);
+  bool named_events() const;
+
+  StreamOptions options_;
+  std::string pending_;
+  std::string last_head_;  // a chunk without choices, for a usage chunk that the engine did not send itself
+  Usage usage_;
+  std::optional<std::string> engine_error_;
+  bool usage_sent_ = false;
+  bool complete_ = false;
+};
+
+// A whole JSON answer: model renamed, private fields dropped, usage read. Not JSON is passed on as it is.
+std::string rewrite_answer(std::string_view body, const std::string& model, Usage& usage);
+
+}  // namespace glowplug::gateway

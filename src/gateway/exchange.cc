@@ -1,0 +1,184 @@
+#include "gateway/exchange.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/status.hpp>
+#include <ctime>
+#include <random>
+
+#include "domain/errors.h"
+#include "domain/limits.h"
+#include "fmt/format.h"
+
+namespace glowplug::gateway {
+
+namespace asio = boost::asio;
+
+namespace {
+
+std::string http_date(WallTime now) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[40];
+  const std::size_t length = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return std::string(text, length);
+}
+
+}  // namespace
+
+Client::Client(Server& server, asio::ip::tcp::socket socket_in)
+    : socket(std::move(socket_in)), server_(server), timer_(server.io) {
+  boost::system::error_code ignored;
+  socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+  server_.clients.insert(this);
+}
+
+Client::~Client() { server_.clients.erase(this); }
+
+void Client::arm(Duration limit) {
+  armed_ = true;
+  timed_out_ = false;
+  deadline_ = std::chrono::steady_clock::now() + limit;
+  if (!waiting_ || deadline_ < scheduled_) schedule(deadline_);
+}
+
+void Client::schedule(Time at) {
+  waiting_ = true;
+  scheduled_ = at;
+  timer_.expires_at(at);
+  timer_.async_wait([weak = weak_from_this()](boost::system::error_code ec) {
+    const std::shared_ptr<Client> self = weak.lock();  // owner: the connection's coroutine
+    if (ec || !self) return;
+    self->waiting_ = false;
+    if (!self->armed_) return;
+    if (std::chrono::steady_clock::now() < self->deadline_) {
+      self->schedule(self->deadline_);
+      return;
+    }
+    self->armed_ = false;
+    self->timed_out_ = true;
+    boost::system::error_code ignored;
+    self->socket.cancel(ignored);
+  });
+}
+
+Coroutine<bool> Client::write(std::string_view bytes) {
+  arm(domain::kWriteStallTimeout);
+  auto [ec, written] = co_await asio::async_write(socket, asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
+  disarm();
+  co_return !ec;
+}
+
+void Client::watch(std::function<void()> gone) {
+  gone_ = std::move(gone);
+  if (buffer.size() == 0) wait_readable();
+}
+
+void Client::unwatch() {
+  if (!gone_) return;
+  gone_ = nullptr;
+  boost::system::error_code ignored;
+  socket.cancel(ignored);
+}
+
+void Client::wait_readable() {
+  socket.async_wait(asio::ip::tcp::socket::wait_read, [weak = weak_from_this()](boost::system::error_code ec) {
+    const std::shared_ptr<Client> self = weak.lock();  // owner: the connection's coroutine
+    if (ec || !self || !self->gone_) return;
+    char byte = 0;
+    const ssize_t got = ::recv(self->socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got > 0) return;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      self->wait_readable();
+      return;
+    }
+    const std::function<void()> gone = std::move(self->gone_);
+    self->gone_ = nullptr;
+    gone();
+  });
+}
+
+Reply json_reply(int status, std::string body) {
+  Reply reply;
+  reply.status = status;
+  reply.body = std::move(body);
+  return reply;
+}
+
+std::string_view Exchange::header(std::string_view field) const {
+  const auto value = request[boost::beast::string_view(field.data(), field.size())];
+  return std::string_view(value.data(), value.size());
+}
+
+std::string_view Exchange::query_value(std::string_view key) const {
+  std::string_view rest = query;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('&'), rest.size());
+    const std::string_view pair = rest.substr(0, end);
+    const std::size_t equals = std::min(pair.find('='), pair.size());
+    if (pair.substr(0, equals) == key) return pair.substr(std::min(equals + 1, pair.size()));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return {};
+}
+
+Reply Exchange::error_reply(const ErrorAnswer& answer, int retry_after_s) const {
+  Reply reply = anthropic ? json_reply(anthropic_status(answer), anthropic_error_json(answer, request_id))
+                          : json_reply(answer.status, error_json(answer));
+  if (retry_after_s > 0) {
+    const int seconds = std::clamp(retry_after_s, 1, 60);
+    reply.headers += fmt::format("retry-after: {}\r\nretry-after-ms: {}\r\n", seconds, seconds * 1000);
+  }
+  if (!answer.retry && answer.status >= 429) reply.headers += "x-should-retry: false\r\n";
+  return reply;
+}
+
+Reply Exchange::error_reply(const Error& error, int retry_after_s) const {
+  return error_reply(to_answer(error), retry_after_s);
+}
+
+std::string Exchange::head(const Reply& reply, std::optional<std::size_t> length) const {
+  const auto reason = boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(reply.status));
+  const double spent = to_ms(server.clock.now() - started);
+  std::string text = fmt::format(
+      "HTTP/1.1 {} {}\r\ndate: {}\r\nx-request-id: {}\r\nopenai-processing-ms: {:.0f}\r\n"
+      "openai-version: 2020-10-01\r\n",
+      reply.status, std::string_view(reason.data(), reason.size()), http_date(server.clock.wall_now()), request_id,
+      spent);
+  if (reply.status != 204) text += "content-type: " + reply.content_type + "\r\n";
+  if (length) {
+    if (reply.status != 204) text += fmt::format("content-length: {}\r\n", *length);
+  } else if (chunked) {
+    text += "transfer-encoding: chunked\r\n";
+  }
+  if (!keep_alive) text += "connection: close\r\n";
+  else if (!chunked) text += "connection: keep-alive\r\n";
+  text += reply.headers;
+  text += "\r\n";
+  return text;
+}
+
+Coroutine<> Exchange::send(Reply reply) {
+  if (server.draining) keep_alive = false;
+  std::string message = head(reply, reply.body.size());
+  if (method != "HEAD" && reply.status != 204) message += reply.body;
+  answered = true;
+  const bool sent = co_await client.write(message);
+  if (!sent) keep_alive = false;
+}
+
+std::string new_request_id() {
+  static constexpr std::string_view kBase62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  thread_local std::mt19937_64 random{std::random_device{}()};  // ids must be unique, not secret
+  std::uniform_int_distribution<std::size_t> pick(0, kBase62.size() - 1);
+  std::string id = "req_";
+  for (int i = 0; i < 24; ++i) id += kBase62[pick(random)];
+  return id;
+}
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,156 @@
+#include "gateway/function_json.h"
+
+#include <boost/json/array.hpp>
+#include <string>
+
+#include "base/units.h"
+
+namespace glowplug::gateway {
+namespace {
+
+namespace json = boost::json;
+
+json::value duration_value(Duration duration) {
+  if (duration == kForever) return -1;
+  return json::value(format_duration(duration));
+}
+
+std::uint64_t memory_of(const control::ReplicaView& replica, const GatewayOptions& options) {
+  const std::uint64_t measured = options.memory_of ? options.memory_of(replica.replica) : 0;
+  return measured > 0 ? measured : replica.memory_bytes;
+}
+
+bool is_alive(domain::State state) { return state != domain::State::Cold && state != domain::State::Failed; }
+
+json::object engine_object(const domain::Manifest& manifest) {
+  json::object engine;
+  if (manifest.engine.kind == domain::EngineKind::Process) {
+    json::array command;
+    for (const std::string& word : manifest.engine.process.command) command.emplace_back(word);
+    json::object process;
+    process["command"] = std::move(command);
+    process["ready"] = manifest.engine.process.ready;
+    // Values of env may be secrets; their names are enough to recognise the declaration.
+    json::array names;
+    for (const auto& [name, value] : manifest.engine.process.env) names.emplace_back(name);
+    process["env_names"] = std::move(names);
+    process["start_timeout"] = duration_value(manifest.engine.process.start_timeout);
+    engine["process"] = std::move(process);
+  } else if (manifest.engine.kind == domain::EngineKind::Fake) {
+    json::object fake;
+    fake["load_time"] = duration_value(manifest.engine.fake.load_time);
+    fake["tokens_per_second"] = manifest.engine.fake.tokens_per_second;
+    fake["fault"] = manifest.engine.fake.fault;
+    engine["fake"] = std::move(fake);
+  }
+  return engine;
+}
+
+std::string_view policy_name(domain::ScalePolicy policy) {
+  if (policy == domain::ScalePolicy::Threshold) return "threshold";
+  return policy == domain::ScalePolicy::Predictive ? "predictive" : "concurrency";
+}
+
+std::string_view priority_name(domain::Priority priority) {
+  if (priority == domain::Priority::High) return "high";
+  return priority == domain::Priority::Batch ? "batch" : "normal";
+}
+
+}  // namespace
+
+json::object manifest_object(const domain::Manifest& manifest) {
+  json::object object;
+  object["name"] = manifest.name;
+  object["model"] = manifest.model;
+  if (!manifest.model_sha256.empty()) object["model_sha256"] = manifest.model_sha256;
+  object["task"] = domain::to_string(manifest.task);
+  if (manifest.engine.kind == domain::EngineKind::Llama) object["engine"] = "llama";
+  else object["engine"] = engine_object(manifest);
+  object["context"] = manifest.context;
+  object["slots"] = manifest.slots;
+  object["scale"] = json::object{{"min", manifest.scale.min}, {"max", manifest.scale.max},
+                                 {"policy", policy_name(manifest.scale.policy)}};
+  object["keep_alive"] = duration_value(manifest.keep_alive);
+  json::array prime;
+  for (const std::string& text : manifest.prime) prime.emplace_back(text);
+  object["prime"] = std::move(prime);
+  object["chat_template"] = manifest.chat_template;
+  json::object limits;
+  limits["queue"] = manifest.limits.queue;
+  limits["queue_timeout"] = duration_value(manifest.limits.queue_timeout);
+  limits["timeout"] = duration_value(manifest.limits.timeout);
+  limits["max_tokens"] = manifest.limits.max_tokens;
+  object["limits"] = std::move(limits);
+  json::object resources;
+  if (manifest.resources.memory_bytes == 0) resources["memory"] = "auto";
+  else resources["memory"] = manifest.resources.memory_bytes;
+  if (manifest.resources.threads == 0) resources["threads"] = "auto";
+  else resources["threads"] = manifest.resources.threads;
+  resources["device"] = manifest.resources.device;
+  object["resources"] = std::move(resources);
+  object["priority"] = priority_name(manifest.priority);
+  object["share"] = manifest.share == domain::Share::Domain ? "domain" : "function";
+  object["failover"] = manifest.failover == domain::Failover::Continue ? "continue" : "off";
+  return object;
+}
+
+json::object function_object(const control::FunctionView& view, const GatewayOptions& options) {
+  int alive = 0;
+  std::uint64_t memory = 0;
+  json::array list;
+  for (const control::ReplicaView& replica : view.replicas) {
+    alive += is_alive(replica.state) ? 1 : 0;
+    const std::uint64_t bytes = memory_of(replica, options);
+    memory += is_alive(replica.state) ? bytes : 0;
+    list.emplace_back(json::object{{"id", replica.replica.value},
+                                   {"revision", replica.revision},
+                                   {"state", domain::to_string(replica.state)},
+                                   {"in_flight", replica.in_flight},
+                                   {"memory_bytes", bytes},
+                                   {"progress", replica.progress}});
+  }
+  json::object object;
+  object["object"] = "function";
+  object["function"] = view.manifest.name;
+  object["revision"] = view.revision;
+  object["state"] = domain::to_string(view.state);
+  object["tier"] = view.tier;
+  object["replicas"] = alive;
+  object["in_flight"] = view.in_flight;
+  object["waiting"] = view.waiting;
+  object["memory_bytes"] = memory;
+  object["calls"] = view.calls;
+  object["cold_starts"] = view.cold_starts;
+  object["progress"] = view.progress;
+  object["reason"] = view.reason;
+  object["model"] = view.manifest.model;
+  object["task"] = domain::to_string(view.manifest.task);
+  object["engine"] = domain::to_string(view.manifest.engine.kind);
+  object["context"] = view.manifest.context;
+  object["slots"] = view.manifest.slots;
+  object["keep_alive"] = duration_value(view.manifest.keep_alive);
+  object["replica_list"] = std::move(list);
+  return object;
+}
+
+json::object model_object(const control::FunctionView& view, std::int64_t created) {
+  json::object meta;
+  meta["task"] = domain::to_string(view.manifest.task);
+  meta["architecture"] = view.facts.architecture;
+  meta["file_bytes"] = view.facts.file_bytes;
+  meta["context_trained"] = view.facts.context_trained;
+  meta["vocabulary"] = view.facts.vocabulary;
+  meta["embedding_length"] = view.facts.embedding_length;
+  json::object object;
+  object["id"] = view.manifest.name;
+  object["object"] = "model";
+  object["created"] = created;
+  object["owned_by"] = "glowplug";
+  object["state"] = domain::to_string(view.state);
+  object["tier"] = view.tier;
+  object["context_length"] = view.manifest.context;
+  object["meta"] = std::move(meta);
+  return object;
+}
+
+}  // namespace glowplug::gateway

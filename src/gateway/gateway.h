@@ -1,0 +1,72 @@
+// The HTTP edge: two listeners, one ordered route table, and a relay from a granted replica to its caller.
+//
+// It knows HTTP and the OpenAI and Anthropic formats; which replica answers, and when, the platform decides.
+// Nothing here stores anything. The io_context must not run handlers after this object is gone.
+//
+// Thread: the server loop.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "control/platform.h"
+#include "domain/manifest.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace glowplug::gateway {
+
+struct ListenAddress {
+  std::string host = "127.0.0.1";
+  int port = 0;
+  friend bool operator==(const ListenAddress&, const ListenAddress&) = default;
+};
+
+// Reads "127.0.0.1:4569", "[::1]:4569", "localhost:4569" and ":4569" (loopback).
+Result<ListenAddress> parse_listen(std::string_view text);
+
+struct GatewayOptions {
+  ListenAddress listen;
+  ListenAddress admin_listen;
+  bool process_engines_allowed = false;
+  std::string version;
+  std::string engine_commit;
+  std::function<Result<domain::Manifest>(std::string_view text, std::string_view expected_name)> read_manifest;
+  std::function<std::string(const domain::Manifest&)> write_manifest;
+  std::function<bool(std::string_view name)> in_catalogue;
+  std::function<std::uint64_t(domain::ReplicaId)> memory_of;  // bytes resident now; 0 or absent = the reservation
+  std::string openapi_yaml;
+};
+
+struct Server;
+
+class Gateway final {
+ public:
+  Gateway(boost::asio::io_context& io, GatewayOptions options, control::Platform& platform, const Clock& clock);
+  ~Gateway();
+
+  // Binds both listeners; port 0 takes a free one. Public addresses are refused while no key exists.
+  Result<void> open();
+  int port() const;
+  int admin_port() const;
+
+  void stop_accepting();          // idle connections close now, busy ones after their current answer
+  std::size_t in_flight() const;  // requests being answered
+
+ private:
+  struct Listener;
+  Result<void> listen(const ListenAddress& address, std::unique_ptr<Listener>& listener);
+
+  std::shared_ptr<Server> server_;  // owners: this object and each open connection
+  std::unique_ptr<Listener> main_;
+  std::unique_ptr<Listener> admin_;
+};
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,156 @@
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+
+#include "domain/errors.h"
+#include "domain/limits.h"
+#include "gateway/exchange.h"
+#include "gateway/pipeline.h"
+
+namespace glowplug::gateway {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+namespace error = domain::error;
+using Parser = http::request_parser<http::string_body>;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr std::size_t kLingerBytesMax = 32 * 1024 * 1024;  // read and dropped so that the refusal is seen
+
+class InFlight final {
+ public:
+  explicit InFlight(Server& server) : server_(server) { ++server_.in_flight; }
+  ~InFlight() { --server_.in_flight; }
+  InFlight(const InFlight&) = delete;
+  InFlight& operator=(const InFlight&) = delete;
+
+ private:
+  Server& server_;
+};
+
+Error read_fault(const boost::system::error_code& ec, bool timed_out) {
+  if (timed_out) {
+    return Error{std::string(error::kRequestTimeout), "The request did not arrive within the time for it.", ""};
+  }
+  if (ec == http::error::body_limit) {
+    return Error{std::string(error::kRequestTooLarge),
+                 "The body is over the limit of " + std::to_string(domain::kBodyBytesMax) + " bytes.", ""};
+  }
+  if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
+    return Error{std::string(error::kHeadersTooLarge),
+                 "The header block is over the limit of " + std::to_string(domain::kHeaderBytesMax) + " bytes.", ""};
+  }
+  return Error{std::string(error::kBadRequest), "The HTTP message is malformed: " + ec.message() + ".", ""};
+}
+
+bool client_left(const boost::system::error_code& ec) {
+  return ec == http::error::end_of_stream || ec == http::error::partial_message || ec == asio::error::eof ||
+         ec == asio::error::connection_reset || ec == asio::error::broken_pipe;
+}
+
+// Takes what is still on its way for a moment, since a reset would destroy the refusal unread.
+Coroutine<> linger(Client& client) {
+  boost::system::error_code ignored;
+  client.socket.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  std::array<char, 16 * 1024> sink;
+  std::size_t dropped = 0;
+  client.arm(std::chrono::seconds(2));
+  while (dropped < kLingerBytesMax) {
+    auto [ec, count] = co_await client.socket.async_read_some(asio::buffer(sink), kAwait);
+    if (ec) break;
+    dropped += count;
+  }
+  client.disarm();
+}
+
+// Reads one request. On a fault `fault` says what to answer, or nothing when the client simply left.
+struct ReadOutcome {
+  bool ok = false;
+  std::optional<Error> fault;
+};
+
+Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) {
+  ReadOutcome outcome;
+  if (client.buffer.size() == 0) {
+    client.idle = true;
+    client.arm(first ? domain::kHeaderTimeout : domain::kIdleConnectionTimeout);
+    auto [ec, count] = co_await client.socket.async_read_some(client.buffer.prepare(8 * 1024), kAwait);
+    client.disarm();
+    client.idle = false;
+    if (ec) co_return outcome;
+    client.buffer.commit(count);
+  }
+  client.arm(domain::kHeaderTimeout);
+  auto [head_ec, head_count] = co_await http::async_read_header(client.socket, client.buffer, parser, kAwait);
+  boost::system::error_code ec = head_ec;
+  if (!ec && !parser.is_done()) {
+    const auto expect = parser.get()[http::field::expect];
+    if (boost::beast::iequals(expect, "100-continue")) {
+      if (!co_await client.write("HTTP/1.1 100 Continue\r\n\r\n")) co_return outcome;
+    }
+    client.arm(domain::kBodyTimeout);
+    auto [body_ec, body_count] = co_await http::async_read(client.socket, client.buffer, parser, kAwait);
+    ec = body_ec;
+  }
+  client.disarm();
+  if (!ec) {
+    outcome.ok = true;
+  } else if (client.timed_out() || !(client_left(ec) || ec == asio::error::operation_aborted)) {
+    outcome.fault = read_fault(ec, client.timed_out());
+  }
+  co_return outcome;
+}
+
+void take_target(Exchange& exchange) {
+  const auto method = exchange.request.method_string();
+  exchange.method.assign(method.data(), method.size());
+  const auto target = exchange.request.target();
+  std::string_view text(target.data(), target.size());
+  const std::size_t mark = std::min(text.find('?'), text.size());
+  exchange.path.assign(text.substr(0, mark));
+  if (mark < text.size()) exchange.query.assign(text.substr(mark + 1));
+}
+
+}  // namespace
+
+Coroutine<> serve_connection(std::shared_ptr<Server> server, asio::ip::tcp::socket socket, Side side) {
+  // Owner: this coroutine; timer and readiness handlers hold weak pointers.
+  const auto client = std::make_shared<Client>(*server, std::move(socket));
+  client->buffer.max_size(domain::kHeaderBytesMax + 64 * 1024);
+  bool first = true;
+  bool more = true;
+  while (more && !server->closed) {
+    Parser parser;
+    parser.header_limit(static_cast<std::uint32_t>(domain::kHeaderBytesMax));
+    parser.body_limit(domain::kBodyBytesMax);
+    const ReadOutcome read = co_await read_request(*client, parser, first);
+    first = false;
+    if (!read.ok && !read.fault) break;
+    if (server->closed) break;
+    const InFlight counted(*server);
+    Exchange exchange{*server, *client};
+    exchange.side = side;
+    exchange.started = server->clock.now();
+    exchange.request_id = new_request_id();
+    if (read.fault) {
+      exchange.keep_alive = false;
+      Reply refusal = exchange.error_reply(*read.fault);
+      co_await exchange.send(std::move(refusal));
+      co_await linger(*client);
+      break;
+    }
+    exchange.keep_alive = parser.keep_alive() && !server->draining;
+    exchange.request = parser.release();
+    exchange.chunked = exchange.request.version() >= 11;
+    take_target(exchange);
+    co_await run_pipeline(exchange);
+    more = exchange.keep_alive && !server->draining;
+  }
+  boost::system::error_code ignored;
+  client->socket.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  client->socket.close(ignored);
+}
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,294 @@
+#include "gateway/inference_call.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "domain/errors.h"
+#include "fmt/format.h"
+
+namespace glowplug::gateway {
+namespace {
+
+namespace asio = boost::asio;
+namespace error = domain::error;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+enum class Stopped { No, ClientGone, Deadline };
+
+// What a call waits on, so that the client's leaving or a timeout can end the wait from outside.
+struct CallState {
+  explicit CallState(asio::io_context& io) : wake(io), deadline(io) {}
+
+  void stop(Stopped why) {
+    if (stopped != Stopped::No) return;
+    stopped = why;
+    wake.cancel();
+    if (replica) replica->close();
+  }
+
+  asio::steady_timer wake;
+  asio::steady_timer deadline;
+  Stopped stopped = Stopped::No;
+  std::optional<Result<control::Grant>> outcome;
+  int retry_after_s = 0;
+  ReplicaConnection* replica = nullptr;
+};
+
+// Gives a call back once: abandoned while it waits, finished after its grant.
+class CallGuard final {
+ public:
+  CallGuard(Server& server, domain::CallId call) : server_(server), call_(call) {}
+  CallGuard(const CallGuard&) = delete;
+  CallGuard& operator=(const CallGuard&) = delete;
+  ~CallGuard() {
+    if (server_.closed || refused_) return;
+    if (granted_) server_.platform.finish(call_);
+    else server_.platform.abandon(call_);
+  }
+  void granted() { granted_ = true; }
+  void refused() { refused_ = true; }
+
+ private:
+  Server& server_;
+  domain::CallId call_;
+  bool granted_ = false;
+  bool refused_ = false;
+};
+
+// A replica's address in the state lives as long as the connection object.
+class ReplicaInUse final {
+ public:
+  ReplicaInUse(CallState& state, ReplicaConnection& connection) : state_(state) { state_.replica = &connection; }
+  ~ReplicaInUse() { state_.replica = nullptr; }
+  ReplicaInUse(const ReplicaInUse&) = delete;
+  ReplicaInUse& operator=(const ReplicaInUse&) = delete;
+
+ private:
+  CallState& state_;
+};
+
+std::string call_headers(const control::Grant& grant, Duration prefill) {
+  return fmt::format(
+      "x-glowplug-function: {}\r\nx-glowplug-revision: {}\r\nx-glowplug-cold-start: {}\r\n"
+      "server-timing: queue;dur={:.1f}, fetch;dur={:.1f}, load;dur={:.1f}, prefill;dur={:.1f}\r\n",
+      grant.manifest.name, grant.revision, grant.cold, to_ms(grant.queued), to_ms(grant.fetched),
+      to_ms(grant.loaded), to_ms(prefill));
+}
+
+ErrorAnswer replica_failed(const control::Grant& grant) {
+  return to_answer(Error{std::string(error::kReplicaFailed),
+                         "The replica of " + grant.manifest.name +
+                             " broke off before the answer was complete; see glowplug logs " + grant.manifest.name +
+                             ".",
+                         ""});
+}
+
+ErrorAnswer too_late(const control::Grant& grant) {
+  return to_answer(Error{std::string(error::kDeadlineExceeded),
+                         fmt::format("The call ran longer than {:.0f} s, the timeout of {}; raise limits.timeout in "
+                                     "the manifest.",
+                                     to_seconds(grant.manifest.limits.timeout), grant.manifest.name),
+                         ""});
+}
+
+ErrorAnswer stop_reason(const CallState& state, const control::Grant& grant) {
+  return state.stopped == Stopped::Deadline ? too_late(grant) : replica_failed(grant);
+}
+
+void start_deadline(const std::shared_ptr<CallState>& state, Duration timeout) {
+  state->deadline.expires_after(timeout);
+  state->deadline.async_wait([weak = std::weak_ptr<CallState>(state)](boost::system::error_code ec) {
+    const std::shared_ptr<CallState> alive = weak.lock();  // owner: the coroutine of perform()
+    if (!ec && alive) alive->stop(Stopped::Deadline);
+  });
+}
+
+std::string frame(const Exchange& exchange, std::string_view piece) {
+  if (!exchange.chunked) return std::string(piece);
+  std::string text = fmt::format("{:x}\r\n", piece.size());
+  text.append(piece).append("\r\n");
+  return text;
+}
+
+std::string in_band_error(const Exchange& exchange, const ErrorAnswer& answer) {
+  if (exchange.anthropic) {
+    return "event: error\ndata: " + anthropic_error_json(answer, exchange.request_id) + "\n\n";
+  }
+  return "data: " + error_json(answer) + "\n\n";
+}
+
+// Passes the replica's events on, one write per piece; the next read starts when the client has taken the last.
+Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan, const control::Grant& grant,
+                                   CallState& state, ReplicaConnection& replica, Time granted_at) {
+  CallResult result;
+  EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage});
+  Server& server = exchange.server;
+  while (!events.complete() && !events.engine_error()) {
+    const std::string_view piece = co_await replica.read_piece();
+    if (piece.empty()) break;
+    const std::string text = events.feed(piece);
+    if (text.empty()) continue;
+    std::string message;
+    if (!result.streamed) {
+      result.streamed = true;
+      exchange.answered = true;
+      if (!exchange.chunked || server.draining) exchange.keep_alive = false;
+      Reply reply;
+      reply.content_type = "text/event-stream; charset=utf-8";
+      reply.headers = call_headers(grant, server.clock.now() - granted_at) +
+                      "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
+      message = exchange.head(reply, std::nullopt);
+      server.metrics.observe_first_token(plan.function, server.clock.now() - exchange.started);
+    }
+    message += frame(exchange, text);
+    if (!co_await exchange.client.write(message)) state.stop(Stopped::ClientGone);
+    if (state.stopped == Stopped::ClientGone) break;
+  }
+  result.usage = events.usage();
+  result.client_gone = state.stopped == Stopped::ClientGone;
+  if (result.client_gone) {
+    exchange.keep_alive = false;
+    replica.close();
+    co_return result;
+  }
+  if (events.complete()) {
+    result.status = 200;
+    // The last chunk of the replica's own framing follows its last event; reading it frees the connection.
+    while (!replica.ended()) {
+      const std::string_view rest = co_await replica.read_piece();
+      if (rest.empty()) break;
+    }
+    replica.release();
+    if (exchange.chunked && !co_await exchange.client.write("0\r\n\r\n")) exchange.keep_alive = false;
+    co_return result;
+  }
+  ErrorAnswer failure = stop_reason(state, grant);
+  if (events.engine_error()) failure = from_engine(500, *events.engine_error(), grant.manifest.context);
+  replica.close();
+  result.status = failure.status;
+  if (result.streamed) {
+    exchange.keep_alive = false;
+    const std::string last = frame(exchange, in_band_error(exchange, failure));
+    co_await exchange.client.write(last);
+  } else {
+    result.may_retry = state.stopped == Stopped::No && !events.engine_error();
+    result.failure = std::move(failure);
+  }
+  co_return result;
+}
+
+Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan, const control::Grant& grant,
+                                  const std::shared_ptr<CallState>& state) {
+  CallResult result;
+  Server& server = exchange.server;
+  if (plan.shape.uses_tools) {
+    if (Result<void> tools = check_tools(grant.manifest, grant.facts); !tools) {
+      result.failure = to_answer(tools.error());
+      co_return result;
+    }
+  }
+  const Time granted_at = server.clock.now();
+  start_deadline(state, grant.manifest.limits.timeout);
+  ReplicaConnection replica(server.pool, grant.endpoint);
+  const ReplicaInUse in_use(*state, replica);
+  const ReplicaHead head = co_await replica.exchange(plan.path, plan.body);
+  const bool streams = plan.shape.stream && head.status == 200 && head.content_type.starts_with("text/event-stream");
+  if (streams) {
+    result = co_await relay_stream(exchange, plan, grant, *state, replica, granted_at);
+  } else {
+    bool whole = false;
+    if (head.status != 0) whole = co_await replica.read_all(result.body);
+    result.client_gone = state->stopped == Stopped::ClientGone;
+    result.headers = call_headers(grant, server.clock.now() - granted_at);
+    if (!whole) {
+      replica.close();
+      result.failure = stop_reason(*state, grant);
+      result.may_retry = state->stopped == Stopped::No;
+    } else {
+      replica.release();
+      result.status = head.status;
+      result.content_type = head.content_type;
+    }
+  }
+  state->deadline.cancel();
+  co_return result;
+}
+
+Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan, const std::shared_ptr<CallState>& state) {
+  CallResult result;
+  state->outcome.reset();
+  control::CallWish wish;
+  wish.function = plan.function;
+  wish.weight = plan.shape.choices;
+  wish.keep_alive = plan.shape.keep_alive;
+  const domain::CallId call = exchange.server.platform.call(
+      std::move(wish), [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {
+        const std::shared_ptr<CallState> alive = weak.lock();  // owner: the coroutine of perform()
+        if (!alive) return;
+        alive->outcome.emplace(std::move(outcome));
+        alive->retry_after_s = retry_after_s;
+        alive->wake.cancel();
+      });
+  CallGuard guard(exchange.server, call);
+  if (!state->outcome && state->stopped == Stopped::No) {
+    state->wake.expires_at(std::chrono::steady_clock::time_point::max());
+    co_await state->wake.async_wait(kAwait);
+  }
+  if (!state->outcome) {
+    result.client_gone = true;
+    co_return result;
+  }
+  if (!state->outcome->ok()) {
+    guard.refused();
+    result.failure = to_answer(state->outcome->error());
+    result.retry_after_s = state->retry_after_s;
+    co_return result;
+  }
+  guard.granted();
+  if (state->stopped == Stopped::ClientGone) {
+    result.client_gone = true;
+    co_return result;
+  }
+  const control::Grant grant = std::move(*state->outcome).value();
+  result = co_await run_granted(exchange, plan, grant, state);
+  co_return result;
+}
+
+}  // namespace
+
+Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan) {
+  // Owner: this coroutine; the platform's callback and the timers hold weak pointers.
+  const auto state = std::make_shared<CallState>(exchange.server.io);
+  exchange.client.watch([weak = std::weak_ptr<CallState>(state)] {
+    if (const std::shared_ptr<CallState> alive = weak.lock()) alive->stop(Stopped::ClientGone);
+  });
+  CallResult result = co_await attempt(exchange, plan, state);
+  if (result.may_retry && !result.client_gone && !exchange.answered) {
+    exchange.server.metrics.count_retry();
+    result = co_await attempt(exchange, plan, state);
+  }
+  exchange.client.unwatch();
+  if (result.client_gone) exchange.keep_alive = false;
+  co_return result;
+}
+
+Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result) {
+  Metrics& metrics = exchange.server.metrics;
+  int status = result.failure ? result.failure->status : result.status;
+  if (result.client_gone) status = 499;  // nginx's number for a client that left; it is only counted
+  metrics.count_request(function, status);
+  metrics.count_tokens(function, result.usage);
+  if (result.client_gone || result.streamed) co_return;
+  Reply reply;
+  if (result.failure) {
+    reply = exchange.error_reply(*result.failure, result.retry_after_s);
+  } else {
+    reply = json_reply(result.status, std::move(result.body));
+    metrics.observe_first_token(function, exchange.server.clock.now() - exchange.started);
+  }
+  reply.headers += result.headers;
+  co_await exchange.send(std::move(reply));
+}
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,43 @@
+// One call of a function: wait for a replica, relay, give the slots back exactly once.
+//
+// While it waits or streams, the client's leaving and the function's timeout end it at once. A replica that
+// fails before the client got a byte is retried once by a new call.
+//
+// Thread: the server loop. Private to gateway/.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "gateway/exchange.h"
+#include "gateway/openai_request.h"
+
+namespace glowplug::gateway {
+
+struct CallPlan {
+  std::string function;
+  std::string path;  // at the replica
+  std::string body;
+  Surface surface = Surface::Chat;
+  RequestShape shape;
+};
+
+struct CallResult {
+  bool client_gone = false;
+  bool streamed = false;               // the client has the answer, or as much as there was of it
+  std::optional<ErrorAnswer> failure;  // otherwise the answer is below
+  int retry_after_s = 0;
+  int status = 0;
+  std::string body;
+  std::string content_type;
+  std::string headers;  // x-glowplug-… and Server-Timing lines
+  Usage usage;
+  bool may_retry = false;
+};
+
+Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan);
+
+// Sends what perform() left to be sent and counts the request.
+Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result);
+
+}  // namespace glowplug::gateway

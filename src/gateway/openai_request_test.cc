@@ -1,0 +1,118 @@
+#include "gateway/openai_request.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+
+#include "base/units.h"
+#include "gateway/json_text.h"
+
+namespace glowplug::gateway {
+namespace {
+
+domain::Manifest small_function() {
+  domain::Manifest manifest;
+  manifest.name = "fn";
+  manifest.engine.kind = domain::EngineKind::Fake;
+  manifest.context = 100;
+  manifest.limits.max_tokens = 50;
+  return manifest;
+}
+
+struct Fault {
+  const char* fields;
+  const char* param;
+  const char* code = "invalid_value";
+};
+
+TEST(ChatRequest, FieldOutOfRange_NamesItsParam) {
+  const Fault faults[] = {
+      {R"("temperature":2.1)", "temperature"}, {R"("temperature":"hot")", "temperature"},
+      {R"("top_p":-0.1)", "top_p"}, {R"("n":0)", "n"}, {R"("n":5)", "n"}, {R"("n":1.5)", "n"},
+      {R"("top_logprobs":21,"logprobs":true)", "top_logprobs"}, {R"("top_logprobs":2)", "top_logprobs"},
+      {R"("presence_penalty":3)", "presence_penalty"}, {R"("frequency_penalty":-3)", "frequency_penalty"},
+      {R"("stop":["a","b","c","d","e"])", "stop"}, {R"("stop":[1])", "stop"}, {R"("max_tokens":-1)", "max_tokens"},
+      {R"("max_tokens":1,"max_completion_tokens":2)", "max_tokens"}, {R"("stream":"yes")", "stream"},
+      {R"("logit_bias":[])", "logit_bias"}, {R"("seed":"x")", "seed"}, {R"("stream_options":[])", "stream_options"},
+      {R"("stream_options":{"include_usage":1})", "stream_options.include_usage"},
+      {R"("response_format":{"type":"xml"})", "response_format"}, {R"("keep_alive":"soon")", "keep_alive"}};
+  for (const Fault& fault : faults) {
+    const std::string text = std::string(R"({"model":"fn","messages":[{"role":"user","content":"hi"}],)") +
+                             fault.fields + "}";
+    const auto request = parse_object(text);
+    ASSERT_TRUE(request.ok()) << text;
+    const auto shape = check_request(Surface::Chat, request.value(), small_function());
+    ASSERT_FALSE(shape.ok()) << text;
+    EXPECT_EQ(shape.error().param, fault.param) << text;
+    EXPECT_EQ(shape.error().code, fault.code) << text;
+  }
+}
+
+TEST(ChatRequest, MessagesOutOfShape_AreRefused) {
+  const Fault faults[] = {{"", "messages", "missing_field"},
+                          {R"("messages":[])", "messages"},
+                          {R"("messages":[{"role":"boss","content":"x"}])", "messages"},
+                          {R"("messages":[{"role":"user","content":3}])", "messages"},
+                          {R"("messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
+                           "messages", "unsupported_value"}};
+  for (const Fault& fault : faults) {
+    const auto request = parse_object(std::string("{") + fault.fields + "}");
+    ASSERT_TRUE(request.ok());
+    const auto shape = check_request(Surface::Chat, request.value(), small_function());
+    ASSERT_FALSE(shape.ok()) << fault.fields;
+    EXPECT_EQ(shape.error().code, fault.code) << fault.fields;
+    EXPECT_EQ(shape.error().param, fault.param);
+  }
+}
+
+TEST(ChatRequest, PromptThatCannotFit_IsRefusedAtOnce) {
+  boost::json::object request;
+  request["prompt"] = std::string(100 * 16 + 1, 'a');
+  const auto shape = check_request(Surface::Completions, request, small_function());
+  ASSERT_FALSE(shape.ok());
+  EXPECT_EQ(shape.error().code, "context_length_exceeded");
+  EXPECT_NE(shape.error().message.find("maximum context length is 100 tokens"), std::string::npos);
+}
+
+TEST(ChatRequest, WrongTask_IsUnsupported) {
+  const auto request = parse_object(R"({"input":"x"})");
+  const auto shape = check_request(Surface::Embeddings, request.value(), small_function());
+  ASSERT_FALSE(shape.ok());
+  EXPECT_EQ(shape.error().code, "unsupported_value");
+}
+
+TEST(ChatRequest, Forwarded_HasOnlyAllowedFieldsAndACappedLength) {
+  const auto request = parse_object(
+      R"({"model":"fn","messages":[{"role":"user","content":"x"}],"n_discard":-1,"id_slot":2,"lora":[],
+          "max_completion_tokens":999,"stream":true,"top_k":5,"keep_alive":-1})");
+  const auto shape = check_request(Surface::Chat, request.value(), small_function());
+  ASSERT_TRUE(shape.ok()) << shape.error().message;
+  EXPECT_EQ(shape->keep_alive, kForever);
+  const std::string body = forward_body(Surface::Chat, request.value(), small_function(), shape.value());
+  EXPECT_EQ(body,
+            R"({"model":"fn","messages":[{"role":"user","content":"x"}],"stream":true,"top_k":5,"max_tokens":50,)"
+            R"("stream_options":{"include_usage":true}})");
+}
+
+TEST(ChatRequest, ToolsWithoutATemplateForThem_AreRefusedForLlamaOnly) {
+  domain::Manifest manifest = small_function();
+  domain::ModelFacts facts;
+  facts.path = "/models/m.gguf";
+  EXPECT_TRUE(check_tools(manifest, facts).ok());
+  manifest.engine.kind = domain::EngineKind::Llama;
+  EXPECT_FALSE(check_tools(manifest, facts).ok());
+  facts.chat_template = "{% if tools %}";
+  EXPECT_TRUE(check_tools(manifest, facts).ok());
+}
+
+TEST(JsonText, Faults_AreRefusedWithTheirPosition) {
+  EXPECT_NE(parse_object(R"({"a":1,})").error().message.find("byte 7"), std::string::npos);
+  EXPECT_EQ(parse_object("[1]").error().code, "invalid_json");
+  EXPECT_EQ(parse_object(std::string(10'000, '[')).error().code, "invalid_json");
+  EXPECT_EQ(parse_object(R"({"model":"a","model":"b"})").error().param, "model");
+  EXPECT_EQ(parse_object(R"({"model":"a","mod\u0065l":"b"})").error().param, "model");
+  EXPECT_TRUE(parse_object(R"({"model":"a","x":{"model":"b"},"y":"model"})").ok());
+}
+
+}  // namespace
+}  // namespace glowplug::gateway

@@ -1,0 +1,66 @@
+#include "gateway/pipeline.h"
+
+#include "domain/errors.h"
+#include "gateway/routes.h"
+
+namespace glowplug::gateway {
+namespace {
+
+namespace error = domain::error;
+
+Reply unknown_route(const Exchange& exchange) {
+  return exchange.error_reply(Error{std::string(error::kNotFound),
+                                    "There is no route " + exchange.method + " " + exchange.path.substr(0, 200) +
+                                        "; /openapi.yaml lists all.",
+                                    ""});
+}
+
+Reply wrong_method(const Exchange& exchange, const std::string& allow) {
+  Reply reply = exchange.error_reply(Error{std::string(error::kMethodNotAllowed),
+                                           exchange.path.substr(0, 200) + " takes " + allow + ", not " +
+                                               exchange.method + ".",
+                                           ""});
+  reply.headers += "allow: " + allow + "\r\n";
+  return reply;
+}
+
+Reply options_reply(const std::string& allow) {
+  Reply reply;
+  reply.status = 204;
+  reply.headers = "allow: " + allow + "\r\n";
+  return reply;
+}
+
+Error bad_name(const Exchange& exchange) {
+  return Error{std::string(error::kNotFound),
+               "`" + exchange.name.substr(0, 80) +
+                   "` is no function's name: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends.",
+               "name"};
+}
+
+}  // namespace
+
+Coroutine<> run_pipeline(Exchange& exchange) {
+  exchange.anthropic = exchange.path.starts_with("/v1/messages");
+  RouteMatch match = find_route(exchange.method, exchange.path, exchange.side);
+  Reply reply;
+  if (!match.route && match.allow.empty()) {
+    reply = unknown_route(exchange);
+  } else if (!match.route) {
+    reply = exchange.method == "OPTIONS" ? options_reply(match.allow) : wrong_method(exchange, match.allow);
+  } else {
+    exchange.name = std::move(match.name);
+    const bool about_function = match.route->pattern.starts_with("/v1/functions/");
+    if (about_function && !is_function_name(exchange.name)) {
+      reply = exchange.error_reply(bad_name(exchange));
+    } else if (match.route->run) {
+      co_await match.route->run(exchange);
+      co_return;
+    } else {
+      reply = match.route->answer(exchange);
+    }
+  }
+  co_await exchange.send(std::move(reply));
+}
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,175 @@
+#include "gateway/request_fields.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/value.hpp>
+#include <cmath>
+
+#include "base/units.h"
+#include "domain/errors.h"
+#include "fmt/format.h"
+
+namespace glowplug::gateway {
+
+namespace json = boost::json;
+
+namespace {
+
+Error make(std::string_view code, std::string_view param, const std::string& what) {
+  return Error{std::string(code), "`" + std::string(param) + "` " + what, std::string(param)};
+}
+
+bool is_image_or_audio(std::string_view type) {
+  return type == "image_url" || type == "input_image" || type == "image" || type == "input_audio" ||
+         type == "file" || type == "input_file" || type == "document";
+}
+
+Result<void> check_content(const json::value& content, std::string_view name) {
+  if (content.is_string() || content.is_null()) return {};
+  if (!content.is_array()) {
+    return invalid(name, "has a content that is neither a string, an array of parts nor null.");
+  }
+  for (const json::value& part : content.as_array()) {
+    const json::value* type = part.is_object() ? part.as_object().if_contains("type") : nullptr;
+    if (!type || !type->is_string()) return invalid(name, "has a content part without a type.");
+    const std::string_view kind(type->as_string());
+    if (is_image_or_audio(kind)) {
+      return unsupported(name, "has a content part of type " + std::string(kind) +
+                                   ", and this function reads text only. Send text parts.");
+    }
+    if (kind != "text" && kind != "input_text" && kind != "output_text") continue;
+    const json::value* text = part.as_object().if_contains("text");
+    if (!text || !text->is_string()) return invalid(name, "has a text part whose text is not a string.");
+  }
+  return {};
+}
+
+}  // namespace
+
+Error invalid(std::string_view param, const std::string& what) {
+  return make(domain::error::kInvalidValue, param, what);
+}
+Error unsupported(std::string_view param, const std::string& what) {
+  return make(domain::error::kUnsupportedValue, param, what);
+}
+Error missing(std::string_view param, const std::string& what) {
+  return make(domain::error::kMissingField, param, what);
+}
+
+const json::value* field(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value && !value->is_null() ? value : nullptr;
+}
+
+bool flag(const json::object& object, std::string_view name) {
+  const json::value* value = field(object, name);
+  return value && value->is_bool() && value->as_bool();
+}
+
+std::optional<long> integer(const json::object& object, std::string_view name) {
+  const json::value* value = field(object, name);
+  if (!value) return std::nullopt;
+  if (value->is_int64()) return static_cast<long>(value->as_int64());
+  if (value->is_uint64()) return INT64_MAX;
+  if (value->is_double() && std::abs(value->as_double()) < 1e15 &&
+      std::floor(value->as_double()) == value->as_double()) {
+    return static_cast<long>(value->as_double());
+  }
+  return std::nullopt;
+}
+
+Result<void> check_number(const json::object& object, std::string_view name, Range range) {
+  const json::value* value = field(object, name);
+  if (!value) return {};
+  boost::system::error_code ec;
+  if (!value->is_number()) return invalid(name, "must be a number.");
+  const double number = value->to_number<double>(ec);
+  if (!(number >= range.low && number <= range.high)) {
+    return invalid(name, fmt::format("is {}; it must lie between {} and {}.", number, range.low, range.high));
+  }
+  return {};
+}
+
+Result<void> check_integer(const json::object& object, std::string_view name, Range range) {
+  const json::value* value = field(object, name);
+  if (!value) return {};
+  const std::optional<long> number = integer(object, name);
+  if (!number) return invalid(name, "must be a whole number.");
+  const auto as_double = static_cast<double>(*number);
+  if (as_double < range.low || as_double > range.high) {
+    if (range.high > 1e15) return invalid(name, fmt::format("is {}; it must be at least {}.", *number, range.low));
+    return invalid(name, fmt::format("is {}; it must lie between {} and {}.", *number, range.low, range.high));
+  }
+  return {};
+}
+
+Result<void> check_kind(const json::object& object, std::string_view name, JsonKind kind) {
+  const json::value* value = field(object, name);
+  if (!value) return {};
+  if (kind == JsonKind::Bool && !value->is_bool()) return invalid(name, "must be true or false.");
+  if (kind == JsonKind::String && !value->is_string()) return invalid(name, "must be a string.");
+  if (kind == JsonKind::Object && !value->is_object()) return invalid(name, "must be an object.");
+  if (kind == JsonKind::Array && !value->is_array()) return invalid(name, "must be an array.");
+  return {};
+}
+
+Result<void> check_stop(const json::object& object, std::string_view name) {
+  const json::value* value = field(object, name);
+  if (!value || value->is_string()) return {};
+  if (!value->is_array()) return invalid(name, "must be a string or an array of strings.");
+  const json::array& list = value->as_array();
+  if (list.size() > 4) return invalid(name, fmt::format("has {} entries; at most 4 are allowed.", list.size()));
+  for (const json::value& entry : list) {
+    if (!entry.is_string()) return invalid(name, "must hold strings only.");
+  }
+  return {};
+}
+
+Result<void> check_messages(const json::object& object, std::string_view name,
+                            std::initializer_list<std::string_view> roles) {
+  const json::value* value = field(object, name);
+  if (!value) return missing(name, "is required: an array of messages.");
+  if (!value->is_array()) return invalid(name, "must be an array of messages.");
+  if (value->as_array().empty()) return invalid(name, "must hold at least one message.");
+  for (const json::value& message : value->as_array()) {
+    if (!message.is_object()) return invalid(name, "must hold objects only.");
+    const json::value* role = message.as_object().if_contains("role");
+    if (!role || !role->is_string()) return invalid(name, "has a message without a role.");
+    bool known = false;
+    for (const std::string_view allowed : roles) known = known || std::string_view(role->as_string()) == allowed;
+    if (!known) {
+      return invalid(name, "has the unknown role " + std::string(role->as_string().subview(0, 40)) + ".");
+    }
+    if (const json::value* content = message.as_object().if_contains("content")) {
+      if (Result<void> checked = check_content(*content, name); !checked) return checked;
+    }
+  }
+  return {};
+}
+
+Result<std::optional<Duration>> read_keep_alive(const json::object& object) {
+  const json::value* value = field(object, "keep_alive");
+  if (!value) return std::optional<Duration>();
+  std::optional<Duration> parsed;
+  if (value->is_string()) parsed = parse_duration(std::string_view(value->as_string()));
+  if (value->is_number()) {
+    boost::system::error_code ec;
+    const double seconds = value->to_number<double>(ec);
+    if (seconds < 0) parsed = kForever;
+    else if (seconds < 1e9) parsed = Duration(static_cast<std::int64_t>(seconds * 1e9));
+  }
+  if (!parsed) return invalid("keep_alive", "must be a duration like \"5m\", a number of seconds, or -1.");
+  return parsed;
+}
+
+std::size_t text_bytes(const json::value& value) {
+  if (value.is_string()) return value.as_string().size();
+  std::size_t sum = 0;
+  if (value.is_array()) {
+    for (const json::value& entry : value.as_array()) sum += text_bytes(entry);
+  } else if (value.is_object()) {
+    for (const auto& pair : value.as_object()) sum += text_bytes(pair.value());
+  }
+  return sum;
+}
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,106 @@
+#include "gateway/routes.h"
+
+#include <algorithm>
+#include <boost/asio/awaitable.hpp>
+
+#include "gateway/invoke_routes.h"
+
+namespace glowplug::gateway {
+namespace {
+
+// Inference first: it is what is asked for most. More specific patterns stand before the general ones.
+constexpr Route kRoutes[] = {
+    {"POST", "/v1/chat/completions", nullptr, run_chat, Reach::Main, Infers::Yes},
+    {"POST", "/v1/completions", nullptr, run_completions, Reach::Main, Infers::Yes},
+    {"POST", "/v1/functions/{name}/invoke", nullptr, run_invoke, Reach::Main, Infers::Yes},
+    {"POST", "/v1/invoke", nullptr, run_invoke, Reach::Main, Infers::Yes},
+    {"POST", "/v1/embeddings", nullptr, run_embeddings, Reach::Main, Infers::Yes},
+    {"POST", "/v1/rerank", nullptr, run_rerank, Reach::Main, Infers::Yes},
+    {"POST", "/v1/messages", nullptr, run_messages, Reach::Main, Infers::Yes},
+    {"POST", "/v1/messages/count_tokens", nullptr, run_count_tokens, Reach::Main, Infers::Yes},
+    {"POST", "/v1/responses", nullptr, run_responses, Reach::Main, Infers::Yes},
+    {"POST", "/v1/responses/input_tokens", nullptr, run_input_tokens, Reach::Main, Infers::Yes},
+    {"GET", "/v1/models", answer_models, nullptr, Reach::Main},
+    {"GET", "/v1/models/{name}", answer_model, nullptr, Reach::Main},
+    {"GET", "/v1/functions", get_functions},
+    {"PUT", "/v1/functions/{name}", put_function},
+    {"GET", "/v1/functions/{name}", get_function},
+    {"DELETE", "/v1/functions/{name}", delete_function},
+    {"POST", "/v1/functions/{name}/warm", warm_function},
+    {"POST", "/v1/functions/{name}/stop", stop_function},
+    {"GET", "/v1/functions/{name}/logs", get_logs},
+    {"GET", "/v1/admin/decisions", answer_decisions},
+    {"GET", "/healthz", answer_health},
+    {"GET", "/readyz", answer_ready},
+    {"GET", "/metrics", answer_metrics},
+    {"GET", "/version", answer_version},
+    {"GET", "/openapi.yaml", answer_openapi},
+};
+
+constexpr std::string_view kPlaceholder = "{name}";
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// Decodes once; what stays odd after that is refused by is_function_name.
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 &&
+                        hex_digit(text[i + 2]) >= 0;
+    if (!escape) {
+      out += text[i];
+      continue;
+    }
+    out += static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+    i += 2;
+  }
+  return out;
+}
+
+bool matches(std::string_view pattern, std::string_view path, std::string& name) {
+  const std::size_t at = pattern.find(kPlaceholder);
+  if (at == std::string_view::npos) return pattern == path;
+  const std::string_view before = pattern.substr(0, at);
+  const std::string_view after = pattern.substr(at + kPlaceholder.size());
+  if (path.size() <= before.size() + after.size()) return false;
+  if (!path.starts_with(before) || !path.ends_with(after)) return false;
+  const std::string_view segment = path.substr(before.size(), path.size() - before.size() - after.size());
+  if (segment.find('/') != std::string_view::npos) return false;
+  name = percent_decoded(segment);
+  return true;
+}
+
+}  // namespace
+
+std::span<const Route> routes() { return kRoutes; }
+
+RouteMatch find_route(std::string_view method, std::string_view path, Side side) {
+  RouteMatch match;
+  const std::string_view wanted = method == "HEAD" ? "GET" : method;
+  for (const Route& route : kRoutes) {
+    if (side == Side::Admin && route.reach == Reach::Main) continue;
+    if (!matches(route.pattern, path, match.name)) continue;
+    if (route.method == wanted) {
+      match.route = &route;
+      return match;
+    }
+    if (!match.allow.empty()) match.allow += ", ";
+    match.allow += route.method;
+    if (route.method == "GET") match.allow += ", HEAD";
+  }
+  if (!match.allow.empty()) match.allow += ", OPTIONS";
+  return match;
+}
+
+bool is_function_name(std::string_view name) {
+  const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  if (name.empty() || name.size() > 63 || !plain(name.front()) || !plain(name.back())) return false;
+  return std::all_of(name.begin(), name.end(), [&plain](char c) { return plain(c) || c == '-'; });
+}
+
+}  // namespace glowplug::gateway

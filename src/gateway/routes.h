@@ -1,0 +1,63 @@
+// The ordered table of routes: what exists, on which listener, and who answers it.
+// Thread: a constant table.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "gateway/exchange.h"
+
+namespace glowplug::gateway {
+
+enum class Reach { Main, Both };
+enum class Infers { No, Yes };  // whether it may start a replica; the others never wake a function
+
+struct Route {
+  std::string_view method;
+  std::string_view pattern;  // {name} stands for one segment
+  Reply (*answer)(Exchange&) = nullptr;
+  Coroutine<> (*run)(Exchange&) = nullptr;
+  Reach reach = Reach::Both;
+  Infers infers = Infers::No;
+};
+
+std::span<const Route> routes();
+
+struct RouteMatch {
+  const Route* route = nullptr;
+  std::string name;
+  std::string allow;  // methods of this path; empty when the path is unknown
+};
+
+RouteMatch find_route(std::string_view method, std::string_view path, Side side);
+bool is_function_name(std::string_view name);
+
+// status_routes.cc
+Reply answer_health(Exchange&);
+Reply answer_ready(Exchange&);
+Reply answer_metrics(Exchange&);
+Reply answer_version(Exchange&);
+Reply answer_openapi(Exchange&);
+Reply answer_models(Exchange&);
+Reply answer_model(Exchange&);
+Reply answer_decisions(Exchange&);
+// function_routes.cc
+Reply put_function(Exchange&);
+Reply get_function(Exchange&);
+Reply get_functions(Exchange&);
+Reply delete_function(Exchange&);
+Reply warm_function(Exchange&);
+Reply stop_function(Exchange&);
+Reply get_logs(Exchange&);
+// inference_routes.cc
+Coroutine<> run_chat(Exchange&);
+Coroutine<> run_completions(Exchange&);
+Coroutine<> run_embeddings(Exchange&);
+Coroutine<> run_rerank(Exchange&);
+Coroutine<> run_responses(Exchange&);
+Coroutine<> run_input_tokens(Exchange&);
+Coroutine<> run_messages(Exchange&);
+Coroutine<> run_count_tokens(Exchange&);
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,74 @@
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "gateway/function_json.h"
+#include "gateway/inference_routes.h"
+#include "gateway/routes.h"
+
+namespace glowplug::gateway {
+
+namespace json = boost::json;
+
+Reply answer_health(Exchange&) { return json_reply(200, R"({"status":"ok"})"); }
+
+Reply answer_ready(Exchange& exchange) {
+  if (exchange.server.platform.admitting()) return json_reply(200, R"({"status":"ready"})");
+  Reply reply = exchange.error_reply(
+      Error{"shutting_down", "The server is draining and takes no new calls.", ""}, 1);
+  return reply;
+}
+
+Reply answer_metrics(Exchange& exchange) {
+  const bool open = exchange.header("accept").find("openmetrics-text") != std::string_view::npos;
+  Reply reply;
+  reply.body = exchange.server.metrics.render(exchange.server.platform.functions(), exchange.server.clients.size(),
+                                              open ? MetricsFormat::OpenMetrics : MetricsFormat::PrometheusText);
+  reply.content_type = open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                            : "text/plain; version=0.0.4; charset=utf-8";
+  return reply;
+}
+
+Reply answer_version(Exchange& exchange) {
+  json::object object;
+  object["version"] = exchange.server.options.version;
+  object["engine_commit"] = exchange.server.options.engine_commit;
+  return json_reply(200, json::serialize(object));
+}
+
+Reply answer_openapi(Exchange& exchange) {
+  Reply reply;
+  reply.body = exchange.server.options.openapi_yaml;
+  reply.content_type = "application/yaml";
+  return reply;
+}
+
+Reply answer_models(Exchange& exchange) {
+  json::array data;
+  for (const control::FunctionView& view : exchange.server.platform.functions()) {
+    data.emplace_back(model_object(view, exchange.server.started_unix));
+  }
+  return json_reply(200, json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
+}
+
+Reply answer_model(Exchange& exchange) {
+  std::optional<control::FunctionView> view;
+  if (is_function_name(exchange.name)) view = exchange.server.platform.function(exchange.name);
+  if (!view) return exchange.error_reply(unknown_model(exchange.server, exchange.name));
+  return json_reply(200, json::serialize(model_object(*view, exchange.server.started_unix)));
+}
+
+Reply answer_decisions(Exchange& exchange) {
+  const Time now = exchange.server.clock.now();
+  const WallTime wall = exchange.server.clock.wall_now();
+  json::array data;
+  for (const control::Decision& decision : exchange.server.platform.decisions()) {
+    const auto at = wall - std::chrono::duration_cast<std::chrono::milliseconds>(now - decision.at);
+    data.emplace_back(json::object{{"at_ms", at.time_since_epoch().count()},
+                                   {"function", decision.function},
+                                   {"decision", decision.decision},
+                                   {"reason", decision.reason}});
+  }
+  return json_reply(200, json::serialize(json::object{{"data", std::move(data)}}));
+}
+
+}  // namespace glowplug::gateway

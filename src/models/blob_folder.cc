@@ -1,0 +1,140 @@
+#include "models/blob_folder.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
+
+#include "base/unique_fd.h"
+#include "domain/errors.h"
+#include "models/file_fetch.h"
+#include "models/sha256.h"
+
+namespace glowplug::models {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+Error storage(const std::string& what, int number) {
+  const auto code = number == ENOSPC || number == EDQUOT ? domain::error::kDiskFull : domain::error::kStorageFailed;
+  return {std::string(code), fmt::format("{}: {}", what, std::strerror(number)), "model"};
+}
+
+Result<void> sync_path(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) return storage("cannot sync " + path, errno);
+  return {};
+}
+
+bool is_digest(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+}  // namespace
+
+BlobFolder::BlobFolder(const std::string& cache_dir) : root_(cache_dir + "/models") {}
+
+Result<void> BlobFolder::make_folders() const {
+  for (const char* name : {"/blobs", "/partial"}) {
+    std::error_code error;
+    fs::create_directories(root_ + name, error);
+    if (error) return storage("cannot make " + root_ + name, error.value());
+  }
+  return {};
+}
+
+std::string BlobFolder::blob_path(const std::string& sha256) const {
+  return fmt::format("{}/blobs/sha256-{}.gguf", root_, sha256);
+}
+
+std::string BlobFolder::partial_path(const std::string& key) const {
+  return fmt::format("{}/partial/{}", root_, sha256_hex(key).substr(0, 32));
+}
+
+std::optional<std::string> BlobFolder::find(const std::string& sha256) const {
+  if (!is_digest(sha256)) return std::nullopt;
+  const std::string path = blob_path(sha256);
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+  return path;
+}
+
+Result<std::string> BlobFolder::publish(const std::string& partial, const std::string& sha256, const std::string& source) {
+  GLOWPLUG_ASSERT(is_digest(sha256));
+  const std::string path = blob_path(sha256);
+  if (::chmod(partial.c_str(), 0444) != 0) return storage("cannot make read-only " + partial, errno);
+  if (auto synced = sync_path(partial); !synced) return synced.error();
+  if (::rename(partial.c_str(), path.c_str()) != 0) return storage("cannot move into place " + path, errno);
+  if (auto synced = sync_path(root_ + "/blobs"); !synced) return synced.error();
+  std::error_code ignored;
+  fs::remove(partial + ".validator", ignored);
+  remember(source, sha256);
+  return path;
+}
+
+std::map<std::string, std::string> BlobFolder::read_index() const {
+  std::ifstream file(root_ + "/index.json");
+  std::stringstream text;
+  text << file.rdbuf();
+  boost::system::error_code error;
+  const json::value value = json::parse(text.str(), error);
+  std::map<std::string, std::string> index;
+  if (error || !value.is_object()) return index;  // a lost index costs a fetch, never correctness
+  for (const auto& member : value.get_object())
+    if (member.value().is_string()) index[std::string(member.key())] = std::string(member.value().get_string().c_str());
+  return index;
+}
+
+// A failure to write is not reported: without the line the next prepare asks the source again, and that is all.
+void BlobFolder::remember(const std::string& source, const std::string& sha256) {
+  const std::lock_guard lock(index_mutex_);
+  auto index = read_index();
+  if (index[source] == sha256) return;
+  index[source] = sha256;
+  json::object out;
+  for (const auto& [key, digest] : index) out[key] = digest;
+  const std::string text = json::serialize(out);
+  const std::string fresh = root_ + "/index.json.new";
+  {
+    const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!fd.valid() || !write_all(fd.get(), text.data(), text.size(), fresh) || ::fsync(fd.get()) != 0) return;
+  }
+  if (::rename(fresh.c_str(), (root_ + "/index.json").c_str()) == 0) (void)sync_path(root_);
+}
+
+std::string BlobFolder::remembered(const std::string& source) const {
+  const std::lock_guard lock(index_mutex_);
+  const auto index = read_index();
+  const auto found = index.find(source);
+  return found == index.end() ? std::string() : found->second;
+}
+
+std::vector<StoredModel> BlobFolder::list() const {
+  std::map<std::string, std::string> source_of;
+  {
+    const std::lock_guard lock(index_mutex_);
+    for (const auto& [source, digest] : read_index()) source_of.emplace(digest, source);
+  }
+  std::vector<StoredModel> models;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root_ + "/blobs", error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.size() != 76 || !name.starts_with("sha256-") || !name.ends_with(".gguf")) continue;
+    const std::string digest = name.substr(7, 64);
+    std::error_code ignored;
+    models.push_back({digest, entry.path().string(), entry.file_size(ignored), source_of[digest]});
+  }
+  return models;
+}
+
+}  // namespace glowplug::models

@@ -1,0 +1,175 @@
+#include "models/manifest_reader.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/value.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/units.h"
+#include "models/catalogue.h"
+#include "models/model_source.h"
+#include "models/yaml_document.h"
+
+namespace glowplug::models {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using namespace std::chrono_literals;
+
+constexpr const char* kFull = R"(
+apiVersion: glowplug.dev/v1
+kind: Function
+name: chat
+model: {source: smollm2, sha256: B179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53}
+task: generate
+engine: llama
+context: 4096
+slots: 8
+scale: {min: 1, max: 3, policy: threshold}
+keep_alive: 90s
+prime: ["You are a helpful assistant."]
+chat_template: builtin
+limits: {queue: 5, queue_timeout: 30s, timeout: 10m, max_tokens: 100}
+resources: {memory: 2GiB, device: auto, threads: 2}
+priority: high
+share: function
+failover: off
+)";
+
+std::string fault_of(const std::string& text, const std::string& name = "f") {
+  const auto manifest = read_manifest(text, name);
+  if (manifest.ok()) return "accepted";
+  EXPECT_EQ(manifest.error().code, "manifest_invalid");
+  return manifest.error().message;
+}
+
+TEST(ManifestReader, FullYaml_IsReadAndWrittenBackEqual) {
+  const auto manifest = read_manifest(kFull, "");
+  ASSERT_TRUE(manifest.ok()) << manifest.error().message;
+  EXPECT_EQ(manifest->name, "chat");
+  EXPECT_EQ(manifest->model_sha256.substr(0, 4), "b179");
+  EXPECT_EQ(manifest->keep_alive, 90s);
+  EXPECT_EQ(manifest->resources.memory_bytes, std::uint64_t{2} << 30);
+  EXPECT_EQ(manifest->failover, domain::Failover::Off);
+  const auto again = read_manifest(write_manifest(*manifest), "chat");
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(*again, *manifest);
+}
+
+TEST(ManifestReader, EveryEngineForm_SurvivesWritingAndReading) {
+  for (const std::string engine :
+       {"model: smollm2", "engine: fake", "engine: {fake: {load_time: 5ms, tokens_per_second: 12.5, fault: \"hang_after_tokens:3\"}}",
+        "engine: {process: {command: [python3, app.py, \"{port}\"], ready: /up, env: {A: \"1\"}, start_timeout: 2m}}",
+        "engine: fake\nkeep_alive: -1", "engine: fake\nkeep_alive: 0", "engine: fake\nkeep_alive: 1.5"}) {
+    const auto manifest = read_manifest(engine, "f");
+    ASSERT_TRUE(manifest.ok()) << engine << ": " << manifest.error().message;
+    const auto again = read_manifest(write_manifest(*manifest), "f");
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    EXPECT_EQ(*again, *manifest) << engine;
+  }
+}
+
+TEST(ManifestReader, KeepAliveForever_IsWrittenAsMinusOne) {
+  const auto manifest = read_manifest("{engine: fake, keep_alive: -1}", "f");
+  ASSERT_TRUE(manifest.ok());
+  EXPECT_EQ(manifest->keep_alive, kForever);
+  EXPECT_THAT(write_manifest(*manifest), HasSubstr("\"keep_alive\":-1"));
+}
+
+TEST(ManifestReader, SeveralFaults_AreAllListed) {
+  EXPECT_THAT(fault_of("engine: {process: {}}\ncontxt: 5\nslots: 65\nscale: {min: 3, max: 2}\nlimits: {queue: lots}"),
+              AllOf(HasSubstr("contxt: unknown key; did you mean \"context\"?"), HasSubstr("slots: must be"),
+                    HasSubstr("scale.min: is 3"), HasSubstr("limits.queue: must be"),
+                    HasSubstr("engine.process.command: must be")));
+}
+
+TEST(ManifestReader, SingleFaults_NameFieldAndFix) {
+  EXPECT_THAT(fault_of("engine: llama"), HasSubstr("model: is missing"));
+  EXPECT_THAT(fault_of("model: smolm2"), HasSubstr("did you mean \"smollm2\""));
+  EXPECT_THAT(fault_of("engine: fake\nname: Big"), HasSubstr("name: \"Big\" is not a name"));
+  EXPECT_THAT(fault_of("engine: fake\nname: other"), HasSubstr("address names \"f\""));
+  EXPECT_THAT(fault_of("engine: fake", ""), HasSubstr("name: is missing"));
+  EXPECT_THAT(fault_of("engine: fake\nkind: Pod"), HasSubstr("kind: must be Function"));
+  EXPECT_THAT(fault_of("engine: fake\nkeep_alive: soon"), HasSubstr("keep_alive: must be a duration"));
+  EXPECT_THAT(fault_of("engine: {fake: {fault: explode}}"), HasSubstr("engine.fake.fault"));
+  EXPECT_THAT(fault_of("engine: fake\nscale: {max: 21}"), HasSubstr("scale.max: must be a whole number from 0 to 20"));
+  EXPECT_THAT(fault_of("engine: process"), HasSubstr("command"));
+  EXPECT_THAT(fault_of("- a"), HasSubstr("a manifest is a mapping"));
+}
+
+TEST(ManifestReader, HostileText_IsRefused) {
+  EXPECT_THAT(fault_of("a: &x [1]\nb: *x"), HasSubstr("anchors"));
+  EXPECT_THAT(fault_of("slots: 1\nslots: 2"), HasSubstr("appears twice"));
+  EXPECT_THAT(fault_of("{\"slots\": 1, \"slots\": 2}"), HasSubstr("appears twice"));
+  EXPECT_THAT(fault_of("a: !!python/object x"), HasSubstr("tags"));
+  EXPECT_THAT(fault_of("a: 1\n---\nb: 2"), HasSubstr("more than one document"));
+  EXPECT_THAT(fault_of(std::string(100'000, '[')), HasSubstr("nested deeper"));
+  EXPECT_THAT(fault_of(std::string(100'000, '{')), HasSubstr("nested deeper"));
+  EXPECT_THAT(fault_of(std::string(300'000, ' ')), HasSubstr("bytes; at most"));
+  EXPECT_THAT(fault_of("a: [1"), HasSubstr("line "));
+  EXPECT_THAT(fault_of(""), HasSubstr("empty"));
+}
+
+// The schema's keys at a path such as "engine.process", found through properties and oneOf.
+void collect(const boost::json::value& schema, const std::string& path, std::map<std::string, std::vector<std::string>>& out) {
+  if (!schema.is_object()) return;
+  const auto& object = schema.get_object();
+  if (const auto* forms = object.if_contains("oneOf"))
+    for (const auto& form : forms->as_array()) collect(form, path, out);
+  const auto* properties = object.if_contains("properties");
+  if (properties == nullptr) return;
+  for (const auto& member : properties->as_object()) {
+    const std::string key(member.key());
+    out[path].push_back(key);
+    EXPECT_TRUE(member.value().as_object().contains("description")) << path << "." << key;
+    collect(member.value(), path.empty() ? key : path + "." + key, out);
+  }
+}
+
+TEST(ManifestSchema, HasExactlyTheKeysTheReaderKnows) {
+  std::ifstream file(GLOWPLUG_SCHEMA);
+  std::stringstream text;
+  text << file.rdbuf();
+  std::map<std::string, std::vector<std::string>> published;
+  collect(boost::json::parse(text.str()), "", published);
+  std::map<std::string, std::vector<std::string>> known;
+  for (const auto& [path, keys] : manifest_keys()) known[path].assign(keys.begin(), keys.end());
+  for (auto* keys : {&published, &known})
+    for (auto& [path, names] : *keys) std::sort(names.begin(), names.end());
+  EXPECT_EQ(published, known);
+}
+
+TEST(Catalogue, EveryEntry_IsUsable) {
+  EXPECT_GE(catalogue().size(), 12u);
+  for (const CatalogueEntry& entry : catalogue()) {
+    EXPECT_FALSE(entry.title.empty() || entry.licence.empty() || entry.file.empty()) << entry.name;
+    EXPECT_GT(entry.context, 0) << entry.name;
+    EXPECT_EQ(entry.verified, entry.sha256.size() == 64 && entry.bytes > 0) << entry.name;
+    EXPECT_FALSE(entry.sources.empty()) << entry.name;
+    for (const std::string& source : entry.sources) EXPECT_TRUE(parse_catalogue_source(source).ok()) << source;
+    EXPECT_EQ(parse_source(entry.name)->kind, SourceKind::Catalogue);
+  }
+}
+
+TEST(ModelSource, Forms_AreClassified) {
+  EXPECT_EQ(parse_source("./a.gguf")->kind, SourceKind::File);
+  const auto hub = parse_source("hf:org/repo:dir/file.gguf@v1");
+  ASSERT_TRUE(hub.ok());
+  EXPECT_EQ(hub->repository, "org/repo");
+  EXPECT_EQ(hub->file, "dir/file.gguf");
+  EXPECT_EQ(hub->revision, "v1");
+  EXPECT_EQ(parse_source("https://example.org/a.gguf")->kind, SourceKind::Url);
+  EXPECT_TRUE(parse_source("http://127.0.0.1:80/a.gguf").ok());
+  for (const char* bad : {"", "http://example.org/a.gguf", "https://user@host/a", "http://127.0.0.1@evil/a", "hf:org/repo",
+                          "hf:org:file.gguf", "hf:org/repo:../x.gguf", "hf:org/repo:readme.md", "wheel:a==1:*", "nonsense",
+                          "http://127.0.0.1.evil.org/a", "a\nb.gguf"})
+    EXPECT_EQ(parse_source(bad).ok() ? "accepted" : parse_source(bad).error().code, "model_rejected") << bad;
+}
+
+}  // namespace
+}  // namespace glowplug::models

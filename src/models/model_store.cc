@@ -1,0 +1,274 @@
+#include "models/model_store.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "domain/errors.h"
+#include "models/catalogue.h"
+#include "models/gguf_reader.h"
+#include "models/model_source.h"
+#include "models/sha256.h"
+#include "models/source_fetch.h"
+
+namespace glowplug::models {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using Facts = Result<domain::ModelFacts>;
+
+Error fault(std::string_view code, std::string message) { return {std::string(code), std::move(message), "model"}; }
+
+Error cancelled_error() { return fault(domain::error::kSourceUnreachable, kCancelledMessage); }
+
+std::string lower(std::string text) {
+  for (char& c : text) c = c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c;
+  return text;
+}
+
+ModelStoreOptions with_defaults(ModelStoreOptions options) {
+  const auto fill = [](std::string& value, const char* variable, const char* otherwise) {
+    const char* found = std::getenv(variable);
+    if (value.empty()) value = found != nullptr && *found != '\0' ? found : otherwise;
+  };
+  fill(options.hub_url, "HF_ENDPOINT", "https://huggingface.co");
+  fill(options.hub_token, "HF_TOKEN", "");
+  return options;
+}
+
+// One fetch under way; owned by its leader and by everyone who waits for it.
+struct Flight {
+  std::optional<Facts> result;
+  bool leader_left = false;  // cancelled: the next caller leads
+  Progress progress;
+};
+
+}  // namespace
+
+class ModelStore::Implementation final {
+ public:
+  explicit Implementation(ModelStoreOptions options)
+      : options_(with_defaults(std::move(options))), folder_(options_.cache_dir) {}
+
+  std::vector<StoredModel> list() const { return folder_.list(); }
+
+  Facts prepare(const std::string& text, const std::string& given_pin, const SourceFetch& fetch) {
+    const auto source = parse_source(text);
+    if (!source) return source.error();
+    const std::string pin = lower(given_pin);
+    if (source->kind == SourceKind::File) return prepare_file(*source, pin, fetch);
+    if (auto made = folder_.make_folders(); !made) return made.error();
+    if (auto held = find_held(*source, pin)) return *held;
+    return fly(fmt::format("{} {}", text, pin), *source, pin, fetch);
+  }
+
+  const ModelStoreOptions& options() const { return options_; }
+  const BlobFolder& folder() const { return folder_; }
+
+ private:
+  struct FileMark {
+    std::uint64_t bytes = 0;
+    std::uint64_t inode = 0;
+    std::int64_t changed_ns = 0;
+    std::string sha256;
+  };
+
+  static std::string wanted_digest(const ModelSource& source, const std::string& pin) {
+    const CatalogueEntry* entry = source.kind == SourceKind::Catalogue ? find_in_catalogue(source.name) : nullptr;
+    return pin.empty() && entry != nullptr ? entry->sha256 : pin;
+  }
+
+  static Facts read_verified(const std::string& path, const std::string& sha256) {
+    auto facts = read_gguf(path);
+    if (facts) facts->sha256 = sha256;
+    return facts;
+  }
+
+  // A blob of earlier: by digest where one is wanted, else by what the source gave last time.
+  std::optional<Facts> find_held(const ModelSource& source, const std::string& pin) const {
+    std::string digest = wanted_digest(source, pin);
+    if (digest.empty()) digest = folder_.remembered(source.text);
+    if (digest.empty()) return std::nullopt;
+    const auto path = folder_.find(digest);
+    if (!path) return std::nullopt;
+    return read_verified(*path, digest);
+  }
+
+  // Hashed in place, and not again while size, time and inode stay.
+  Facts prepare_file(const ModelSource& source, const std::string& pin, const SourceFetch& fetch) {
+    std::error_code error;
+    const std::string path = fs::canonical(source.name, error).string();
+    struct stat status {};
+    if (error || ::stat(path.c_str(), &status) != 0)
+      return fault(domain::error::kModelRejected, fmt::format("{} is not a readable file", source.name));
+    auto facts = read_gguf(path);  // cheap, and says why long before the hash is done
+    if (!facts) return facts;
+    FileMark mark{static_cast<std::uint64_t>(status.st_size), status.st_ino,
+                  status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec, {}};
+    mark.sha256 = known_digest(path, mark);
+    if (mark.sha256.empty()) {
+      const auto digest = fetch.hash(path);
+      if (!digest) return digest.error();
+      if (digest->empty()) return cancelled_error();
+      mark.sha256 = *digest;
+      const std::lock_guard lock(mutex_);
+      hashed_[path] = mark;
+    }
+    if (!pin.empty() && mark.sha256 != pin)
+      return fault(domain::error::kChecksumMismatch,
+                   fmt::format("{} has the SHA-256 {}, but the manifest pins {}", path, mark.sha256, pin));
+    facts->sha256 = mark.sha256;
+    return facts;
+  }
+
+  std::string known_digest(const std::string& path, const FileMark& mark) {
+    const std::lock_guard lock(mutex_);
+    const auto found = hashed_.find(path);
+    if (found == hashed_.end()) return {};
+    const FileMark& old = found->second;
+    const bool same = old.bytes == mark.bytes && old.inode == mark.inode && old.changed_ns == mark.changed_ns;
+    return same ? old.sha256 : std::string();
+  }
+
+  Facts fly(const std::string& key, const ModelSource& source, const std::string& pin, const SourceFetch& fetch) {
+    while (true) {
+      bool leading = false;
+      const std::shared_ptr<Flight> flight = join(key, leading);  // owners: see Flight
+      if (leading) return lead(key, *flight, source, pin, fetch);
+      std::unique_lock lock(mutex_);
+      while (!flight->result && !flight->leader_left) {
+        landed_.wait_for(lock, 100ms);
+        const Progress now = flight->progress;
+        lock.unlock();
+        if (fetch.cancelled()) return cancelled_error();
+        if (!now.phase.empty()) fetch.progress(now);
+        lock.lock();
+      }
+      if (flight->result) return *flight->result;
+    }
+  }
+
+  std::shared_ptr<Flight> join(const std::string& key, bool& leading) {
+    const std::lock_guard lock(mutex_);
+    auto& flight = flights_[key];
+    leading = flight == nullptr;
+    if (leading) flight = std::make_shared<Flight>();
+    return flight;
+  }
+
+  Facts lead(const std::string& key, Flight& flight, const ModelSource& source, const std::string& pin,
+             const SourceFetch& fetch) {
+    const SourceFetch shared{options_, folder_,
+                             [this, &flight, &fetch](const Progress& now) {
+                               {
+                                 const std::lock_guard lock(mutex_);
+                                 flight.progress = now;
+                               }
+                               fetch.progress(now);
+                             },
+                             fetch.cancelled};
+    Facts result = cancelled_error();
+    try {
+      const auto held = find_held(source, pin);  // the flight before this one may have just landed
+      result = held ? *held : fetch_any(source, pin, shared);
+    } catch (const std::exception& error) {  // out of memory: the waiters must hear of it too
+      result = fault(domain::error::kServerError, fmt::format("preparing {} failed: {}", source.text, error.what()));
+    }
+    const bool left = !result && fetch.cancelled();
+    const std::lock_guard lock(mutex_);
+    if (left)
+      flight.leader_left = true;
+    else
+      flight.result = result;
+    flights_.erase(key);
+    landed_.notify_all();
+    return result;
+  }
+
+  Facts fetch_any(const ModelSource& source, const std::string& pin, const SourceFetch& fetch) {
+    if (source.kind != SourceKind::Catalogue) return fetch_one(source, source.text, pin, fetch);
+    const CatalogueEntry& entry = *find_in_catalogue(source.name);
+    std::string tried;
+    for (const std::string& text : entry.sources) {
+      const auto one = parse_catalogue_source(text);
+      GLOWPLUG_ASSERT(one.ok());
+      Facts facts = fetch_one(*one, source.text, wanted_digest(source, pin), fetch);
+      if (facts || fetch.cancelled()) return facts;
+      const bool next_may_do = facts.error().code != domain::error::kDiskFull &&
+                               facts.error().code != domain::error::kStorageFailed;
+      if (!next_may_do || entry.sources.size() == 1) return facts;
+      tried += fmt::format("{}{}", tried.empty() ? "" : "; ", facts.error().message);
+      if (&text == &entry.sources.back())
+        return fault(facts.error().code, fmt::format("no source of {} gave the model: {}", entry.name, tried));
+    }
+    return fault(domain::error::kSourceUnreachable, fmt::format("{} has no source", entry.name));
+  }
+
+  Facts fetch_one(const ModelSource& source, const std::string& remembered_as, const std::string& wanted,
+                  const SourceFetch& fetch) {
+    const std::shared_ptr<std::mutex> file = file_mutex(source.text);  // owners: the table and who fetches now
+    const std::lock_guard one_at_a_time(*file);
+    auto fetched = fetch.fetch(source, wanted);
+    if (!fetched) return fetched.error();
+    const auto checked = read_gguf(fetched->path);
+    if (!checked) {
+      std::error_code ignored;
+      fs::remove(fetched->path, ignored);
+      fs::remove(fetched->path + ".validator", ignored);
+      Error error = checked.error();
+      if (const std::size_t at = error.message.find(" cannot be used"); at != std::string::npos)
+        error.message = source.text + error.message.substr(at);
+      return error;
+    }
+    const auto path = folder_.publish(fetched->path, fetched->sha256, remembered_as);
+    if (!path) return path.error();
+    return read_verified(*path, fetched->sha256);
+  }
+
+  // Two flights (one pinned, one not) may want the same partial file.
+  std::shared_ptr<std::mutex> file_mutex(const std::string& source) {
+    const std::lock_guard lock(mutex_);
+    auto& found = files_[source];
+    if (!found) found = std::make_shared<std::mutex>();
+    return found;
+  }
+
+  const ModelStoreOptions options_;
+  BlobFolder folder_;
+  std::mutex mutex_;  // guards what follows; never held across I/O or a callback
+  std::condition_variable landed_;
+  std::map<std::string, std::shared_ptr<Flight>> flights_;  // owners: see Flight
+  std::map<std::string, std::shared_ptr<std::mutex>> files_;
+  std::map<std::string, FileMark> hashed_;
+};
+
+ModelStore::ModelStore(ModelStoreOptions options)
+    : implementation_(std::make_unique<Implementation>(std::move(options))) {}
+
+ModelStore::~ModelStore() = default;
+
+Result<domain::ModelFacts> ModelStore::prepare(const std::string& source, const std::string& sha256_pin,
+                                               const std::function<void(const Progress&)>& progress,
+                                               const std::function<bool()>& cancelled) {
+  const SourceFetch fetch{implementation_->options(), implementation_->folder(),
+                          progress ? progress : [](const Progress&) {},
+                          cancelled ? cancelled : [] { return false; }};
+  try {
+    return implementation_->prepare(source, sha256_pin, fetch);
+  } catch (const std::exception& error) {
+    return fault(domain::error::kServerError, fmt::format("preparing {} failed: {}", source, error.what()));
+  }
+}
+
+std::vector<StoredModel> ModelStore::list() const { return implementation_->list(); }
+
+}  // namespace glowplug::models

@@ -1,0 +1,55 @@
+// Brings a model to this machine: fetched, checked against its digest, checked as a GGUF file, kept by content.
+//
+// A catalogue name is tried from each of its sources in turn. A file of the user's own is hashed and used in place.
+// What was fetched once is found again by its source without the network. Nothing unverified is ever returned, and
+// nothing that was returned is ever changed or removed here.
+//
+// Thread: prepare() and list() may be called from several threads; callers of one source share one fetch.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time_types.h"
+#include "domain/model_facts.h"
+#include "models/blob_folder.h"
+
+namespace glowplug::models {
+
+struct ModelStoreOptions {
+  std::string cache_dir;
+  std::string hub_url;        // empty = HF_ENDPOINT, else https://huggingface.co
+  std::string hub_token;      // empty = HF_TOKEN; sent to the hub's host only
+  std::string pip_index_url;  // empty = PIP_INDEX_URL, pip's configuration, else the public index
+  Duration retry_wait = std::chrono::milliseconds(500);  // before the second try; doubled each time
+};
+
+struct Progress {
+  std::string phase;  // "fetch" or "verify"
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;  // 0 = unknown
+  double bytes_per_second = 0;
+};
+
+class ModelStore final {
+ public:
+  explicit ModelStore(ModelStoreOptions options);
+  ~ModelStore();
+
+  // Blocks until the verified file is on this machine. `cancelled` is polled at least every 200 ms. Errors:
+  // model_rejected, source_unreachable (each source with its reason), checksum_mismatch, disk_full, storage_failed.
+  Result<domain::ModelFacts> prepare(const std::string& source, const std::string& sha256_pin,
+                                     const std::function<void(const Progress&)>& progress,
+                                     const std::function<bool()>& cancelled);
+  std::vector<StoredModel> list() const;
+
+ private:
+  class Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace glowplug::models

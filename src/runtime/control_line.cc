@@ -1,0 +1,47 @@
+#include "runtime/control_line.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "domain/errors.h"
+#include "runtime/log_ring.h"
+
+namespace glowplug::runtime {
+namespace {
+
+namespace json = boost::json;
+
+Error bad(std::string why) { return Error{std::string(domain::error::kReplicaFailed), std::move(why), {}}; }
+
+}  // namespace
+
+Result<ControlMessage> parse_control_line(std::string_view line) {
+  boost::system::error_code code;
+  json::parse_options options;
+  options.max_depth = 8;
+  const json::value value = json::parse(json::string_view(line.data(), line.size()), code, {}, options);
+  if (code || !value.is_object())
+    return bad(fmt::format("is not a JSON object: '{}'", printable(line.substr(0, 80))));
+  const json::object& object = value.get_object();
+  const json::value* state = object.if_contains("state");
+  if (state == nullptr || !state->is_string()) return bad("has no string 'state'");
+  const std::string name(state->get_string());
+  if (name == "ready") return ControlMessage(WorkerReady{});
+  if (name == "loading") {
+    const json::value* progress = object.if_contains("progress");
+    if (progress == nullptr) return ControlMessage(WorkerLoading{});
+    if (!progress->is_number()) return bad("has a 'progress' that is not a number");
+    return ControlMessage(WorkerLoading{std::clamp(progress->to_number<double>(), 0.0, 1.0)});
+  }
+  if (name == "failed") {
+    const json::value* cause = object.if_contains("cause");
+    if (cause == nullptr || !cause->is_string()) return bad("has no string 'cause'");
+    return ControlMessage(WorkerFailed{printable(std::string_view(cause->get_string()))});
+  }
+  return bad(fmt::format("has the unknown state '{}'", printable(name.substr(0, 80))));
+}
+
+}  // namespace glowplug::runtime

@@ -1,0 +1,33 @@
+// One line of the control channel, on which a worker tells the server how its load goes.
+//
+//   {"state":"loading","progress":0.4}   {"state":"ready"}   {"state":"failed","cause":"…"}
+//
+// Fields that are not listed are ignored, so that a newer worker may say more; a line that breaks the rules
+// is an Error, after which the worker is not trusted further.
+//
+// Thread: pure functions.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "base/result.h"
+
+namespace glowplug::runtime {
+
+inline constexpr std::size_t kControlLineBytesMax = 4096;
+
+struct WorkerLoading {
+  double progress = 0;
+};  // 0..1
+struct WorkerReady {};
+struct WorkerFailed {
+  std::string cause;
+};
+using ControlMessage = std::variant<WorkerLoading, WorkerReady, WorkerFailed>;
+
+Result<ControlMessage> parse_control_line(std::string_view line);
+
+}  // namespace glowplug::runtime

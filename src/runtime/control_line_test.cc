@@ -1,0 +1,33 @@
+#include "runtime/control_line.h"
+
+#include <gtest/gtest.h>
+
+namespace glowplug::runtime {
+namespace {
+
+TEST(ControlLine, Loading_CarriesItsProgressClamped) {
+  EXPECT_DOUBLE_EQ(
+      std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading","progress":0.4})")).progress, 0.4);
+  EXPECT_DOUBLE_EQ(
+      std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading","progress":7})")).progress, 1);
+  EXPECT_DOUBLE_EQ(std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading"})")).progress, 0);
+}
+
+TEST(ControlLine, Ready_MayCarryMoreFields) {
+  EXPECT_TRUE(std::holds_alternative<WorkerReady>(*parse_control_line(R"({"state":"ready","load_ms":12})")));
+}
+
+TEST(ControlLine, Failed_CarriesItsCausePrintable) {
+  EXPECT_EQ(std::get<WorkerFailed>(*parse_control_line(R"({"state":"failed","cause":"no\u001bfile"})")).cause,
+            "no?file");
+}
+
+TEST(ControlLine, BrokenLines_AreRefused) {
+  for (const char* line : {"", "hello", "[]", "{}", R"({"state":1})", R"({"state":"asleep"})",
+                           R"({"state":"failed"})", R"({"state":"loading","progress":"half"})",
+                           R"({"state":"ready")", "[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]"})
+    EXPECT_FALSE(parse_control_line(line)) << line;
+}
+
+}  // namespace
+}  // namespace glowplug::runtime

@@ -1,0 +1,125 @@
+#include "runtime/leftovers.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <signal.h>
+#include <sstream>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "domain/errors.h"
+#include "runtime/launch_plan.h"
+
+namespace glowplug::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kLooksMax = 10;
+
+std::optional<std::string> read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return std::nullopt;
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+std::optional<long> to_number(const std::string& text) {
+  long number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+// Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and brackets, so counting starts behind it.
+std::optional<unsigned long long> start_time(pid_t pid) {
+  const std::optional<std::string> text = read_text(fmt::format("/proc/{}/stat", pid));
+  if (!text) return std::nullopt;
+  const std::size_t close = text->rfind(')');
+  if (close == std::string::npos) return std::nullopt;
+  std::istringstream fields(text->substr(close + 1));
+  std::string skipped;
+  for (int field = 3; field < 22; ++field) fields >> skipped;
+  unsigned long long value = 0;
+  if (!(fields >> value)) return std::nullopt;
+  return value;
+}
+
+bool belongs_to(pid_t pid, std::string_view folder) {
+  const std::optional<std::string> env = read_text(fmt::format("/proc/{}/environ", pid));
+  if (!env) return false;
+  const std::string entry = fmt::format("{}={}", kReplicaVariable, folder);
+  std::size_t at = 0;
+  while (at < env->size()) {
+    const std::size_t end = std::min(env->find('\0', at), env->size());
+    if (std::string_view(*env).substr(at, end - at) == entry) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
+bool kill_recorded_group(const fs::path& folder) {
+  std::ifstream in(folder / "pid");
+  pid_t pid = 0;
+  unsigned long long started = 0;
+  if (!(in >> pid >> started) || pid <= 1) return false;
+  return start_time(pid) == started && ::kill(-pid, SIGKILL) == 0;
+}
+
+}  // namespace
+
+Result<void> write_pid_file(const std::string& folder, pid_t pid) {
+  const std::optional<unsigned long long> started = start_time(pid);
+  std::ofstream out(folder + "/pid");
+  out << pid << ' ' << started.value_or(0) << '\n';
+  out.close();
+  if (out) return {};
+  return Error{
+      std::string(domain::error::kStorageFailed),
+      fmt::format("'{}/pid' cannot be written; free some space or check the folder's rights", folder),
+      {}};
+}
+
+// Looks again until a look finds nobody new, because a process may fork or execute while /proc is read.
+std::vector<pid_t> kill_strays(std::string_view folder) {
+  std::vector<pid_t> killed;
+  for (int look = 0; look < kLooksMax; ++look) {
+    const std::size_t before = killed.size();
+    std::error_code code;
+    for (fs::directory_iterator entry("/proc", code), end; !code && entry != end; entry.increment(code)) {
+      const auto pid = static_cast<pid_t>(to_number(entry->path().filename().string()).value_or(0));
+      if (pid <= 1 || pid == ::getpid() || !belongs_to(pid, folder)) continue;
+      const bool known = std::find(killed.begin(), killed.end(), pid) != killed.end();
+      if (!known && ::kill(pid, SIGKILL) == 0) killed.push_back(pid);
+    }
+    if (killed.size() == before) break;
+  }
+  return killed;
+}
+
+int reap_leftovers(const std::string& run_dir) {
+  int found = 0;
+  std::error_code code;
+  std::vector<fs::path> folders;
+  for (fs::directory_iterator entry(run_dir, code), end; !code && entry != end; entry.increment(code)) {
+    std::error_code ignored;  // an entry that cannot be looked at is not a replica's folder
+    if (entry->is_directory(ignored) && !entry->is_symlink(ignored) &&
+        to_number(entry->path().filename().string()))
+      folders.push_back(entry->path());
+  }
+  for (const fs::path& folder : folders) {
+    const bool group = kill_recorded_group(folder);
+    const bool strays = !kill_strays((fs::path(run_dir) / folder.filename()).string()).empty();
+    found += group || strays ? 1 : 0;
+    fs::remove_all(folder, code);
+  }
+  return found;
+}
+
+}  // namespace glowplug::runtime

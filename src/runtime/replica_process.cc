@@ -1,0 +1,348 @@
+#include "runtime/replica_process.h"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <optional>
+#include <string.h>
+#include <unistd.h>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <fmt/format.h>
+#include <sys/wait.h>
+
+#include "base/unique_fd.h"
+#include "domain/errors.h"
+#include "runtime/child_spawn.h"
+#include "runtime/control_line.h"
+#include "runtime/leftovers.h"
+#include "runtime/log_ring.h"
+#include "runtime/readiness_probe.h"
+
+namespace glowplug::runtime {
+namespace {
+
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+using Code = boost::system::error_code;
+using Descriptor = asio::posix::stream_descriptor;
+using namespace std::chrono_literals;
+
+constexpr std::size_t kLogLineBytesMax = 4096;
+constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the exit, at most
+constexpr Duration kFailedGrace = 2s;   // a worker that said "failed" ends by itself within this time
+constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
+constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
+
+// Reaps what has ended of the group; true when none of it is a child of ours any more.
+bool group_gone(pid_t group) {
+  siginfo_t info{};
+  while (true) {
+    info.si_pid = 0;
+    if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0) return errno == ECHILD;
+    if (info.si_pid == 0) return false;
+  }
+}
+
+bool strays_gone(std::vector<pid_t>& strays) {
+  std::erase_if(strays, [](pid_t pid) {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) != 0 || info.si_pid != 0;
+  });
+  return strays.empty();
+}
+
+}  // namespace
+
+std::string describe_exit(int code, int status) {
+  if (code == CLD_EXITED) return fmt::format("exited with status {}", status);
+  const char* name = ::sigdescr_np(status);
+  return fmt::format("killed by signal {} ({}){}", status, name != nullptr ? name : "unknown",
+                     status == SIGKILL ? ", possibly out of memory" : "");
+}
+
+class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
+ public:
+  State(asio::io_context& loop, domain::ReplicaId replica, LaunchPlan plan, ReplicaTimes times,
+        ReplicaListener& listener, SpawnedChild child)
+      : loop_(loop),
+        replica_(replica),
+        plan_(std::move(plan)),
+        times_(times),
+        listener_(&listener),
+        pid_(child.pid),
+        pidfd_(loop, child.pidfd.release()),
+        output_(loop, child.output.release()),
+        control_(loop),
+        lifeline_(std::move(child.lifeline)),
+        load_timer_(loop),
+        end_timer_(loop) {
+    if (child.control.valid()) control_.assign(child.control.release());
+  }
+
+  void begin() {
+    pidfd_.async_wait(Descriptor::wait_read, [self = shared_from_this()](Code code) {
+      if (!code) self->exited();
+    });
+    read_output();
+    if (plan_.readiness == Readiness::ControlChannel) {
+      read_control();
+      watch_load(times_.load_stall_timeout,
+                 fmt::format("no progress while loading for {:g} s", to_seconds(times_.load_stall_timeout)));
+      return;
+    }
+    probe_.emplace(loop_, ReadinessProbe::Options{.endpoint = plan_.endpoint, .path = plan_.ready_path},
+                   [this] { became_ready(); });  // the probe is a member: it does not outlive `this`
+    watch_load(plan_.start_timeout, fmt::format("did not answer 200 on {} within {:g} s", plan_.ready_path,
+                                                to_seconds(plan_.start_timeout)));
+  }
+
+  void stop() {
+    if (reaped_ || stopping_) return;
+    stopping_ = true;
+    if (cause_.empty()) cause_ = "stopped";
+    load_timer_.cancel();
+    ::kill(-pid_, SIGTERM);
+    kill_after(times_.stop_grace, "");
+  }
+
+  void kill(const std::string& cause) {
+    if (reaped_) return;
+    if (cause_.empty()) cause_ = cause;
+    ::kill(-pid_, SIGKILL);
+  }
+
+  // Ends everything now, without a word to the listener.
+  void abandon() {
+    listener_ = nullptr;
+    probe_.reset();
+    if (!reaped_) {
+      ::kill(-pid_, SIGKILL);
+      siginfo_t info{};
+      ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED);
+      reaped_ = true;
+      if (plan_.readiness == Readiness::Http) kill_strays(plan_.folder);
+      group_gone(pid_);
+    }
+    close();
+  }
+
+  const control::Endpoint& endpoint() const { return plan_.endpoint; }
+  pid_t pid() const { return pid_; }
+
+ private:
+  void watch_load(Duration limit, std::string cause) {
+    load_timer_.expires_after(limit);
+    load_timer_.async_wait([self = shared_from_this(), cause = std::move(cause)](Code code) {
+      if (!code && !self->ready_ && !self->stopping_) self->kill(cause);
+    });
+  }
+
+  void kill_after(Duration grace, std::string cause) {
+    end_timer_.expires_after(grace);
+    end_timer_.async_wait([self = shared_from_this(), cause = std::move(cause)](Code code) {
+      if (!code) self->kill(cause);
+    });
+  }
+
+  void read_output() {
+    output_.async_read_some(asio::buffer(output_bytes_),
+                            [self = shared_from_this()](Code code, std::size_t size) {
+                              if (code) return;
+                              self->take_output(size);
+                              if (self->listener_ != nullptr) self->read_output();
+                            });
+  }
+
+  void read_control() {
+    control_.async_read_some(asio::buffer(control_bytes_),
+                             [self = shared_from_this()](Code code, std::size_t size) {
+                               if (code) return;
+                               self->take_control(size);
+                               if (self->listener_ != nullptr && !self->control_broken_) self->read_control();
+                             });
+  }
+
+  void take_output(std::size_t size) {
+    output_lines_.feed({output_bytes_.data(), size},
+                       [this](std::string_view line, LineEnd end) { print(line, end); });
+  }
+
+  void print(std::string_view line, LineEnd end) {
+    std::string text = printable(line);
+    if (end == LineEnd::Cut) text += " …";
+    if (listener_ != nullptr) listener_->printed(replica_, text);
+    if (!text.empty()) last_line_ = std::move(text);
+  }
+
+  void take_control(std::size_t size) {
+    control_lines_.feed({control_bytes_.data(), size}, [this](std::string_view line, LineEnd end) {
+      if (control_broken_ || listener_ == nullptr) return;
+      if (end == LineEnd::Cut) return break_control(fmt::format("is over {} bytes", kControlLineBytesMax));
+      Result<ControlMessage> message = parse_control_line(line);
+      if (!message) return break_control(message.error().message);
+      obey(*message);
+    });
+    if (!control_broken_ && control_lines_.over())
+      break_control(fmt::format("is over {} bytes", kControlLineBytesMax));
+  }
+
+  void break_control(const std::string& why) {
+    control_broken_ = true;
+    kill("broke the control protocol: a line " + why);
+  }
+
+  void obey(const ControlMessage& message) {
+    if (reaping_) {
+      if (const auto* failed = std::get_if<WorkerFailed>(&message)) failed_cause_ = failed->cause;
+      return;
+    }
+    if (std::holds_alternative<WorkerReady>(message)) return became_ready();
+    if (const auto* loading = std::get_if<WorkerLoading>(&message)) {
+      if (ready_ || !cause_.empty() || loading->progress <= progress_) return;
+      progress_ = loading->progress;
+      watch_load(times_.load_stall_timeout,
+                 fmt::format("no progress while loading for {:g} s", to_seconds(times_.load_stall_timeout)));
+      return listener_->progress(replica_, progress_);
+    }
+    failed_cause_ = std::get<WorkerFailed>(message).cause;
+    if (!stopping_) kill_after(kFailedGrace, "failed and did not exit");
+  }
+
+  void became_ready() {
+    if (ready_ || reaping_ || !cause_.empty() || listener_ == nullptr) return;
+    ready_ = true;
+    load_timer_.cancel();
+    listener_->ready(replica_);
+  }
+
+  // The group is killed while its leader is still a zombie: until then its number cannot name anybody else.
+  void exited() {
+    if (reaped_) return;
+    reaping_ = true;
+    probe_.reset();
+    load_timer_.cancel();
+    end_timer_.cancel();
+    ::kill(-pid_, SIGKILL);
+    drain();
+    siginfo_t info{};
+    const int waited = ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED);
+    reaped_ = true;
+    if (plan_.readiness == Readiness::Http) strays_ = kill_strays(plan_.folder);
+    const bool own = !cause_.empty();
+    if (!own) cause_ = waited == 0 ? describe_exit(info.si_code, info.si_status) : "ended";
+    const bool asked = own && (stopping_ || cause_ == "killed");
+    const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
+    if (!asked && !detail.empty()) cause_ += ": " + detail;
+    linger(kLingerLooks);
+  }
+
+  // What the process wrote just before its end is still in the pipes.
+  void drain() {
+    const auto read_all = [](Descriptor& from, auto& bytes, const auto& take) {
+      for (std::size_t total = 0; from.is_open() && total < kDrainBytesMax;) {
+        const ssize_t size = ::read(from.native_handle(), bytes.data(), bytes.size());
+        if (size <= 0) return;
+        total += static_cast<std::size_t>(size);
+        take(static_cast<std::size_t>(size));
+      }
+    };
+    read_all(output_, output_bytes_, [this](std::size_t size) { take_output(size); });
+    output_lines_.finish([this](std::string_view line, LineEnd end) { print(line, end); });
+    read_all(control_, control_bytes_, [this](std::size_t size) { take_control(size); });
+  }
+
+  void linger(int looks) {
+    const bool gone = group_gone(pid_) && strays_gone(strays_);
+    if (gone || looks == 0) return finish();
+    end_timer_.expires_after(kLingerPause);
+    end_timer_.async_wait([self = shared_from_this(), looks](Code code) {
+      if (!code) self->linger(looks - 1);
+    });
+  }
+
+  void finish() {
+    close();
+    if (listener_ != nullptr) std::exchange(listener_, nullptr)->gone(replica_, cause_);
+  }
+
+  void close() {
+    load_timer_.cancel();
+    end_timer_.cancel();
+    Code ignored;  // closing a pipe has nothing to report
+    pidfd_.close(ignored);
+    output_.close(ignored);
+    control_.close(ignored);
+    lifeline_.reset();
+    std::error_code kept;  // a folder that stays is removed by reap_leftovers at the next start
+    fs::remove_all(plan_.folder, kept);
+  }
+
+  asio::io_context& loop_;
+  domain::ReplicaId replica_;
+  LaunchPlan plan_;
+  ReplicaTimes times_;
+  ReplicaListener* listener_;  // null once it has heard the last
+  pid_t pid_;
+  Descriptor pidfd_, output_, control_;
+  UniqueFd lifeline_;
+  asio::steady_timer load_timer_, end_timer_;
+  std::optional<ReadinessProbe> probe_;
+  std::array<char, 8192> output_bytes_;
+  std::array<char, kControlLineBytesMax> control_bytes_;
+  LineSplitter output_lines_{kLogLineBytesMax};
+  LineSplitter control_lines_{kControlLineBytesMax};
+  std::vector<pid_t> strays_;
+  std::string cause_;         // why we end it; empty while it lives or when it ended by itself
+  std::string failed_cause_;  // the worker's own words
+  std::string last_line_;
+  double progress_ = -1;
+  bool ready_ = false, stopping_ = false, control_broken_ = false, reaping_ = false, reaped_ = false;
+};
+
+ReplicaProcess::ReplicaProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& loop,
+                                                              domain::ReplicaId replica, LaunchPlan plan,
+                                                              ReplicaTimes times, ReplicaListener& listener) {
+  Result<SpawnedChild> child = spawn_child(plan);
+  if (!child) return child.error();
+  const pid_t pid = child->pid;
+  const Result<void> recorded = write_pid_file(plan.folder, pid);
+  std::optional<Error> error;
+  if (!recorded) error = recorded.error();
+  if (!error) {
+    std::shared_ptr<State> state;
+    try {
+      state = std::make_shared<State>(loop, replica, std::move(plan), times, listener, std::move(*child));
+      state->begin();
+      return std::unique_ptr<ReplicaProcess>(new ReplicaProcess(std::move(state)));
+    } catch (const std::exception& exception) {  // Asio: out of descriptors or memory
+      error = Error{std::string(domain::error::kFunctionFailed),
+                    fmt::format("the replica's process cannot be watched: {}", exception.what()),
+                    {}};
+      if (state) state->abandon();
+      if (state) return *error;
+    }
+  }
+  ::kill(-pid, SIGKILL);
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
+  return *error;
+}
+
+ReplicaProcess::~ReplicaProcess() { state_->abandon(); }
+
+void ReplicaProcess::stop() { state_->stop(); }
+void ReplicaProcess::kill() { state_->kill("killed"); }
+const control::Endpoint& ReplicaProcess::endpoint() const { return state_->endpoint(); }
+pid_t ReplicaProcess::pid() const { return state_->pid(); }
+
+}  // namespace glowplug::runtime

@@ -1,0 +1,186 @@
+#include "runtime/supervisor.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <utility>
+
+#include <boost/asio/io_context.hpp>
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "domain/errors.h"
+#include "runtime/child_spawn.h"
+#include "runtime/launch_plan.h"
+#include "runtime/leftovers.h"
+#include "runtime/log_ring.h"
+#include "runtime/replica_process.h"
+
+namespace glowplug::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kLogBytesPerFunctionMax = 256 * 1024;
+
+Error storage_failed(std::string message) {
+  return Error{std::string(domain::error::kStorageFailed), std::move(message), {}};
+}
+
+// Makes the replica's folder anew, for its owner alone.
+Result<void> make_folder(const std::string& run_dir, const std::string& folder) {
+  std::error_code code;
+  if (fs::create_directories(run_dir, code)) ::chmod(run_dir.c_str(), 0700);
+  fs::remove_all(folder, code);
+  if (::mkdir(folder.c_str(), 0700) == 0) return {};
+  return storage_failed(fmt::format("the replica's folder '{}' cannot be made: {}; check the rights of '{}'",
+                                    folder, std::generic_category().message(errno), run_dir));
+}
+
+}  // namespace
+
+class Supervisor::State final : public ReplicaListener {
+ public:
+  State(boost::asio::io_context& loop, SupervisorOptions options, ReplicaObserver& observer)
+      : loop_(loop),
+        options_(std::move(options)),
+        observer_(observer),
+        places_{options_.worker_path, options_.run_dir, options_.server_url, options_.templates_dir} {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    reap_leftovers(options_.run_dir);
+  }
+
+  void set_server_url(std::string url) { places_.server_url = std::move(url); }
+
+  Result<void> start(const control::StartReplica& start) {
+    GLOWPLUG_ASSERT(!replicas_.contains(start.replica));
+    int port = 0;
+    if (wants_port(start.manifest)) {
+      const Result<int> found = find_free_port();
+      if (!found) return found.error();
+      port = *found;
+    }
+    Result<LaunchPlan> plan = plan_launch(start, places_, base_environment(), port);
+    if (!plan) return plan.error();
+    const std::string folder = plan->folder;
+    const Result<void> made = make_folder(options_.run_dir, folder);
+    if (!made) return made.error();
+    const ReplicaTimes times{.load_stall_timeout = options_.load_stall_timeout,
+                             .stop_grace = options_.stop_grace};
+    Result<std::unique_ptr<ReplicaProcess>> process =
+        ReplicaProcess::start(loop_, start.replica, std::move(*plan), times, *this);
+    if (!process) {
+      std::error_code kept;  // an empty folder that stays does no harm
+      fs::remove_all(folder, kept);
+      return process.error();
+    }
+    make_log_room(start.manifest.name);
+    replicas_.emplace(start.replica, Replica{start.manifest.name, std::move(*process)});
+    return {};
+  }
+
+  ReplicaProcess* find(domain::ReplicaId replica) const {
+    const auto found = replicas_.find(replica);
+    return found == replicas_.end() ? nullptr : found->second.process.get();
+  }
+
+  std::vector<std::string> logs(const std::string& function) const {
+    const auto found = logs_.find(function);
+    return found == logs_.end() ? std::vector<std::string>{} : found->second.lines();
+  }
+
+  std::size_t running() const { return replicas_.size(); }
+
+ private:
+  struct Replica {
+    std::string function;
+    std::unique_ptr<ReplicaProcess> process;
+  };
+
+  void progress(domain::ReplicaId replica, double fraction) override {
+    observer_.on_progress(replica, fraction);
+  }
+  void ready(domain::ReplicaId replica) override { observer_.on_ready(replica); }
+
+  void printed(domain::ReplicaId replica, std::string_view line) override {
+    const auto found = replicas_.find(replica);
+    if (found == replicas_.end()) return;
+    logs_.try_emplace(found->second.function, domain::kLogLinesKept, kLogBytesPerFunctionMax)
+        .first->second.push(fmt::format("replica {} | {}", replica.value, line));
+  }
+
+  void gone(domain::ReplicaId replica, const std::string& cause) override {
+    replicas_.erase(replica);
+    observer_.on_gone(replica, cause);
+  }
+
+  // Logs outlive replicas, so that a failure can be read afterwards; functions without replicas make room
+  // first.
+  void make_log_room(const std::string& function) {
+    if (logs_.size() < domain::kFunctionsMax || logs_.contains(function)) return;
+    for (auto log = logs_.begin(); log != logs_.end(); ++log) {
+      const bool used = std::any_of(replicas_.begin(), replicas_.end(), [&log](const auto& entry) {
+        return entry.second.function == log->first;
+      });
+      if (used) continue;
+      logs_.erase(log);
+      return;
+    }
+  }
+
+  boost::asio::io_context& loop_;
+  SupervisorOptions options_;
+  ReplicaObserver& observer_;
+  LaunchPlaces places_;
+  std::map<domain::ReplicaId, Replica> replicas_;
+  std::map<std::string, LogRing> logs_;
+};
+
+Supervisor::Supervisor(boost::asio::io_context& loop, SupervisorOptions options, ReplicaObserver& observer)
+    : state_(std::make_unique<State>(loop, std::move(options), observer)) {}
+
+Supervisor::~Supervisor() = default;
+
+void Supervisor::set_server_url(std::string url) { state_->set_server_url(std::move(url)); }
+
+Result<void> Supervisor::start(const control::StartReplica& start) { return state_->start(start); }
+
+void Supervisor::stop(domain::ReplicaId replica) {
+  if (ReplicaProcess* process = state_->find(replica)) process->stop();
+}
+
+void Supervisor::kill(domain::ReplicaId replica) {
+  if (ReplicaProcess* process = state_->find(replica)) process->kill();
+}
+
+std::optional<control::Endpoint> Supervisor::endpoint(domain::ReplicaId replica) const {
+  const ReplicaProcess* process = state_->find(replica);
+  return process == nullptr ? std::nullopt : std::optional(process->endpoint());
+}
+
+std::optional<pid_t> Supervisor::pid(domain::ReplicaId replica) const {
+  const ReplicaProcess* process = state_->find(replica);
+  return process == nullptr ? std::nullopt : std::optional(process->pid());
+}
+
+std::vector<std::string> Supervisor::logs(const std::string& function) const {
+  return state_->logs(function);
+}
+
+std::uint64_t Supervisor::memory_bytes(domain::ReplicaId replica) const {
+  const ReplicaProcess* process = state_->find(replica);
+  if (process == nullptr) return 0;
+  std::ifstream in(fmt::format("/proc/{}/smaps_rollup", process->pid()));
+  for (std::string word; in >> word;) {
+    std::uint64_t kib = 0;
+    if (word == "Pss:" && in >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
+std::size_t Supervisor::running() const { return state_->running(); }
+
+}  // namespace glowplug::runtime

@@ -1,0 +1,78 @@
+// Runs replicas as processes and tells an observer how they fare; the hands of the brain's Start, Stop and
+// Kill.
+//
+// A replica is in the supervisor from a successful start() until on_gone, which comes exactly once and last.
+// The supervisor decides nothing: when to start, stop or try again is the brain's business. Constructing it
+// makes this process the reaper of its replicas' orphans and ends what a killed server left in run_dir, so
+// the caller holds the data folder's lock by then. Destroying it kills every replica and calls nobody.
+//
+// Thread: the server loop's, which lives as long as the server (replicas die with the thread that started
+// them).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "base/result.h"
+#include "base/time_types.h"
+#include "control/effects.h"
+#include "control/platform.h"
+#include "domain/ids.h"
+#include "domain/limits.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace glowplug::runtime {
+
+struct SupervisorOptions {
+  std::string worker_path;
+  std::string run_dir;        // private, made with mode 0700; replicas' sockets live here, so keep it short
+  std::string server_url;     // {url} of process functions
+  std::string templates_dir;  // shipped chat templates, NAME.jinja
+  Duration load_stall_timeout = domain::kLoadStallTimeout;
+  Duration stop_grace = domain::kStopGrace;
+};
+
+// Called on the loop, never from inside a call of the supervisor; may call the supervisor.
+class ReplicaObserver {
+ public:
+  virtual ~ReplicaObserver() = default;
+  virtual void on_progress(domain::ReplicaId replica, double fraction) = 0;
+  virtual void on_ready(domain::ReplicaId replica) = 0;
+  virtual void on_gone(domain::ReplicaId replica, const std::string& cause) = 0;
+};
+
+class Supervisor final {
+ public:
+  Supervisor(boost::asio::io_context& loop, SupervisorOptions options, ReplicaObserver& observer);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  void set_server_url(std::string url);  // {url} of later starts, for a port known only once it is bound
+
+  Result<void> start(
+      const control::StartReplica& start);  // on an error nothing runs and on_gone is not called
+  void stop(domain::ReplicaId replica);     // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
+  void kill(domain::ReplicaId replica);
+
+  std::optional<control::Endpoint> endpoint(domain::ReplicaId replica) const;
+  std::optional<pid_t> pid(domain::ReplicaId replica) const;
+  std::vector<std::string> logs(const std::string& function) const;  // oldest first, "replica 3 | …"
+  std::uint64_t memory_bytes(domain::ReplicaId replica) const;       // proportional set size; 0 when gone
+  std::size_t running() const;
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace glowplug::runtime

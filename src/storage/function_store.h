@@ -1,0 +1,46 @@
+// Functions and all their revisions, durable: what survives a restart of the server.
+//
+// Every put and remove is one transaction that is on the disk when the call returns (WAL, synchronous=FULL).
+// The store owns its data folder: a second server on it is refused. It understands no manifest; JSON goes in
+// and out.
+//
+// Thread: the server loop's. Not here: model files, keys, usage.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "storage/sqlite.h"
+
+namespace glowplug::storage {
+
+struct StoredFunction {
+  std::string name;
+  int revision = 0;
+  std::string manifest_json;
+  bool deleted = false;  // the function does not exist (any more), its revisions are kept
+  friend bool operator==(const StoredFunction&, const StoredFunction&) = default;
+};
+
+class FunctionStore final {
+ public:
+  static Result<std::unique_ptr<FunctionStore>> open(const std::string& data_dir);
+
+  // Makes `revision` the current one. A number that the name has used already is refused: revisions never
+  // change.
+  Result<void> put(const std::string& name, int revision, const std::string& manifest_json);
+  Result<void> remove(const std::string& name);  // of a function that does not exist: nothing
+  Result<std::vector<StoredFunction>> load();  // the current revision of every function that exists, by name
+  Result<std::vector<StoredFunction>> revisions(const std::string& name);  // oldest first
+  Result<int> next_revision(const std::string& name);  // 1 + the highest ever used, also after a delete
+
+ private:
+  FunctionStore(UniqueFd lock, Database database);
+  UniqueFd lock_;  // declared first, so that it is given back after the database is closed
+  Database database_;
+};
+
+}  // namespace glowplug::storage

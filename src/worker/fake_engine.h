@@ -1,0 +1,18 @@
+// A replica without a model, for tests and simulations of everything around it: the same protocol and the same HTTP
+// routes over the Unix socket, deterministic answers at a set pace, and faults on request.
+//
+// Thread: run from main; one thread per connection. What the answers say is in fake_answer.h and fake_replies.h.
+#pragma once
+
+#include <chrono>
+
+#include "worker/control_channel.h"
+#include "worker/options.h"
+
+namespace glowplug::worker {
+
+// Returns the process's exit status.
+[[nodiscard]] int run_fake_engine(const Options& options, ControlChannel& channel,
+                                  std::chrono::steady_clock::time_point started);
+
+}  // namespace glowplug::worker

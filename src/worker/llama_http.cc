@@ -1,0 +1,127 @@
+#include "worker/llama_http.h"
+
+#include <unistd.h>
+
+#include <cctype>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+#include "server-common.h"
+
+namespace glowplug::worker {
+namespace {
+
+// Keys the core's resumable streams, which would keep decoding for a client that has gone.
+constexpr const char* kConversationHeader = "x-conversation-id";
+
+server_http_res_ptr error_reply(const std::string& message, error_type type) {
+  auto reply = std::make_unique<server_http_res>();
+  const json body = format_error_response(message, type);
+  reply->status = json_value(body, "code", 500);
+  reply->data = safe_json_to_str({{"error", body}});
+  return reply;
+}
+
+bool same_header(const std::string& left, const char* lower_case) {
+  std::size_t i = 0;
+  for (; i < left.size() && lower_case[i]; ++i) {
+    if (std::tolower(static_cast<unsigned char>(left[i])) != lower_case[i]) return false;
+  }
+  return i == left.size() && !lower_case[i];
+}
+
+}  // namespace
+
+class LlamaHttp::Running final {
+ public:
+  // False once the worker is stopping.
+  bool enter() {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return false;
+    ++count_;
+    return true;
+  }
+  void leave() {
+    const std::lock_guard lock(mutex_);
+    if (--count_ == 0) idle_.notify_all();
+  }
+  void stop_and_wait(std::chrono::milliseconds limit) {
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    idle_.wait_for(lock, limit, [this] { return count_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  int count_ = 0;
+  bool stopping_ = false;
+};
+
+LlamaHttp::LlamaHttp(const common_params& params, server_context& engine)
+    : params_(params), running_(std::make_shared<Running>()), routes_(params, engine) {
+  routes_.update_meta(engine);
+}
+
+LlamaHttp::~LlamaHttp() = default;
+
+server_http_context::handler_t LlamaHttp::guarded(server_http_context::handler_t handler) {
+  return [handler = std::move(handler), running = running_](const server_http_req& request) -> server_http_res_ptr {
+    if (!running->enter()) return error_reply("the replica is stopping", ERROR_TYPE_UNAVAILABLE);
+    // Released when the reply is complete: here for a whole body, with the last copy of next for a stream.
+    const std::shared_ptr<void> inside(nullptr, [running](void*) { running->leave(); });
+    try {
+      for (const auto& [name, value] : request.headers) {
+        if (same_header(name, kConversationHeader)) {
+          return error_reply("X-Conversation-Id is not supported", ERROR_TYPE_INVALID_REQUEST);
+        }
+      }
+      server_http_res_ptr reply = handler(request);
+      if (reply && reply->is_stream()) {
+        reply->next = [next = std::move(reply->next), inside](std::string& chunk) { return next(chunk); };
+      }
+      return reply;
+    } catch (const std::invalid_argument& failure) {
+      return error_reply(failure.what(), ERROR_TYPE_INVALID_REQUEST);
+    } catch (const std::exception& failure) {
+      return error_reply(failure.what(), ERROR_TYPE_SERVER);
+    }
+  };
+}
+
+void LlamaHttp::add_routes() {
+  http_.get("/health", guarded(routes_.get_health));
+  http_.get("/props", guarded(routes_.get_props));
+  http_.post("/v1/chat/completions", guarded(routes_.post_chat_completions));
+  http_.post("/v1/completions", guarded(routes_.post_completions_oai));
+  http_.post("/v1/embeddings", guarded(routes_.post_embeddings_oai));
+  http_.post("/v1/rerank", guarded(routes_.post_rerank));
+  http_.post("/v1/responses", guarded(routes_.post_responses_oai));
+  http_.post("/v1/responses/input_tokens", guarded(routes_.post_responses_tok_oai));
+  http_.post("/v1/messages", guarded(routes_.post_anthropic_messages));
+  http_.post("/v1/messages/count_tokens", guarded(routes_.post_anthropic_count_tokens));
+  http_.post("/tokenize", guarded(routes_.post_tokenize));
+  http_.post("/detokenize", guarded(routes_.post_detokenize));
+  http_.post("/apply-template", guarded(routes_.post_apply_template));
+}
+
+bool LlamaHttp::start() {
+  const std::string& path = params_.hostnames.front();
+  ::unlink(path.c_str());  // left by a replica that died
+  if (!http_.init(params_)) return false;
+  add_routes();
+  if (!http_.start()) return false;
+  http_.is_ready.store(true);
+  return true;
+}
+
+void LlamaHttp::finish(std::chrono::milliseconds limit) {
+  ::unlink(params_.hostnames.front().c_str());
+  running_->stop_and_wait(limit);
+  http_.stop();
+}
+
+void LlamaHttp::join() { http_.join(); }
+
+}  // namespace glowplug::worker

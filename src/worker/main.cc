@@ -1,0 +1,63 @@
+// glowplug-worker: one replica. Reads its command line, ties its life to the server's and runs one engine.
+#include <fcntl.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "worker/control_channel.h"
+#include "worker/fake_engine.h"
+#include "worker/options.h"
+#include "worker/process.h"
+#ifdef GLOWPLUG_HAS_ENGINE
+#include "worker/llama_engine.h"
+#endif
+
+#ifndef GLOWPLUG_ENGINE_COMMIT
+#define GLOWPLUG_ENGINE_COMMIT "none"
+#endif
+
+namespace glowplug::worker {
+namespace {
+
+constexpr int kBadArguments = 2;
+
+int refuse(const std::string& message) {
+  std::fprintf(stderr, "glowplug-worker: %s\n", message.c_str());
+  return kBadArguments;
+}
+
+// False when the caller did not pass this descriptor.
+bool adopt(int fd) { return ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0; }
+
+int run(const std::vector<std::string>& arguments) {
+  const auto started = std::chrono::steady_clock::now();
+  harden_process();
+  const auto parsed = parse_options(arguments);
+  if (!parsed) return refuse(parsed.error().message);
+  const Options& options = *parsed;
+  if (options.version) {
+    std::printf("glowplug-worker %s protocol %d engine %s\n", GLOWPLUG_VERSION, kProtocol, GLOWPLUG_ENGINE_COMMIT);
+    return 0;
+  }
+  if (!adopt(options.control_fd)) return refuse("--control-fd: the descriptor is not open");
+  if (!adopt(options.lifeline_fd)) return refuse("--lifeline-fd: the descriptor is not open");
+
+  ControlChannel channel{UniqueFd(options.control_fd)};
+  watch_lifeline(UniqueFd(options.lifeline_fd));
+  if (options.engine == EngineKind::kFake) return run_fake_engine(options, channel, started);
+#ifdef GLOWPLUG_HAS_ENGINE
+  return run_llama_engine(options, channel, started);
+#else
+  channel.failed("this glowplug-worker was built without llama.cpp; build it with -DGLOWPLUG_WORKER=ON");
+  return 1;
+#endif
+}
+
+}  // namespace
+}  // namespace glowplug::worker
+
+int main(int argc, char** argv) {
+  return glowplug::worker::run(std::vector<std::string>(argv + 1, argv + argc));
+}

@@ -1,0 +1,52 @@
+"""Fixtures that every suite shares; each suite's conftest.py imports them by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from .server import Server, cache_dir, fake
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One server per file. Tests that end or overload a server start their own."""
+    with Server("--allow-process-engines") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def echo(server: Server) -> str:
+    """A fast fake function, deployed once per file."""
+    return server.deploy(fake("echo"))
+
+
+@pytest.fixture
+def deploy(server: Server) -> Iterator[Callable[..., str]]:
+    """deploy(name, **fake fields): deploys a fake function and removes it after the test."""
+    names: list[str] = []
+
+    def put(name: str, **more) -> str:
+        names.append(name)
+        return server.deploy(fake(name, **more))
+
+    yield put
+    for name in names:
+        server.remove(name)
+
+
+def find_model() -> Path | None:
+    """SmolLM2 on this machine: GLOWPLUG_TEST_MODEL, or the largest matching file under the cache's models folder."""
+    if named := os.environ.get("GLOWPLUG_TEST_MODEL"):
+        path = Path(named)
+        assert path.exists(), f"GLOWPLUG_TEST_MODEL={named} does not exist"
+        return path
+    found = [
+        path
+        for path in (cache_dir() / "models").glob("**/*.gguf")
+        if "smollm2" in path.name.lower()
+    ]
+    return max(found, key=lambda path: path.stat().st_size, default=None)

@@ -1,0 +1,61 @@
+"""What the kernel says about processes: children, memory, leftovers. Reads /proc only; never signals anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def parent_of(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def alive(pid: int) -> bool:
+    """True for a process that still runs; a zombie no longer does."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def descendants(root: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (parent := parent_of(int(entry))) is not None:
+            parents.setdefault(parent, []).append(int(entry))
+    found, open_ = [], [root]
+    while open_:
+        children = parents.get(open_.pop(), [])
+        found += children
+        open_ += children
+    return [pid for pid in found if alive(pid)]
+
+
+def mentioning(text: str) -> list[int]:
+    """Processes whose command line or environment names `text` (a server's private folder), this one excepted."""
+    needle, found = text.encode(), []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        for part in ("cmdline", "environ"):
+            try:
+                if needle in Path(f"/proc/{entry}/{part}").read_bytes() and alive(int(entry)):
+                    found.append(int(entry))
+                    break
+            except OSError:
+                pass
+    return found
+
+
+def memory_bytes(pid: int, kind: str = "VmRSS") -> int:
+    """VmRSS or VmHWM of /proc/PID/status, or Pss of smaps_rollup."""
+    name = "smaps_rollup" if kind == "Pss" else "status"
+    for line in Path(f"/proc/{pid}/{name}").read_text().splitlines():
+        if line.startswith(kind + ":"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/{pid}/{name} has no {kind}")
