@@ -19,7 +19,8 @@ if len(set(codes)) != len(codes):
     sys.exit(f"{source}: a code is listed twice")
 
 with open(target, "w", encoding="utf-8") as out:
-    out.write("// Generated from api/errors.yaml; change it there.\n#pragma once\n\n#include <array>\n#include <string_view>\n\n")
+    out.write("// Generated from api/errors.yaml; change it there.\n#pragma once\n\n"
+              "#include <array>\n#include <string_view>\n\n")
     out.write("namespace glowplug::domain {\n\nstruct ErrorKind {\n  std::string_view code;\n  int status;\n"
               "  std::string_view type;\n  bool retry;\n};\n\n")
     out.write(f"inline constexpr std::array<ErrorKind, {len(rows)}> kErrorKinds{{{{\n")

@@ -15,7 +15,8 @@ namespace {
 constexpr Duration kProgressInterval = std::chrono::milliseconds(100);
 
 Error no_such_function(const std::string& name) {
-  return {std::string(domain::error::kModelNotFound), fmt::format("there is no function `{}`", name), ""};
+  return {std::string(domain::error::kModelNotFound),
+          fmt::format("there is no function `{}`", name), ""};
 }
 
 }  // namespace
@@ -40,7 +41,8 @@ Result<void> LivePlatform::restore() {
   for (const storage::StoredFunction& row : *stored) {
     auto manifest = models::read_manifest(row.manifest_json, row.name);
     if (!manifest) {
-      spdlog::error("function={} revision={} cannot be restored: {}", row.name, row.revision, manifest.error().message);
+      spdlog::error("function={} revision={} cannot be restored: {}", row.name, row.revision,
+                    manifest.error().message);
       continue;
     }
     deployed_[row.name] = {*manifest, row.revision};
@@ -82,7 +84,8 @@ void LivePlatform::abandon(domain::CallId call) {
 
 void LivePlatform::finish(domain::CallId call) { post(control::CallEnded{call}); }
 
-Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest, std::optional<int> if_revision) {
+Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
+                                              std::optional<int> if_revision) {
   const auto current = deployed_.find(manifest.name);
   const bool exists = current != deployed_.end();
   if (if_revision && *if_revision != (exists ? current->second.revision : 0)) {
@@ -91,10 +94,13 @@ Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest, 
                              exists ? current->second.revision : 0),
                  ""};
   }
-  if (exists && current->second.manifest == manifest) return control::PutOutcome{current->second.revision, false, false};
+  if (exists && current->second.manifest == manifest)
+    return control::PutOutcome{current->second.revision, false, false};
   if (!exists && deployed_.size() >= domain::kFunctionsMax) {
-    return Error{std::string(domain::error::kInvalidValue),
-                 fmt::format("{} functions are deployed, the most this server holds", deployed_.size()), "name"};
+    return Error{
+        std::string(domain::error::kInvalidValue),
+        fmt::format("{} functions are deployed, the most this server holds", deployed_.size()),
+        "name"};
   }
   if (!manifest.model.empty()) {
     if (auto source = models::parse_source(manifest.model); !source) return source.error();
@@ -186,13 +192,18 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
       const Time now = clock_.now();
       if (now - reported < kProgressInterval) return;
       reported = now;
-      const double fraction = at.total ? static_cast<double>(at.done) / static_cast<double>(at.total) : 0;
-      boost::asio::post(loop_, [this, event = control::ModelProgress{name, revision, fraction, at.phase}] { post(event); });
+      const double fraction =
+          at.total ? static_cast<double>(at.done) / static_cast<double>(at.total) : 0;
+      boost::asio::post(loop_, [this, event = control::ModelProgress{name, revision, fraction,
+                                                                     at.phase}] { post(event); });
     };
-    auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress, [this] { return stopping_.load(); });
+    auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress,
+                                 [this] { return stopping_.load(); });
     boost::asio::post(loop_, [this, name, revision, outcome = std::move(facts)] {
-      if (outcome) post(control::ModelPrepared{name, revision, *outcome});
-      else post(control::ModelUnavailable{name, revision, outcome.error()});
+      if (outcome)
+        post(control::ModelPrepared{name, revision, *outcome});
+      else
+        post(control::ModelUnavailable{name, revision, outcome.error()});
     });
   });
 }
@@ -202,9 +213,13 @@ void LivePlatform::carry_out(const control::StartReplica& effect) {
     events_.push_back(control::ReplicaGone{effect.replica, started.error().message});
 }
 
-void LivePlatform::carry_out(const control::StopReplica& effect) { supervisor_.stop(effect.replica); }
+void LivePlatform::carry_out(const control::StopReplica& effect) {
+  supervisor_.stop(effect.replica);
+}
 
-void LivePlatform::carry_out(const control::KillReplica& effect) { supervisor_.kill(effect.replica); }
+void LivePlatform::carry_out(const control::KillReplica& effect) {
+  supervisor_.kill(effect.replica);
+}
 
 void LivePlatform::carry_out(const control::GrantCall& effect) {
   const auto caller = callers_.find(effect.call);
@@ -217,7 +232,9 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
   if (!endpoint || !view) {
     events_.push_back(control::CallEnded{effect.call});
     answer(effect.call,
-           Error{std::string(domain::error::kReplicaFailed), "the replica ended before it could take the call", ""}, 1);
+           Error{std::string(domain::error::kReplicaFailed),
+                 "the replica ended before it could take the call", ""},
+           1);
     return;
   }
   answer(effect.call,
@@ -239,13 +256,14 @@ void LivePlatform::carry_out(const control::RefuseCall& effect) {
 }
 
 void LivePlatform::carry_out(const control::Decision& effect) {
-  spdlog::info("function={} decision={} reason=\"{}\"", effect.function, effect.decision, effect.reason);
+  spdlog::info("function={} decision={} reason=\"{}\"", effect.function, effect.decision,
+               effect.reason);
   decisions_.push_back(effect);
   if (decisions_.size() > domain::kDecisionsKept) decisions_.pop_front();
 }
 
-// The caller hears on a later turn of the loop, so that call() has returned its id first. A caller that leaves
-// in between is found gone, and its slots are given back.
+// The caller hears on a later turn of the loop, so that call() has returned its id first. A caller
+// that leaves in between is found gone, and its slots are given back.
 void LivePlatform::answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s) {
   boost::asio::post(loop_, [this, call, outcome = std::move(outcome), retry_after_s]() mutable {
     const auto caller = callers_.find(call);

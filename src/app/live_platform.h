@@ -6,8 +6,9 @@
 //                     │ prepare     ▶ models::ModelStore on its own threads, back as events
 //                     └ put, remove ▶ storage::FunctionStore before the brain hears of it
 //
-// It decides nothing. An event that arrives while another is handled waits its turn, so the brain is never re-entered.
-// Thread: the server loop; only preparing models runs elsewhere and posts its outcome back.
+// It decides nothing. An event that arrives while another is handled waits its turn, so the brain
+// is never re-entered. Thread: the server loop; only preparing models runs elsewhere and posts its
+// outcome back.
 #pragma once
 
 #include <atomic>
@@ -42,18 +43,23 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   explicit LivePlatform(const Parts& parts);
   ~LivePlatform() override;
 
-  Result<void> restore();   // deploys what the store holds
-  void begin_drain();       // refuses new calls, stops replicas as they become idle
-  bool drained() const;     // no replica is left
+  Result<void> restore();  // deploys what the store holds
+  void begin_drain();      // refuses new calls, stops replicas as they become idle
+  bool drained() const;    // no replica is left
   void kill_all();
-  void set_server_url(std::string url) { supervisor_.set_server_url(std::move(url)); }  // known once the port is bound
-  std::uint64_t memory_of(domain::ReplicaId replica) const { return supervisor_.memory_bytes(replica); }
+  void set_server_url(std::string url) {
+    supervisor_.set_server_url(std::move(url));
+  }  // known once the port is bound
+  std::uint64_t memory_of(domain::ReplicaId replica) const {
+    return supervisor_.memory_bytes(replica);
+  }
 
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int retry_after_s)> done) override;
   void abandon(domain::CallId call) override;
   void finish(domain::CallId call) override;
-  Result<control::PutOutcome> put(const domain::Manifest& manifest, std::optional<int> if_revision) override;
+  Result<control::PutOutcome> put(const domain::Manifest& manifest,
+                                  std::optional<int> if_revision) override;
   Result<void> remove(const std::string& function) override;
   Result<void> warm(const std::string& function, int count, Duration hold) override;
   Result<void> stop(const std::string& function) override;
@@ -61,8 +67,12 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   std::optional<control::FunctionView> function(const std::string& name) const override {
     return brain_.function(name);
   }
-  std::vector<std::string> logs(const std::string& function) const override { return supervisor_.logs(function); }
-  std::vector<control::Decision> decisions() const override { return {decisions_.begin(), decisions_.end()}; }
+  std::vector<std::string> logs(const std::string& function) const override {
+    return supervisor_.logs(function);
+  }
+  std::vector<control::Decision> decisions() const override {
+    return {decisions_.begin(), decisions_.end()};
+  }
   bool admitting() const override { return !draining_; }
 
   void on_progress(domain::ReplicaId replica, double fraction) override;
@@ -107,8 +117,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   std::uint64_t last_call_ = 0;
   bool handling_ = false;
   bool draining_ = false;
-  std::atomic<bool> stopping_ = false;        // tells downloads to give up
-  boost::asio::thread_pool preparers_{2};     // last: joined before the rest goes away
+  std::atomic<bool> stopping_ = false;     // tells downloads to give up
+  boost::asio::thread_pool preparers_{2};  // last: joined before the rest goes away
 };
 
 }  // namespace glowplug::app

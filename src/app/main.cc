@@ -6,9 +6,10 @@ int main(int argc, char** argv) {
   const std::string version = GLOWPLUG_VERSION;
   const std::string engine = GLOWPLUG_ENGINE_COMMIT;
   const glowplug::cli::ServeHooks hooks{
-      .serve = [&version, &engine](const glowplug::cli::ServeOptions& options) {
-        return glowplug::app::serve(options, version, engine);
-      },
+      .serve =
+          [&version, &engine](const glowplug::cli::ServeOptions& options) {
+            return glowplug::app::serve(options, version, engine);
+          },
       .version = version,
       .engine_commit = engine,
   };

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -12,7 +13,6 @@
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include "app/live_platform.h"
 #include "base/units.h"
@@ -47,18 +47,23 @@ std::string default_folder(const char* variable, const char* xdg, const char* be
   return first_of(env("HOME"), "/var/lib") + below_home;
 }
 
-std::string folder_of_this_program() { return fs::read_symlink("/proc/self/exe").parent_path().string(); }
+std::string folder_of_this_program() {
+  return fs::read_symlink("/proc/self/exe").parent_path().string();
+}
 
-// Socket paths may have 107 bytes, so the folder is short; one per data folder, so that a restarted server finds
-// what a killed one left.
+// Socket paths may have 107 bytes, so the folder is short; one per data folder, so that a restarted
+// server finds what a killed one left.
 std::string run_folder(const std::string& data_dir) {
   const std::string base = first_of(env("XDG_RUNTIME_DIR"), "/tmp");
-  return fmt::format("{}/glowplug-{}-{:08x}", base, ::getuid(),
-                     std::hash<std::string>{}(fs::weakly_canonical(data_dir).string()) & 0xffffffffU);
+  return fmt::format(
+      "{}/glowplug-{}-{:08x}", base, ::getuid(),
+      std::hash<std::string>{}(fs::weakly_canonical(data_dir).string()) & 0xffffffffU);
 }
 
 // Running a command of the caller's choice is fine for one's own machine and nobody else's.
-bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
 
 int cannot_start(const Error& error) {
   std::fprintf(stderr, "glowplug: %s\n", error.message.c_str());
@@ -72,12 +77,18 @@ models::ModelStoreOptions store_options(const std::string& cache_dir) {
           .pip_index_url = env("PIP_INDEX_URL")};
 }
 
-// SIGTERM and SIGINT: not ready, then no new connections, then wait for answers under way, then leave. A second
-// signal leaves at once.
+// SIGTERM and SIGINT: not ready, then no new connections, then wait for answers under way, then
+// leave. A second signal leaves at once.
 class Shutdown final {
  public:
-  Shutdown(boost::asio::io_context& loop, const Clock& clock, LivePlatform& platform, gateway::Gateway& gateway)
-      : loop_(loop), clock_(clock), platform_(platform), gateway_(gateway), signals_(loop, SIGTERM, SIGINT), timer_(loop) {
+  Shutdown(boost::asio::io_context& loop, const Clock& clock, LivePlatform& platform,
+           gateway::Gateway& gateway)
+      : loop_(loop),
+        clock_(clock),
+        platform_(platform),
+        gateway_(gateway),
+        signals_(loop, SIGTERM, SIGINT),
+        timer_(loop) {
     wait_for_signal();
   }
 
@@ -121,8 +132,10 @@ class Shutdown final {
   std::optional<Time> began_;
 };
 
-gateway::GatewayOptions gateway_options(const cli::ServeOptions& options, const gateway::ListenAddress& listen,
-                                        const gateway::ListenAddress& admin, const std::string& version,
+gateway::GatewayOptions gateway_options(const cli::ServeOptions& options,
+                                        const gateway::ListenAddress& listen,
+                                        const gateway::ListenAddress& admin,
+                                        const std::string& version,
                                         const std::string& engine_commit) {
   return {.listen = listen,
           .admin_listen = admin,
@@ -131,19 +144,26 @@ gateway::GatewayOptions gateway_options(const cli::ServeOptions& options, const 
           .engine_commit = engine_commit,
           .read_manifest = models::read_manifest,
           .write_manifest = models::write_manifest,
-          .in_catalogue = [](std::string_view name) { return models::find_in_catalogue(name) != nullptr; }};
+          .in_catalogue = [](std::string_view name) {
+            return models::find_in_catalogue(name) != nullptr;
+          }};
 }
 
 }  // namespace
 
-int serve(const cli::ServeOptions& options, const std::string& version, const std::string& engine_commit) {
+int serve(const cli::ServeOptions& options, const std::string& version,
+          const std::string& engine_commit) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("glowplug"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   spdlog::set_level(spdlog::level::from_str(first_of(options.log_level, "info")));
   std::signal(SIGPIPE, SIG_IGN);
 
-  const std::string data_dir = first_of(options.data_dir, default_folder("GLOWPLUG_DATA_DIR", "XDG_DATA_HOME", "/.local/share/glowplug"));
-  const std::string cache_dir = first_of(options.cache_dir, default_folder("GLOWPLUG_CACHE_DIR", "XDG_CACHE_HOME", "/.cache/glowplug"));
+  const std::string data_dir =
+      first_of(options.data_dir,
+               default_folder("GLOWPLUG_DATA_DIR", "XDG_DATA_HOME", "/.local/share/glowplug"));
+  const std::string cache_dir =
+      first_of(options.cache_dir,
+               default_folder("GLOWPLUG_CACHE_DIR", "XDG_CACHE_HOME", "/.cache/glowplug"));
   const auto listen = gateway::parse_listen(options.listen);
   if (!listen) return cannot_start(listen.error());
   const auto admin = gateway::parse_listen(options.admin_listen);
@@ -152,21 +172,23 @@ int serve(const cli::ServeOptions& options, const std::string& version, const st
   if (!store) return cannot_start(store.error());
 
   const runtime::Machine machine = runtime::probe_machine();
-  const auto share = static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
+  const auto share =
+      static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
   models::ModelStore models(store_options(cache_dir));
   const std::string bin = folder_of_this_program();
-  LivePlatform platform({.loop = loop,
-                         .clock = clock,
-                         .store = **store,
-                         .models = models,
-                         .brain = {.memory_bytes = options.memory_bytes ? options.memory_bytes : share,
-                                   .cores = machine.cores},
-                         .supervisor = {.worker_path = first_of(options.worker_path, bin + "/glowplug-worker"),
-                                        .run_dir = run_folder(data_dir),
-                                        .templates_dir = bin + "/../share/glowplug/templates"}});
+  LivePlatform platform(
+      {.loop = loop,
+       .clock = clock,
+       .store = **store,
+       .models = models,
+       .brain = {.memory_bytes = options.memory_bytes ? options.memory_bytes : share,
+                 .cores = machine.cores},
+       .supervisor = {.worker_path = first_of(options.worker_path, bin + "/glowplug-worker"),
+                      .run_dir = run_folder(data_dir),
+                      .templates_dir = bin + "/../share/glowplug/templates"}});
   auto edge = gateway_options(options, *listen, *admin, version, engine_commit);
   edge.memory_of = [&platform](domain::ReplicaId replica) { return platform.memory_of(replica); };
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
@@ -175,11 +197,12 @@ int serve(const cli::ServeOptions& options, const std::string& version, const st
   if (auto restored = platform.restore(); !restored) return cannot_start(restored.error());
 
   const Shutdown shutdown(loop, clock, platform, gateway);
-  std::printf("listening on http://%s:%d (admin http://%s:%d)\n", listen->host.c_str(), gateway.port(),
-              admin->host.c_str(), gateway.admin_port());
+  std::printf("listening on http://%s:%d (admin http://%s:%d)\n", listen->host.c_str(),
+              gateway.port(), admin->host.c_str(), gateway.admin_port());
   std::fflush(stdout);
-  spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} data={}", version, engine_commit.substr(0, 9),
-               machine.cores, format_bytes(options.memory_bytes ? options.memory_bytes : share), data_dir);
+  spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} data={}", version,
+               engine_commit.substr(0, 9), machine.cores,
+               format_bytes(options.memory_bytes ? options.memory_bytes : share), data_dir);
   loop.run();
   return 0;
 }

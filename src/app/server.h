@@ -1,4 +1,5 @@
-// `glowplug serve`: constructs the parts, connects them, runs the loop until told to stop. Holds no decision.
+// `glowplug serve`: constructs the parts, connects them, runs the loop until told to stop. Holds no
+// decision.
 //
 // Thread: the calling thread becomes the server loop.
 #pragma once
@@ -8,6 +9,7 @@
 namespace glowplug::app {
 
 // The process's exit code: 0 after a clean drain, 1 when it could not start.
-int serve(const cli::ServeOptions& options, const std::string& version, const std::string& engine_commit);
+int serve(const cli::ServeOptions& options, const std::string& version,
+          const std::string& engine_commit);
 
 }  // namespace glowplug::app

@@ -18,7 +18,8 @@ class SystemClock final : public Clock {
  public:
   Time now() const override { return std::chrono::steady_clock::now(); }
   WallTime wall_now() const override {
-    return std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+    return std::chrono::time_point_cast<std::chrono::milliseconds>(
+        std::chrono::system_clock::now());
   }
 };
 

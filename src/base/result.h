@@ -1,8 +1,9 @@
 // Result<T>: a value, or an Error that says what went wrong and what to do about it.
 //
-// Everything the world can cause (a missing file, a full disk, a bad request) travels as a Result; exceptions
-// of third-party libraries are turned into one in the file that calls the library. What only we can cause is
-// a GLOWPLUG_ASSERT. An Error's code is one of api/errors.yaml, where its HTTP status is written too.
+// Everything the world can cause (a missing file, a full disk, a bad request) travels as a Result;
+// exceptions of third-party libraries are turned into one in the file that calls the library. What
+// only we can cause is a GLOWPLUG_ASSERT. An Error's code is one of api/errors.yaml, where its HTTP
+// status is written too.
 //
 // Thread: values, no sharing.
 #pragma once
@@ -63,11 +64,12 @@ class [[nodiscard]] Result<void> {
 
 }  // namespace glowplug
 
-// One condition each; on in release builds, because a broken invariant must not reach a caller's data.
-#define GLOWPLUG_ASSERT(condition)                                                                       \
-  do {                                                                                                   \
-    if (!(condition)) {                                                                                  \
-      std::fprintf(stderr, "%s:%d: this must hold: %s\n", __FILE__, __LINE__, #condition);               \
-      std::abort();                                                                                      \
-    }                                                                                                    \
+// One condition each; on in release builds, because a broken invariant must not reach a caller's
+// data.
+#define GLOWPLUG_ASSERT(condition)                                                         \
+  do {                                                                                     \
+    if (!(condition)) {                                                                    \
+      std::fprintf(stderr, "%s:%d: this must hold: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                        \
+    }                                                                                      \
   } while (false)

@@ -1,7 +1,8 @@
-// Time as values. Code that decides takes `now` as an argument; only app/ and the edges read a clock.
+// Time as values. Code that decides takes `now` as an argument; only app/ and the edges read a
+// clock.
 //
-// Time counts from an arbitrary start and never goes back (CLOCK_MONOTONIC), so a wall-clock jump changes no
-// deadline. WallTime is for display, logs and stored rows.
+// Time counts from an arbitrary start and never goes back (CLOCK_MONOTONIC), so a wall-clock jump
+// changes no deadline. WallTime is for display, logs and stored rows.
 #pragma once
 
 #include <chrono>

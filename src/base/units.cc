@@ -15,19 +15,25 @@ struct Unit {
 };
 
 // Longest names first where one is the beginning of another.
-constexpr std::array kTimeUnits{Unit{"ns", 1},    Unit{"us", 1e3},  Unit{"ms", 1e6},
-                                Unit{"s", 1e9},   Unit{"m", 60e9},  Unit{"h", 3600e9},
+constexpr std::array kTimeUnits{Unit{"ns", 1},     Unit{"us", 1e3}, Unit{"ms", 1e6},
+                                Unit{"s", 1e9},    Unit{"m", 60e9}, Unit{"h", 3600e9},
                                 Unit{"d", 86400e9}};
-constexpr std::array kByteUnits{Unit{"", 1},          Unit{"B", 1},          Unit{"KB", 1e3},
-                                Unit{"MB", 1e6},      Unit{"GB", 1e9},       Unit{"TB", 1e12},
-                                Unit{"KiB", 1024.0},  Unit{"MiB", 1048576.0}, Unit{"GiB", 1073741824.0},
+constexpr std::array kByteUnits{Unit{"", 1},
+                                Unit{"B", 1},
+                                Unit{"KB", 1e3},
+                                Unit{"MB", 1e6},
+                                Unit{"GB", 1e9},
+                                Unit{"TB", 1e12},
+                                Unit{"KiB", 1024.0},
+                                Unit{"MiB", 1048576.0},
+                                Unit{"GiB", 1073741824.0},
                                 Unit{"TiB", 1099511627776.0}};
 
 // Reads a non-negative decimal number and moves `text` behind it.
 std::optional<double> take_number(std::string_view& text) {
   double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value,
-                                            std::chars_format::fixed);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
   if (error != std::errc() || end == text.data() || value < 0) return std::nullopt;
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
   return value;
@@ -35,7 +41,9 @@ std::optional<double> take_number(std::string_view& text) {
 
 std::string_view take_letters(std::string_view& text) {
   std::size_t n = 0;
-  while (n < text.size() && ((text[n] >= 'a' && text[n] <= 'z') || (text[n] >= 'A' && text[n] <= 'Z'))) ++n;
+  while (n < text.size() &&
+         ((text[n] >= 'a' && text[n] <= 'z') || (text[n] >= 'A' && text[n] <= 'Z')))
+    ++n;
   const std::string_view letters = text.substr(0, n);
   text.remove_prefix(n);
   return letters;
@@ -60,7 +68,8 @@ std::optional<Duration> parse_duration(std::string_view text) {
     const auto number = take_number(text);
     if (!number) return std::nullopt;
     const std::string_view name = take_letters(text);
-    if (name.empty() && (any || !text.empty())) return std::nullopt;  // "1h30" and "5 s" are not durations
+    if (name.empty() && (any || !text.empty()))
+      return std::nullopt;  // "1h30" and "5 s" are not durations
     const auto factor = name.empty() ? 1e9 : factor_of(kTimeUnits, name);
     if (!factor) return std::nullopt;
     total_ns += *number * *factor;
@@ -98,8 +107,11 @@ std::string format_duration(Duration duration) {
   if (seconds < 1) return fmt::format("{:.1f} ms", seconds * 1e3);
   if (seconds < 60) return fmt::format("{:.1f} s", seconds);
   const long whole = std::lround(seconds);
-  if (whole < 3600) return whole % 60 ? fmt::format("{}m{}s", whole / 60, whole % 60) : fmt::format("{}m", whole / 60);
-  return whole % 3600 ? fmt::format("{}h{}m", whole / 3600, whole / 60 % 60) : fmt::format("{}h", whole / 3600);
+  if (whole < 3600)
+    return whole % 60 ? fmt::format("{}m{}s", whole / 60, whole % 60)
+                      : fmt::format("{}m", whole / 60);
+  return whole % 3600 ? fmt::format("{}h{}m", whole / 3600, whole / 60 % 60)
+                      : fmt::format("{}h", whole / 3600);
 }
 
 }  // namespace glowplug

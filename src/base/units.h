@@ -1,8 +1,9 @@
 // Durations and byte counts as people write them, and back.
 //
-// parse_duration reads the grammar that Ollama's keep_alive has: "300ms", "10s", "1h30m", a bare number of
-// seconds, "0"; a negative value means forever and comes back as kForever. parse_bytes reads "24GiB", "512MB",
-// "4096" (GB = 10^9, GiB = 2^30). format_bytes prints 94.3 MB; format_duration prints 8.4 ms, 1.2 s, 5m.
+// parse_duration reads the grammar that Ollama's keep_alive has: "300ms", "10s", "1h30m", a bare
+// number of seconds, "0"; a negative value means forever and comes back as kForever. parse_bytes
+// reads "24GiB", "512MB", "4096" (GB = 10^9, GiB = 2^30). format_bytes prints 94.3 MB;
+// format_duration prints 8.4 ms, 1.2 s, 5m.
 //
 // Thread: pure functions.
 #pragma once

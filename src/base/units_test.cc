@@ -19,7 +19,8 @@ TEST(ParseDuration, ReadsOllamasGrammar) {
 }
 
 TEST(ParseDuration, RefusesWhatIsNone) {
-  for (const char* text : {"", "-", "m", "5 m", "1h30", "5x", "ten", "1e400", "99999999999999h", "5mm5"})
+  for (const char* text :
+       {"", "-", "m", "5 m", "1h30", "5x", "ten", "1e400", "99999999999999h", "5mm5"})
     EXPECT_EQ(parse_duration(text), std::nullopt) << text;
 }
 

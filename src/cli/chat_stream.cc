@@ -58,7 +58,8 @@ ChatAnswer stream_chat(const Context& context, const boost::json::object& reques
     return answer;
   }
   answer.cold = reply->header("x-glowplug-cold-start") == "true";
-  if (!reply->succeeded()) answer.refusal = *std::move(reply);
+  if (!reply->succeeded())
+    answer.refusal = *std::move(reply);
   else if (!ended && !answer.error)
     answer.error = Error{std::string(kBadReply), "the answer broke off before its end", ""};
   return answer;

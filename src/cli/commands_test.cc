@@ -1,7 +1,6 @@
 #include "cli/commands.h"
 
 #include <fcntl.h>
-
 #include <sstream>
 
 #include <gtest/gtest.h>
@@ -189,10 +188,12 @@ TEST(Invoke, Envelope_IsTheAnswerAndAFunctionErrorIsAFailure) {
 
 TEST(Why, Decisions_AreThoseOfTheFunctionAndTheLastOnes) {
   Session session(
-      {json_answer(200, R"({"data":[{"at":"1","function":"a","decision":"start","reason":"r1"},
-    {"at":"2","function":"b","decision":"stop","reason":"r2"},{"at":"3","function":"a","decision":"stop","reason":"r3"}]})")});
+      {json_answer(200, R"({"data":[{"at_ms":1000,"function":"a","decision":"start","reason":"r1"},
+    {"at_ms":2000,"function":"b","decision":"stop","reason":"r2"},
+    {"at_ms":3000,"function":"a","decision":"stop","reason":"r3"}]})")});
   EXPECT_EQ(why(session.context, {.function = "a", .limit = 1}), 0);
-  EXPECT_EQ(session.out.str(), "AT  FUNCTION  DECISION  REASON\n3   a         stop      r3\n");
+  EXPECT_EQ(session.out.str(),
+            "AT            FUNCTION  DECISION  REASON\n00:00:03.000  a         stop      r3\n");
   EXPECT_TRUE(session.server.requests().at(0).starts_with("GET /v1/admin/decisions?function=a "));
 }
 

@@ -1,9 +1,8 @@
 #include "cli/console.h"
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <iostream>
+#include <unistd.h>
 
 #include <fmt/format.h>
 

@@ -1,10 +1,9 @@
-#include <sys/stat.h>
-
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "cli/commands.h"
 #include "cli/json_fields.h"
@@ -179,7 +178,8 @@ int deploy(const Context& context, const DeployOptions& options) {
   }
   if (unchanged)
     context.console.out << fmt::format("{}: no change (revision {})\n", name, revision);
-  else context.console.out << fmt::format("{} is deployed (revision {})\n", name, revision);
+  else
+    context.console.out << fmt::format("{} is deployed (revision {})\n", name, revision);
   context.console.out << call_line(context, now.body, name) << std::endl;
   return 0;
 }

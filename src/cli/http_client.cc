@@ -1,17 +1,16 @@
 #include "cli/http_client.h"
 
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <memory>
+#include <netdb.h>
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "cli/exit_code.h"
 #include "cli/wait.h"
@@ -75,8 +74,10 @@ std::string percent_encode(std::string_view segment) {
   for (const char c : segment) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                        c == '-' || c == '_' || c == '.' || c == '~';
-    if (plain) out += c;
-    else out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    if (plain)
+      out += c;
+    else
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
 }
@@ -125,8 +126,10 @@ Result<UniqueFd> HttpClient::connect() const {
                                       .timeout = options_.connect_timeout});
       if (waited == Waited::Interrupted) return interrupted();
       socklen_t size = sizeof error;
-      if (waited == Waited::TimedOut) error = ETIMEDOUT;
-      else if (::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+      if (waited == Waited::TimedOut)
+        error = ETIMEDOUT;
+      else if (::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+        error = errno;
     }
     if (error == 0) {
       const int on = 1;

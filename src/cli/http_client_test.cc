@@ -1,9 +1,9 @@
 #include "cli/http_client.h"
 
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 
 #include "cli/exit_code.h"
 #include "cli/test_server.h"

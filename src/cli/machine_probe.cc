@@ -1,21 +1,20 @@
 #include "cli/machine_probe.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
-#include <linux/seccomp.h>
+#include <filesystem>
+#include <fstream>
 #include <sched.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-
-#include <fmt/format.h>
 
 #include "base/unique_fd.h"
 #include "base/units.h"

@@ -1,12 +1,11 @@
-#include <netdb.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <netdb.h>
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "base/unique_fd.h"
 #include "cli/http_client.h"

@@ -39,8 +39,10 @@ int ps(const Context& context) {
   const Fetched got = fetch(context, context.server, {.target = "/v1/functions"});
   if (got.exit != 0) return got.exit;
   const boost::json::array functions = data_of(got.body);
-  if (context.json) print_json(context, functions);
-  else context.console.out << functions_table(functions) << std::flush;
+  if (context.json)
+    print_json(context, functions);
+  else
+    context.console.out << functions_table(functions) << std::flush;
   return 0;
 }
 

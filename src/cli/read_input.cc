@@ -1,12 +1,11 @@
 #include "cli/read_input.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <string_view>
+#include <unistd.h>
 
 #include <fmt/format.h>
 

@@ -8,8 +8,10 @@ int rm(const Context& context, const std::string& name) {
       fetch(context, context.server,
             {.method = "DELETE", .target = function_target(name), .idle_timeout = 120s});
   if (got.exit != 0) return got.exit;
-  if (context.json) print_json(context, boost::json::object{{"function", name}, {"deleted", true}});
-  else context.console.out << "removed " << name << std::endl;
+  if (context.json)
+    print_json(context, boost::json::object{{"function", name}, {"deleted", true}});
+  else
+    context.console.out << "removed " << name << std::endl;
   return 0;
 }
 

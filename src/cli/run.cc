@@ -70,8 +70,10 @@ int converse(const Context& context, const RunOptions& options) {
     if (exit == to_int(ExitCode::Unreachable) || exit == to_int(ExitCode::NotFound)) return exit;
     // A question without an answer leaves the conversation, so that the next one starts from a
     // whole turn.
-    if (answer.text.empty()) messages.pop_back();
-    else messages.push_back(message("assistant", answer.text));
+    if (answer.text.empty())
+      messages.pop_back();
+    else
+      messages.push_back(message("assistant", answer.text));
   }
 }
 

@@ -74,8 +74,10 @@ std::string name_from_text(std::string_view text) {
   std::string out;
   for (const char c : lower(text)) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    if (plain) out += c;
-    else if (!out.empty() && out.back() != '-') out += '-';
+    if (plain)
+      out += c;
+    else if (!out.empty() && out.back() != '-')
+      out += '-';
   }
   if (out.size() > kNameLengthMax) out.resize(kNameLengthMax);
   while (out.ends_with('-')) out.pop_back();

@@ -8,7 +8,8 @@ int stop(const Context& context, const std::string& name) {
   if (got.exit != 0) return got.exit;
   if (context.json)
     print_json(context, got.body.is_object() ? got.body : boost::json::object{{"function", name}});
-  else context.console.out << name << " stops; the next call starts it again" << std::endl;
+  else
+    context.console.out << name << " stops; the next call starts it again" << std::endl;
   return 0;
 }
 

@@ -5,14 +5,14 @@
 // was read.
 #pragma once
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "base/unique_fd.h"
 
@@ -58,9 +58,9 @@ class TestServer final {
       // An empty answer stands for a server that keeps silent until the client leaves.
       char byte = 0;
       if (answer.empty())
-        while (::read(peer.get(), &byte, 1) > 0) {
-        }
-      else if (::send(peer.get(), answer.data(), answer.size(), MSG_NOSIGNAL) < 0) return;
+        while (::read(peer.get(), &byte, 1) > 0) {}
+      else if (::send(peer.get(), answer.data(), answer.size(), MSG_NOSIGNAL) < 0)
+        return;
     }
   }
 

@@ -1,11 +1,11 @@
 #include "cli/wait.h"
 
-#include <poll.h>
-#include <sys/signalfd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <poll.h>
+
+#include <sys/signalfd.h>
 
 namespace glowplug::cli {
 
@@ -50,8 +50,7 @@ Waited wait_for(const Wait& wait) {
 void take_interrupt(int cancel_fd) {
   signalfd_siginfo info;
   while (cancel_fd >= 0 &&
-         ::read(cancel_fd, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-  }
+         ::read(cancel_fd, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {}
 }
 
 }  // namespace glowplug::cli

@@ -48,7 +48,8 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
     refuse(expired.call,
            {std::string(domain::error::kServerIsOverloaded),
             fmt::format("no replica of `{}` became free within {}; it is {}", name,
-                        format_duration(now_ - expired.arrived), to_string(view(name, function).state)),
+                        format_duration(now_ - expired.arrived),
+                        to_string(view(name, function).state)),
             ""},
            kOverloadRetrySeconds);
   }
@@ -58,7 +59,8 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
     for (ReplicaEntry& entry : replicas_) {
       Replica& replica = entry.second;
       if (replica.function != name || replica.revision != function.current.revision ||
-          replica.state != domain::State::Ready || replica.slots - replica.in_flight < waiting.weight) {
+          replica.state != domain::State::Ready ||
+          replica.slots - replica.in_flight < waiting.weight) {
         continue;
       }
       if (best == nullptr || replica.in_flight < best->second.in_flight) best = &entry;
@@ -69,7 +71,8 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
   }
 }
 
-void Brain::grant(const std::string& name, Function& function, const Waiting& waiting, ReplicaEntry& entry) {
+void Brain::grant(const std::string& name, Function& function, const Waiting& waiting,
+                  ReplicaEntry& entry) {
   Replica& replica = entry.second;
   replica.in_flight += waiting.weight;
   replica.last_used = now_;
@@ -89,16 +92,20 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
                                     .fetched = fetched,
                                     .loaded = loaded});
   if (waiting.cold) {
-    decide(name, "grant", fmt::format("cold: waited {} for replica {}", format_duration(waited), entry.first.value));
+    decide(
+        name, "grant",
+        fmt::format("cold: waited {} for replica {}", format_duration(waited), entry.first.value));
   }
 }
 
-// Functions whose callers have waited longest come first, so that none starves behind a busier name.
+// Functions whose callers have waited longest come first, so that none starves behind a busier
+// name.
 void Brain::start_what_is_wanted() {
   if (draining_) return;
   std::vector<std::pair<Time, std::string>> order;
   for (const auto& [name, function] : functions_)
-    order.emplace_back(function.waiting.empty() ? Time::max() : function.waiting.front().arrived, name);
+    order.emplace_back(function.waiting.empty() ? Time::max() : function.waiting.front().arrived,
+                       name);
   std::sort(order.begin(), order.end());
 
   for (const auto& [oldest, name] : order) {
@@ -135,10 +142,12 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
   if (bytes > options_.memory_bytes) {
     fail(name, function, generation,
          {std::string(domain::error::kDoesNotFit),
-          fmt::format("`{}` needs {} (weights {}, {} slots of {} tokens) and replicas may use {} here; lower context or "
+          fmt::format("`{}` needs {} (weights {}, {} slots of {} tokens) and replicas may use {} "
+                      "here; lower context or "
                       "slots, choose a smaller file, or give the server more with --memory",
                       name, format_bytes(bytes), format_bytes(generation.facts.weight_bytes),
-                      generation.manifest.slots, generation.manifest.context, format_bytes(options_.memory_bytes)),
+                      generation.manifest.slots, generation.manifest.context,
+                      format_bytes(options_.memory_bytes)),
           ""});
     return;
   }
@@ -163,8 +172,9 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
   const auto evicted = policy::choose_evictions(candidates, bytes - free - coming);
   if (evicted) {
     for (const domain::ReplicaId id : *evicted)
-      drain(*replicas_.find(id), fmt::format("evicted: idle and least recently used, {} needed by {}",
-                                             format_bytes(bytes), name));
+      drain(*replicas_.find(id),
+            fmt::format("evicted: idle and least recently used, {} needed by {}",
+                        format_bytes(bytes), name));
     return false;
   }
   if (!function.waiting.empty() && now_ - function.waiting.front().arrived >= kSwapPatience) {
@@ -172,31 +182,36 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
       return replicas_.at(candidate.replica).function == name;
     });
     if (const auto victim = policy::choose_to_drain(candidates))
-      drain(*replicas_.find(*victim), fmt::format("gets no new calls: {} has waited {} for its memory", name,
-                                                  format_duration(now_ - function.waiting.front().arrived)));
+      drain(*replicas_.find(*victim),
+            fmt::format("gets no new calls: {} has waited {} for its memory", name,
+                        format_duration(now_ - function.waiting.front().arrived)));
   }
   return false;
 }
 
-void Brain::start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes) {
-  const auto busy = std::count_if(replicas_.begin(), replicas_.end(),
-                                  [](const ReplicaEntry& entry) { return entry.second.in_flight > 0; });
+void Brain::start_replica(const std::string& name, const Generation& generation,
+                          std::uint64_t bytes) {
+  const auto busy =
+      std::count_if(replicas_.begin(), replicas_.end(),
+                    [](const ReplicaEntry& entry) { return entry.second.in_flight > 0; });
   const domain::ReplicaId id{++last_replica_};
   Replica replica;
   replica.function = name;
   replica.revision = generation.revision;
   replica.slots = generation.manifest.slots;
-  replica.threads = policy::grant_threads({.cores_total = options_.cores,
-                                           .replicas_busy = static_cast<int>(busy),
-                                           .threads_requested = generation.manifest.resources.threads});
+  replica.threads =
+      policy::grant_threads({.cores_total = options_.cores,
+                             .replicas_busy = static_cast<int>(busy),
+                             .threads_requested = generation.manifest.resources.threads});
   replica.memory_bytes = bytes;
   replica.started = now_;
   replica.last_used = now_;
-  decide(name, "start", fmt::format("replica {} of revision {}: {} waiting, {} reserved, {} threads", id.value,
-                                    generation.revision, functions_.at(name).waiting.size(), format_bytes(bytes),
-                                    replica.threads));
-  effects_.list.push_back(
-      StartReplica{id, generation.manifest, generation.revision, generation.facts, replica.threads});
+  decide(name, "start",
+         fmt::format("replica {} of revision {}: {} waiting, {} reserved, {} threads", id.value,
+                     generation.revision, functions_.at(name).waiting.size(), format_bytes(bytes),
+                     replica.threads));
+  effects_.list.push_back(StartReplica{id, generation.manifest, generation.revision,
+                                       generation.facts, replica.threads});
   replicas_.emplace(id, std::move(replica));
 }
 
@@ -228,12 +243,14 @@ std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
 void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
   Replica& replica = entry.second;
   move_to(replica, domain::State::Draining);
-  decide(replica.function, replica.in_flight == 0 ? "stop" : "drain", fmt::format("replica {}: {}", entry.first.value, reason));
+  decide(replica.function, replica.in_flight == 0 ? "stop" : "drain",
+         fmt::format("replica {}: {}", entry.first.value, reason));
   if (replica.in_flight == 0) effects_.list.push_back(StopReplica{entry.first});
 }
 
 void Brain::adopt_next(const std::string& name, Function& function) {
-  decide(name, "switch", fmt::format("revision {} -> {}", function.current.revision, function.next->revision));
+  decide(name, "switch",
+         fmt::format("revision {} -> {}", function.current.revision, function.next->revision));
   function.current = std::move(*function.next);
   function.next.reset();
   function.note.clear();
@@ -276,20 +293,25 @@ void Brain::refuse_waiting(Function& function, const Error& error, int retry_aft
   function.waiting.clear();
 }
 
-// A revision that never served gives way to the one that does; the serving one is failed for a while.
-void Brain::fail(const std::string& name, Function& function, Generation& generation, const Error& error) {
+// A revision that never served gives way to the one that does; the serving one is failed for a
+// while.
+void Brain::fail(const std::string& name, Function& function, Generation& generation,
+                 const Error& error) {
   decide(name, "failed", fmt::format("revision {}: {}", generation.revision, error.message));
   if (function.next && &generation == &*function.next) {
-    function.note = fmt::format("revision {} did not start: {}", generation.revision, error.message);
+    function.note =
+        fmt::format("revision {} did not start: {}", generation.revision, error.message);
     function.next.reset();
     return;
   }
   function.failure = Failure{error, now_ + domain::kFailureRemembered};
   const double seconds = std::ceil(to_seconds(domain::kFailureRemembered));
-  refuse_waiting(function, error, domain::error_kind(error.code).retry ? static_cast<int>(seconds) : 0);
+  refuse_waiting(function, error,
+                 domain::error_kind(error.code).retry ? static_cast<int>(seconds) : 0);
 }
 
-void Brain::decide(const std::string& function, const std::string& decision, const std::string& reason) {
+void Brain::decide(const std::string& function, const std::string& decision,
+                   const std::string& reason) {
   effects_.list.push_back(Decision{now_, function, decision, reason});
 }
 

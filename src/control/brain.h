@@ -1,14 +1,16 @@
-// The brain of the function platform: handle(event, now) -> effects. It decides when replicas start and stop and
-// which call goes to which replica; it does no I/O, reads no clock, and knows no thread, socket or process.
+// The brain of the function platform: handle(event, now) -> effects. It decides when replicas start
+// and stop and which call goes to which replica; it does no I/O, reads no clock, and knows no
+// thread, socket or process.
 //
 //   call ──▶ waiting ──▶ granted ──▶ ended          one queue per function, first come first served
-//               │  the function's model is prepared (fetched, verified) once, then one replica starts
-//               └──▶ refused (deadline, queue full, failed, does not fit, draining)
+//               │  the function's model is prepared (fetched, verified) once, then one replica
+//               starts └──▶ refused (deadline, queue full, failed, does not fit, draining)
 //
-// Rules: one start at a time per function however many calls wait. A revision replaces the old one only once it is
-// ready. An idle replica stops after keep_alive, or earlier when its memory is needed (least recently used first);
-// one with a call in flight is never stopped, but when others have waited for its memory it gets no new calls.
-// A failed start is remembered for a few seconds, so that a broken model cannot cause a storm of loads.
+// Rules: one start at a time per function however many calls wait. A revision replaces the old one
+// only once it is ready. An idle replica stops after keep_alive, or earlier when its memory is
+// needed (least recently used first); one with a call in flight is never stopped, but when others
+// have waited for its memory it gets no new calls. A failed start is remembered for a few seconds,
+// so that a broken model cannot cause a storm of loads.
 //
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
 #pragma once
@@ -71,8 +73,8 @@ class Brain final {
     std::optional<Generation> next;  // deployed, not yet serving
     std::deque<Waiting> waiting;
     std::optional<Failure> failure;
-    std::string note;                // why the last deploy did not take over
-    Duration keep_alive{};           // of the next idle period
+    std::string note;       // why the last deploy did not take over
+    Duration keep_alive{};  // of the next idle period
     int warm_count = 0;
     std::optional<Time> warm_until;
     Time last_used{};
@@ -125,10 +127,12 @@ class Brain final {
   std::optional<Time> next_wake() const;
 
   // Helpers shared by the files.
-  void grant(const std::string& name, Function& function, const Waiting& waiting, ReplicaEntry& entry);
+  void grant(const std::string& name, Function& function, const Waiting& waiting,
+             ReplicaEntry& entry);
   void refuse(domain::CallId call, const Error& error, int retry_after_s);
   void refuse_waiting(Function& function, const Error& error, int retry_after_s);
-  void fail(const std::string& name, Function& function, Generation& generation, const Error& error);
+  void fail(const std::string& name, Function& function, Generation& generation,
+            const Error& error);
   void decide(const std::string& function, const std::string& decision, const std::string& reason);
   void move_to(Replica& replica, domain::State state);
   Generation* generation_of(const std::string& name, int revision);

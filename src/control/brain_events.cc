@@ -13,20 +13,23 @@ namespace {
 
 constexpr int kQueueRetrySeconds = 2;
 
-// Whether replicas of one manifest can serve the other: only how they are run differs, not what they are.
+// Whether replicas of one manifest can serve the other: only how they are run differs, not what
+// they are.
 bool same_replicas(const domain::Manifest& a, const domain::Manifest& b) {
-  return a.model == b.model && a.model_sha256 == b.model_sha256 && a.task == b.task && a.engine == b.engine &&
-         a.context == b.context && a.slots == b.slots && a.chat_template == b.chat_template &&
-         a.resources == b.resources && a.prime == b.prime;
+  return a.model == b.model && a.model_sha256 == b.model_sha256 && a.task == b.task &&
+         a.engine == b.engine && a.context == b.context && a.slots == b.slots &&
+         a.chat_template == b.chat_template && a.resources == b.resources && a.prime == b.prime;
 }
 
 Error shutting_down() {
-  return {std::string(domain::error::kShuttingDown), "the server is shutting down; try again in a moment", ""};
+  return {std::string(domain::error::kShuttingDown),
+          "the server is shutting down; try again in a moment", ""};
 }
 
 Error unknown_function(const std::string& name) {
   return {std::string(domain::error::kModelNotFound),
-          fmt::format("The model `{}` does not exist or you do not have access to it.", name), "model"};
+          fmt::format("The model `{}` does not exist or you do not have access to it.", name),
+          "model"};
 }
 
 }  // namespace
@@ -43,18 +46,21 @@ void Brain::on(const FunctionPut& event) {
     ensure_started(name, *function, function->current);  // fetches the model; starts nothing yet
     return;
   }
-  decide(name, "deploy", fmt::format("revision {} beside {}", event.revision, function->current.revision));
+  decide(name, "deploy",
+         fmt::format("revision {} beside {}", event.revision, function->current.revision));
   function->next.reset();
   if (same_replicas(event.manifest, function->current.manifest)) {
     for (auto& [id, replica] : replicas_)
-      if (replica.function == name && replica.revision == function->current.revision) replica.revision = event.revision;
+      if (replica.function == name && replica.revision == function->current.revision)
+        replica.revision = event.revision;
     function->current.manifest = event.manifest;
     function->current.revision = event.revision;
     function->keep_alive = event.manifest.keep_alive;
     function->failure.reset();
     function->note.clear();
     if (function->current.model == Model::Preparing) function->current.model = Model::Absent;
-    if (function->current.model != Model::Prepared) ensure_started(name, *function, function->current);
+    if (function->current.model != Model::Prepared)
+      ensure_started(name, *function, function->current);
     return;
   }
   Generation next{.manifest = event.manifest, .revision = event.revision};
@@ -62,7 +68,8 @@ void Brain::on(const FunctionPut& event) {
     function->next = std::move(next);
     return;
   }
-  function->current = std::move(next);  // nothing to keep serving: waiting callers get the new revision
+  function->current =
+      std::move(next);  // nothing to keep serving: waiting callers get the new revision
   function->failure.reset();
   function->keep_alive = event.manifest.keep_alive;
   ensure_started(name, *function, function->current);
@@ -112,23 +119,27 @@ void Brain::on(const CallArrived& event) {
   if (function == nullptr) return refuse(event.call, unknown_function(event.function), 0);
   ++function->calls;
   if (function->failure && function->failure->forgotten_at > now_) {
-    const auto left = std::chrono::ceil<std::chrono::seconds>(function->failure->forgotten_at - now_);
+    const auto left =
+        std::chrono::ceil<std::chrono::seconds>(function->failure->forgotten_at - now_);
     const bool retry = domain::error_kind(function->failure->error.code).retry;
     return refuse(event.call, function->failure->error, retry ? static_cast<int>(left.count()) : 0);
   }
   function->failure.reset();
   const domain::CallLimits& limits = function->current.manifest.limits;
   if (function->waiting.size() >= static_cast<std::size_t>(limits.queue)) {
-    return refuse(event.call,
-                  {std::string(domain::error::kQueueFull),
-                   fmt::format("{} calls wait for `{}` already (limits.queue)", limits.queue, event.function), ""},
-                  kQueueRetrySeconds);
+    return refuse(
+        event.call,
+        {std::string(domain::error::kQueueFull),
+         fmt::format("{} calls wait for `{}` already (limits.queue)", limits.queue, event.function),
+         ""},
+        kQueueRetrySeconds);
   }
   if (event.weight > function->current.manifest.slots) {
     return refuse(event.call,
                   {std::string(domain::error::kInvalidValue),
                    fmt::format("n = {} is more than the {} slots of `{}`", event.weight,
-                               function->current.manifest.slots, event.function), "n"},
+                               function->current.manifest.slots, event.function),
+                   "n"},
                   0);
   }
   const bool cold = !any_replica(event.function, function->current.revision, domain::State::Ready);
@@ -139,7 +150,8 @@ void Brain::on(const CallArrived& event) {
                                .arrived = now_,
                                .deadline = std::min(event.deadline, now_ + limits.queue_timeout),
                                .cold = cold});
-  calls_.emplace(event.call, Call{.function = event.function, .replica = {}, .weight = event.weight});
+  calls_.emplace(event.call,
+                 Call{.function = event.function, .replica = {}, .weight = event.weight});
 }
 
 void Brain::on(const CallEnded& event) {
@@ -154,7 +166,8 @@ void Brain::on(const CallEnded& event) {
     replica.last_used = now_;
     if (replica.in_flight == 0) {
       replica.idle_since = now_;
-      if (replica.state == domain::State::Draining) effects_.list.push_back(StopReplica{entry->first});
+      if (replica.state == domain::State::Draining)
+        effects_.list.push_back(StopReplica{entry->first});
     }
   }
   calls_.erase(call);
@@ -165,12 +178,14 @@ void Brain::on(const CallAbandoned& event) {
   if (call == calls_.end()) return;
   if (call->second.replica) return on(CallEnded{event.call});  // granted in the same turn
   if (Function* function = find(call->second.function))
-    std::erase_if(function->waiting, [&event](const Waiting& waiting) { return waiting.call == event.call; });
+    std::erase_if(function->waiting,
+                  [&event](const Waiting& waiting) { return waiting.call == event.call; });
   calls_.erase(call);
 }
 
 void Brain::on(const ReplicaProgress& event) {
-  if (const auto entry = replicas_.find(event.replica); entry != replicas_.end()) entry->second.progress = event.fraction;
+  if (const auto entry = replicas_.find(event.replica); entry != replicas_.end())
+    entry->second.progress = event.fraction;
 }
 
 void Brain::on(const ReplicaReady& event) {
@@ -184,9 +199,11 @@ void Brain::on(const ReplicaReady& event) {
   Function* function = find(replica.function);
   if (function == nullptr) return;
   ++function->cold_starts;
-  decide(replica.function, "ready", fmt::format("replica {} after {}", event.replica.value,
-                                                format_duration(now_ - replica.started)));
-  if (function->next && function->next->revision == replica.revision) adopt_next(replica.function, *function);
+  decide(replica.function, "ready",
+         fmt::format("replica {} after {}", event.replica.value,
+                     format_duration(now_ - replica.started)));
+  if (function->next && function->next->revision == replica.revision)
+    adopt_next(replica.function, *function);
 }
 
 void Brain::on(const ReplicaGone& event) {
@@ -195,12 +212,14 @@ void Brain::on(const ReplicaGone& event) {
   const Replica replica = entry->second;
   replicas_.erase(entry);
   Function* function = find(replica.function);
-  decide(replica.function, "gone", fmt::format("replica {} ({}): {}", event.replica.value,
-                                               to_string(replica.state), event.cause));
+  decide(replica.function, "gone",
+         fmt::format("replica {} ({}): {}", event.replica.value, to_string(replica.state),
+                     event.cause));
   if (function == nullptr || replica.state == domain::State::Draining) return;
   const Error error{std::string(domain::error::kFunctionFailed),
                     fmt::format("`{}` does not start: {}", replica.function, event.cause), ""};
-  if (replica.state != domain::State::Loading) return;  // a crash while serving: its callers see it, the next call restarts
+  if (replica.state != domain::State::Loading)
+    return;  // a crash while serving: its callers see it, the next call restarts
   if (Generation* generation = generation_of(replica.function, replica.revision))
     fail(replica.function, *function, *generation, error);
 }
@@ -211,7 +230,8 @@ void Brain::on(const WarmWanted& event) {
   function->warm_count = event.count;
   function->warm_until = event.hold == kForever ? Time::max() : now_ + event.hold;
   function->failure.reset();
-  decide(event.function, "warm", fmt::format("{} for {}", event.count, format_duration(event.hold)));
+  decide(event.function, "warm",
+         fmt::format("{} for {}", event.count, format_duration(event.hold)));
 }
 
 void Brain::on(const StopWanted& event) {
@@ -221,7 +241,8 @@ void Brain::on(const StopWanted& event) {
   function->warm_until.reset();
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
-    if (replica.function == event.function && replica.state != domain::State::Draining) drain(entry, "asked to stop");
+    if (replica.function == event.function && replica.state != domain::State::Draining)
+      drain(entry, "asked to stop");
   }
 }
 

@@ -18,11 +18,13 @@ constexpr std::uint64_t kMB = 1'000'000;
 // Drives a Brain as the live driver does and keeps what it asked for.
 class World {
  public:
-  explicit World(std::uint64_t memory_mb = 1000) : brain({.memory_bytes = memory_mb * kMB, .cores = 4}) {}
+  explicit World(std::uint64_t memory_mb = 1000)
+      : brain({.memory_bytes = memory_mb * kMB, .cores = 4}) {}
 
   void post(const Event& event) {
     last = brain.handle(event, now);
-    for (const Effect& effect : last.list) std::visit([this](const auto& one) { keep(one); }, effect);
+    for (const Effect& effect : last.list)
+      std::visit([this](const auto& one) { keep(one); }, effect);
   }
   // Lets time pass as a timer would: ticks at every wake-up until `by` is over.
   void pass(Duration by) {
@@ -375,7 +377,8 @@ TEST(SameEvents, GiveTheSameEffects) {
       world.pass(700ms);
     }
     std::string log;
-    for (const Decision& one : world.decisions) log += one.function + one.decision + one.reason + "\n";
+    for (const Decision& one : world.decisions)
+      log += one.function + one.decision + one.reason + "\n";
     return log;
   };
   EXPECT_EQ(run(), run());

@@ -19,17 +19,20 @@ Brain::Generation* Brain::generation_of(const std::string& name, int revision) {
 }
 
 int Brain::live_replicas(const std::string& name, int revision) const {
-  return static_cast<int>(std::count_if(replicas_.begin(), replicas_.end(), [&name, revision](const ReplicaEntry& entry) {
-    const Replica& replica = entry.second;
-    return replica.function == name && replica.revision == revision &&
-           (replica.state == domain::State::Loading || replica.state == domain::State::Ready);
-  }));
+  return static_cast<int>(std::count_if(
+      replicas_.begin(), replicas_.end(), [&name, revision](const ReplicaEntry& entry) {
+        const Replica& replica = entry.second;
+        return replica.function == name && replica.revision == revision &&
+               (replica.state == domain::State::Loading || replica.state == domain::State::Ready);
+      }));
 }
 
 bool Brain::any_replica(const std::string& name, int revision, domain::State state) const {
-  return std::any_of(replicas_.begin(), replicas_.end(), [&name, revision, state](const ReplicaEntry& entry) {
-    return entry.second.function == name && entry.second.revision == revision && entry.second.state == state;
-  });
+  return std::any_of(replicas_.begin(), replicas_.end(),
+                     [&name, revision, state](const ReplicaEntry& entry) {
+                       return entry.second.function == name && entry.second.revision == revision &&
+                              entry.second.state == state;
+                     });
 }
 
 std::uint64_t Brain::reserved_bytes() const {
@@ -80,13 +83,15 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
   }
   const Model model = function.current.model;
   const bool failed = function.failure && !ready && !loading;
-  shown.state = failed                                     ? domain::State::Failed
-                : ready                                    ? domain::State::Ready
-                : loading || model == Model::Preparing     ? domain::State::Loading
-                : draining                                 ? domain::State::Draining
-                                                           : domain::State::Cold;
+  shown.state = failed                                 ? domain::State::Failed
+                : ready                                ? domain::State::Ready
+                : loading || model == Model::Preparing ? domain::State::Loading
+                : draining                             ? domain::State::Draining
+                                                       : domain::State::Cold;
   shown.tier = ready ? "replica" : model == Model::Prepared ? "disk" : "remote";
-  shown.reason = failed ? function.failure->error.message : !function.note.empty() ? function.note : function.current.phase;
+  shown.reason = failed                   ? function.failure->error.message
+                 : !function.note.empty() ? function.note
+                                          : function.current.phase;
   return shown;
 }
 

@@ -1,5 +1,5 @@
-// What the brain wants done, as values, in order. A driver carries them out and posts what comes of it.
-// Thread: values.
+// What the brain wants done, as values, in order. A driver carries them out and posts what comes of
+// it. Thread: values.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,10 @@
 
 namespace glowplug::control {
 
-struct PrepareModel { domain::Manifest manifest; int revision = 0; };  // answers ModelPrepared or ModelUnavailable
+struct PrepareModel {
+  domain::Manifest manifest;
+  int revision = 0;
+};  // answers ModelPrepared or ModelUnavailable
 struct StartReplica {
   domain::ReplicaId replica;
   domain::Manifest manifest;
@@ -23,22 +26,36 @@ struct StartReplica {
   domain::ModelFacts facts;
   int threads = 1;
 };
-struct StopReplica { domain::ReplicaId replica; };  // ask it to end; nothing is in flight on it
-struct KillReplica { domain::ReplicaId replica; };
+struct StopReplica {
+  domain::ReplicaId replica;
+};  // ask it to end; nothing is in flight on it
+struct KillReplica {
+  domain::ReplicaId replica;
+};
 struct GrantCall {
   domain::CallId call;
   domain::ReplicaId replica;
-  bool cold = false;          // this call waited for a start
-  Duration queued{};          // waiting for a slot
-  Duration fetched{};         // waiting for the model file
-  Duration loaded{};          // waiting for the replica to be ready
+  bool cold = false;   // this call waited for a start
+  Duration queued{};   // waiting for a slot
+  Duration fetched{};  // waiting for the model file
+  Duration loaded{};   // waiting for the replica to be ready
 };
-struct RefuseCall { domain::CallId call; Error error; int retry_after_s = 0; };  // 0 = no Retry-After
+struct RefuseCall {
+  domain::CallId call;
+  Error error;
+  int retry_after_s = 0;
+};  // 0 = no Retry-After
 
 // One line of the decision log: what was decided about whom, why, and on which numbers.
-struct Decision { Time at; std::string function; std::string decision; std::string reason; };
+struct Decision {
+  Time at;
+  std::string function;
+  std::string decision;
+  std::string reason;
+};
 
-using Effect = std::variant<PrepareModel, StartReplica, StopReplica, KillReplica, GrantCall, RefuseCall, Decision>;
+using Effect = std::variant<PrepareModel, StartReplica, StopReplica, KillReplica, GrantCall,
+                            RefuseCall, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -18,33 +18,67 @@ struct FunctionPut {
   domain::Manifest manifest;
   int revision = 1;  // numbered by whoever stores functions
 };
-struct FunctionDeleted { std::string function; };
+struct FunctionDeleted {
+  std::string function;
+};
 
-struct ModelProgress { std::string function; int revision = 0; double fraction = 0; std::string phase; };  // fetch | verify
-struct ModelPrepared { std::string function; int revision = 0; domain::ModelFacts facts; };
-struct ModelUnavailable { std::string function; int revision = 0; Error error; };
+struct ModelProgress {
+  std::string function;
+  int revision = 0;
+  double fraction = 0;
+  std::string phase;
+};  // fetch | verify
+struct ModelPrepared {
+  std::string function;
+  int revision = 0;
+  domain::ModelFacts facts;
+};
+struct ModelUnavailable {
+  std::string function;
+  int revision = 0;
+  Error error;
+};
 
 struct CallArrived {
   domain::CallId call;
   std::string function;
-  int weight = 1;                        // slots it occupies: n choices weigh n
-  Time deadline;                         // the latest moment it may still be waiting
-  std::optional<Duration> keep_alive;    // the caller's own value for this function's next idle period
+  int weight = 1;  // slots it occupies: n choices weigh n
+  Time deadline;   // the latest moment it may still be waiting
+  std::optional<Duration>
+      keep_alive;  // the caller's own value for this function's next idle period
 };
-struct CallEnded { domain::CallId call; };      // the answer is complete, or was broken off after the grant
-struct CallAbandoned { domain::CallId call; };  // the caller left while waiting
+struct CallEnded {
+  domain::CallId call;
+};  // the answer is complete, or was broken off after the grant
+struct CallAbandoned {
+  domain::CallId call;
+};  // the caller left while waiting
 
-struct ReplicaProgress { domain::ReplicaId replica; double fraction = 0; };
-struct ReplicaReady { domain::ReplicaId replica; };
-struct ReplicaGone { domain::ReplicaId replica; std::string cause; };  // the process is reaped; cause in words
+struct ReplicaProgress {
+  domain::ReplicaId replica;
+  double fraction = 0;
+};
+struct ReplicaReady {
+  domain::ReplicaId replica;
+};
+struct ReplicaGone {
+  domain::ReplicaId replica;
+  std::string cause;
+};  // the process is reaped; cause in words
 
-struct WarmWanted { std::string function; int count = 1; Duration hold{}; };
-struct StopWanted { std::string function; };
+struct WarmWanted {
+  std::string function;
+  int count = 1;
+  Duration hold{};
+};
+struct StopWanted {
+  std::string function;
+};
 struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
-using Event = std::variant<FunctionPut, FunctionDeleted, ModelProgress, ModelPrepared, ModelUnavailable, CallArrived,
-                           CallEnded, CallAbandoned, ReplicaProgress, ReplicaReady, ReplicaGone, WarmWanted, StopWanted,
-                           DrainStarted, Tick>;
+using Event = std::variant<FunctionPut, FunctionDeleted, ModelProgress, ModelPrepared,
+                           ModelUnavailable, CallArrived, CallEnded, CallAbandoned, ReplicaProgress,
+                           ReplicaReady, ReplicaGone, WarmWanted, StopWanted, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

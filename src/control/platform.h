@@ -17,7 +17,8 @@
 
 namespace glowplug::control {
 
-// Where a granted replica answers: a Unix socket path, or a port of 127.0.0.1 when the path is empty.
+// Where a granted replica answers: a Unix socket path, or a port of 127.0.0.1 when the path is
+// empty.
 struct Endpoint {
   std::string socket_path;
   int port = 0;
@@ -27,7 +28,7 @@ struct Grant {
   domain::CallId call;
   domain::ReplicaId replica;
   Endpoint endpoint;
-  domain::Manifest manifest;   // of the revision that answers
+  domain::Manifest manifest;  // of the revision that answers
   domain::ModelFacts facts;
   int revision = 0;
   bool cold = false;
@@ -55,19 +56,23 @@ class Platform {
  public:
   virtual ~Platform() = default;
 
-  // Asks for a replica. `done` is called exactly once, later or at once, unless abandon() came first.
-  virtual domain::CallId call(CallWish wish, std::function<void(Result<Grant>, int retry_after_s)> done) = 0;
+  // Asks for a replica. `done` is called exactly once, later or at once, unless abandon() came
+  // first.
+  virtual domain::CallId call(CallWish wish,
+                              std::function<void(Result<Grant>, int retry_after_s)> done) = 0;
   virtual void abandon(domain::CallId call) = 0;  // the caller left before `done`
-  virtual void finish(domain::CallId call) = 0;   // after a grant, exactly once: the slots are free again
+  virtual void finish(
+      domain::CallId call) = 0;  // after a grant, exactly once: the slots are free again
 
-  virtual Result<PutOutcome> put(const domain::Manifest& manifest, std::optional<int> if_revision) = 0;
+  virtual Result<PutOutcome> put(const domain::Manifest& manifest,
+                                 std::optional<int> if_revision) = 0;
   virtual Result<void> remove(const std::string& function) = 0;
   virtual Result<void> warm(const std::string& function, int count, Duration hold) = 0;
   virtual Result<void> stop(const std::string& function) = 0;
 
   virtual std::vector<FunctionView> functions() const = 0;
   virtual std::optional<FunctionView> function(const std::string& name) const = 0;
-  virtual std::vector<std::string> logs(const std::string& function) const = 0;   // oldest first
+  virtual std::vector<std::string> logs(const std::string& function) const = 0;  // oldest first
   virtual std::vector<Decision> decisions() const = 0;                           // oldest first
   virtual bool admitting() const = 0;  // false while draining: /readyz
 };

@@ -1,5 +1,5 @@
-// What the brain shows of itself: plain copies for status pages, `ps` and metrics. Nothing here gates a decision.
-// Thread: values.
+// What the brain shows of itself: plain copies for status pages, `ps` and metrics. Nothing here
+// gates a decision. Thread: values.
 #pragma once
 
 #include <string>
@@ -27,9 +27,9 @@ struct FunctionView {
   domain::Manifest manifest;
   int revision = 0;
   domain::State state = domain::State::Cold;
-  std::string tier;       // remote | disk | replica: where the next call would start from
-  std::string reason;     // why it is failed, or what it waits for
-  double progress = 0;    // of a fetch or load under way, 0..1
+  std::string tier;     // remote | disk | replica: where the next call would start from
+  std::string reason;   // why it is failed, or what it waits for
+  double progress = 0;  // of a fetch or load under way, 0..1
   int waiting = 0;
   int in_flight = 0;
   std::uint64_t memory_bytes = 0;

@@ -1,5 +1,5 @@
-// Every bound that protects the server, with its unit. A manifest may lower the ones it names, never raise them.
-// Thread: constants.
+// Every bound that protects the server, with its unit. A manifest may lower the ones it names,
+// never raise them. Thread: constants.
 #pragma once
 
 #include <chrono>
@@ -11,16 +11,19 @@ namespace glowplug::domain {
 
 using namespace std::chrono_literals;
 
-inline constexpr std::size_t kHeaderBytesMax = 64 * 1024;       // OpenAI's stated budget for request headers
-inline constexpr std::size_t kBodyBytesMax = 8 * 1024 * 1024;   // an inference or function request
+inline constexpr std::size_t kHeaderBytesMax =
+    64 * 1024;  // OpenAI's stated budget for request headers
+inline constexpr std::size_t kBodyBytesMax = 8 * 1024 * 1024;  // an inference or function request
 inline constexpr std::size_t kJsonDepthMax = 64;
-inline constexpr std::size_t kStreamBufferBytesMax = 256 * 1024;  // per stream, between replica and client
+inline constexpr std::size_t kStreamBufferBytesMax =
+    256 * 1024;  // per stream, between replica and client
 inline constexpr std::size_t kReplicaReplyBytesMax = 64 * 1024 * 1024;
 inline constexpr std::size_t kConnectionsMax = 10'000;
 inline constexpr std::size_t kFunctionsMax = 10'000;
-inline constexpr std::size_t kLogLinesKept = 500;                 // per function
+inline constexpr std::size_t kLogLinesKept = 500;  // per function
 inline constexpr std::size_t kDecisionsKept = 1'000;
-inline constexpr std::size_t kPromptBytesPerToken = 16;  // a longer prompt cannot fit, so it is never tokenised
+inline constexpr std::size_t kPromptBytesPerToken =
+    16;  // a longer prompt cannot fit, so it is never tokenised
 inline constexpr int kContextMax = 1 << 20;
 inline constexpr int kSlotsMax = 64;
 inline constexpr int kReplicasMax = 20;
@@ -30,9 +33,11 @@ inline constexpr Duration kBodyTimeout = 30s;
 inline constexpr Duration kIdleConnectionTimeout = 75s;
 inline constexpr Duration kWriteStallTimeout = 30s;
 inline constexpr Duration kQueueTimeoutMax = 600s;
-inline constexpr Duration kLoadStallTimeout = 120s;     // no progress while loading for this long: killed
-inline constexpr Duration kStopGrace = 10s;             // SIGTERM to SIGKILL
-inline constexpr Duration kDrainTimeout = 30s;          // of the whole server
-inline constexpr Duration kFailureRemembered = 5s;      // a failed load is answered at once for this long
+inline constexpr Duration kLoadStallTimeout =
+    120s;                                       // no progress while loading for this long: killed
+inline constexpr Duration kStopGrace = 10s;     // SIGTERM to SIGKILL
+inline constexpr Duration kDrainTimeout = 30s;  // of the whole server
+inline constexpr Duration kFailureRemembered =
+    5s;  // a failed load is answered at once for this long
 
 }  // namespace glowplug::domain

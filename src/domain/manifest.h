@@ -1,5 +1,6 @@
-// A function as its owner declares it (apiVersion glowplug.dev/v1, kind Function). Read from YAML or JSON by
-// models/manifest_reader; the published schema is api/manifest.schema.json. Defaults here are the documented ones.
+// A function as its owner declares it (apiVersion glowplug.dev/v1, kind Function). Read from YAML
+// or JSON by models/manifest_reader; the published schema is api/manifest.schema.json. Defaults
+// here are the documented ones.
 //
 // Thread: a value; compared whole to decide whether a deploy makes a new revision.
 #pragma once
@@ -30,18 +31,19 @@ constexpr std::string_view to_string(EngineKind kind) {
   return kind == EngineKind::Llama ? "llama" : kind == EngineKind::Fake ? "fake" : "process";
 }
 
-// `engine: {process: {command: [...], ready: /health, env: {...}}}`. In command and env, {socket}, {port},
-// {model}, {context}, {slots}, {threads} and {url} (this server's own address) are replaced at start.
+// `engine: {process: {command: [...], ready: /health, env: {...}}}`. In command and env, {socket},
+// {port}, {model}, {context}, {slots}, {threads} and {url} (this server's own address) are replaced
+// at start.
 struct ProcessEngine {
   std::vector<std::string> command;
-  std::string ready = "/health";               // path that answers 200 once the process can serve
+  std::string ready = "/health";  // path that answers 200 once the process can serve
   std::map<std::string, std::string> env;
   Duration start_timeout = 60s;
   friend bool operator==(const ProcessEngine&, const ProcessEngine&) = default;
 };
 
-// `engine: {fake: {...}}`: what the fake engine pretends; faults are "crash_on_load", "never_ready",
-// "crash_after_tokens:N", "hang_after_tokens:N", "exit_after_load".
+// `engine: {fake: {...}}`: what the fake engine pretends; faults are "crash_on_load",
+// "never_ready", "crash_after_tokens:N", "hang_after_tokens:N", "exit_after_load".
 struct FakeEngine {
   Duration load_time = 20ms;
   double tokens_per_second = 200;
@@ -64,10 +66,10 @@ struct Scale {
 };
 
 struct CallLimits {
-  int queue = 512;                // calls held at once
-  Duration queue_timeout = 60s;   // longest hold
-  Duration timeout = 600s;        // longest run
-  int max_tokens = 4096;          // cap of one answer
+  int queue = 512;               // calls held at once
+  Duration queue_timeout = 60s;  // longest hold
+  Duration timeout = 600s;       // longest run
+  int max_tokens = 4096;         // cap of one answer
   friend bool operator==(const CallLimits&, const CallLimits&) = default;
 };
 
@@ -80,7 +82,8 @@ struct Resources {
 
 struct Manifest {
   std::string name;
-  std::string model;         // catalogue name, file path, hf:org/repo:file, https://…; empty for process and fake
+  std::string
+      model;  // catalogue name, file path, hf:org/repo:file, https://…; empty for process and fake
   std::string model_sha256;  // lower-case hex; empty = not pinned
   Task task = Task::Generate;
   Engine engine;
@@ -89,7 +92,8 @@ struct Manifest {
   Scale scale;
   Duration keep_alive = 300s;  // kForever = never stops, 0 = stops at once
   std::vector<std::string> prime;
-  std::string chat_template = "builtin";  // or a file's path, or the name of a shipped template ("tools")
+  std::string chat_template =
+      "builtin";  // or a file's path, or the name of a shipped template ("tools")
   CallLimits limits;
   Resources resources;
   Priority priority = Priority::Normal;

@@ -9,8 +9,8 @@
 //    │                   │   │               │
 //    └───────────────────┴───┴───────────────┘  process gone
 //
-// A crash of a Ready or Draining process goes straight to Cold or Failed. Nothing leaves Cold but a start.
-// Thread: pure values.
+// A crash of a Ready or Draining process goes straight to Cold or Failed. Nothing leaves Cold but a
+// start. Thread: pure values.
 #pragma once
 
 #include <string_view>
@@ -33,7 +33,9 @@ constexpr std::string_view to_string(State state) {
 constexpr bool may_follow(State from, State to) {
   switch (from) {
     case State::Cold: return to == State::Loading;
-    case State::Loading: return to == State::Ready || to == State::Failed || to == State::Draining || to == State::Cold;
+    case State::Loading:
+      return to == State::Ready || to == State::Failed || to == State::Draining ||
+             to == State::Cold;
     case State::Ready: return to == State::Draining || to == State::Failed || to == State::Cold;
     case State::Draining: return to == State::Cold || to == State::Failed;
     case State::Failed: return to == State::Cold || to == State::Loading;

@@ -40,8 +40,9 @@ ErrorAnswer context_exceeded(int context, const std::string& engine_says) {
 
 ErrorAnswer to_answer(const Error& error) {
   const domain::ErrorKind kind = domain::error_kind(error.code);
-  return ErrorAnswer{kind.status, std::string(kind.type), std::string(kind.code), error.message,
-                     error.param, kind.retry};
+  return ErrorAnswer{
+      kind.status, std::string(kind.type), std::string(kind.code), error.message, error.param,
+      kind.retry};
 }
 
 std::string error_json(const ErrorAnswer& answer) {
@@ -56,7 +57,8 @@ std::string error_json(const ErrorAnswer& answer) {
 }
 
 int anthropic_status(const ErrorAnswer& answer) {
-  const bool overload = answer.code == error::kQueueFull || answer.code == error::kServerIsOverloaded ||
+  const bool overload = answer.code == error::kQueueFull ||
+                        answer.code == error::kServerIsOverloaded ||
                         answer.code == error::kShuttingDown;
   return overload ? 529 : answer.status;
 }
@@ -83,9 +85,12 @@ ErrorAnswer from_engine(int status, std::string_view body, int context) {
     if (inner && inner->is_string()) message = inner->as_string().c_str();
     if (inner && inner->is_object()) {
       const json::object& object = inner->as_object();
-      if (const auto* v = object.if_contains("message"); v && v->is_string()) message = v->as_string().c_str();
-      if (const auto* v = object.if_contains("type"); v && v->is_string()) type = v->as_string().c_str();
-      if (const auto* v = object.if_contains("code"); v && v->is_string()) code = v->as_string().c_str();
+      if (const auto* v = object.if_contains("message"); v && v->is_string())
+        message = v->as_string().c_str();
+      if (const auto* v = object.if_contains("type"); v && v->is_string())
+        type = v->as_string().c_str();
+      if (const auto* v = object.if_contains("code"); v && v->is_string())
+        code = v->as_string().c_str();
     }
   }
   if (message.empty()) message = "The replica answered with status " + std::to_string(status) + ".";
@@ -100,8 +105,8 @@ ErrorAnswer from_engine(int status, std::string_view body, int context) {
     return answer;
   }
   const std::string_view own = status == 404 ? error::kNotFound : error::kInvalidValue;
-  return ErrorAnswer{status, "invalid_request_error", code.empty() ? std::string(own) : code, message, "",
-                     false};
+  return ErrorAnswer{
+      status, "invalid_request_error", code.empty() ? std::string(own) : code, message, "", false};
 }
 
 }  // namespace glowplug::gateway

@@ -1,7 +1,8 @@
-// Errors as callers read them: OpenAI's object, Anthropic's object, and what an engine says turned into ours.
+// Errors as callers read them: OpenAI's object, Anthropic's object, and what an engine says turned
+// into ours.
 //
-// Every error body has exactly message, type, param and code; code is a string or null, also where an engine
-// wrote a number. Status, type and retry advice come from api/errors.yaml.
+// Every error body has exactly message, type, param and code; code is a string or null, also where
+// an engine wrote a number. Status, type and retry advice come from api/errors.yaml.
 //
 // Thread: pure functions.
 #pragma once

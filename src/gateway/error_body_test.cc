@@ -1,9 +1,8 @@
 #include "gateway/error_body.h"
 
-#include <gtest/gtest.h>
-
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
 
 namespace glowplug::gateway {
 namespace {
@@ -19,8 +18,8 @@ TEST(ErrorBody, EveryError_HasExactlyFourFields) {
 }
 
 TEST(ErrorBody, EngineErrorWithNumberAsCode_BecomesText) {
-  const ErrorAnswer answer =
-      from_engine(400, R"({"error":{"code":400,"message":"bad grammar","type":"invalid_request_error"}})", 128);
+  const ErrorAnswer answer = from_engine(
+      400, R"({"error":{"code":400,"message":"bad grammar","type":"invalid_request_error"}})", 128);
   EXPECT_EQ(answer.status, 400);
   EXPECT_EQ(answer.code, "invalid_value");
   EXPECT_EQ(answer.message, "bad grammar");
@@ -28,7 +27,9 @@ TEST(ErrorBody, EngineErrorWithNumberAsCode_BecomesText) {
 
 TEST(ErrorBody, EngineContextError_IsOpenAis) {
   const ErrorAnswer answer = from_engine(
-      400, R"({"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_ctx":128}})", 128);
+      400,
+      R"({"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_ctx":128}})",
+      128);
   EXPECT_EQ(answer.code, "context_length_exceeded");
   EXPECT_NE(answer.message.find("maximum context length is 128 tokens"), std::string::npos);
 }

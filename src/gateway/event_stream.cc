@@ -13,7 +13,9 @@ namespace json = boost::json;
 
 std::uint64_t count(const json::object& usage, std::string_view name) {
   const json::value* value = usage.if_contains(name);
-  return value && value->is_int64() && value->as_int64() > 0 ? static_cast<std::uint64_t>(value->as_int64()) : 0;
+  return value && value->is_int64() && value->as_int64() > 0
+             ? static_cast<std::uint64_t>(value->as_int64())
+             : 0;
 }
 
 // Both vocabularies: OpenAI's prompt/completion and the input/output of Responses and Messages.
@@ -21,8 +23,10 @@ void read_usage(const json::object& holder, Usage& usage) {
   const json::value* value = holder.if_contains("usage");
   if (!value || !value->is_object()) return;
   const json::object& object = value->as_object();
-  const std::uint64_t prompt = std::max(count(object, "prompt_tokens"), count(object, "input_tokens"));
-  const std::uint64_t completion = std::max(count(object, "completion_tokens"), count(object, "output_tokens"));
+  const std::uint64_t prompt =
+      std::max(count(object, "prompt_tokens"), count(object, "input_tokens"));
+  const std::uint64_t completion =
+      std::max(count(object, "completion_tokens"), count(object, "output_tokens"));
   usage.prompt_tokens = std::max(usage.prompt_tokens, prompt);
   usage.completion_tokens = std::max(usage.completion_tokens, completion);
 }
@@ -61,7 +65,8 @@ std::string EventStream::feed(std::string_view bytes) {
   }
   pending_.erase(0, start);
   if (pending_.size() > domain::kStreamBufferBytesMax) {
-    engine_error_ = R"({"error":{"message":"An event of the replica is larger than the stream buffer."}})";
+    engine_error_ =
+        R"({"error":{"message":"An event of the replica is larger than the stream buffer."}})";
     pending_.clear();
   }
   return out;

@@ -1,8 +1,9 @@
 // Server-sent events between replica and client, without I/O: bytes in, bytes out.
 //
-// Chunks get the function's name as model; usage is always read for metering and shown only where it was asked
-// for, as OpenAI does it: null on every chunk, then one last chunk with empty choices. Engine-private fields
-// (timings) are dropped. An error event of the engine ends the stream as a failure.
+// Chunks get the function's name as model; usage is always read for metering and shown only where
+// it was asked for, as OpenAI does it: null on every chunk, then one last chunk with empty choices.
+// Engine-private fields (timings) are dropped. An error event of the engine ends the stream as a
+// failure.
 //
 // Thread: one owner per stream.
 #pragma once
@@ -49,14 +50,16 @@ class EventStream final {
 
   StreamOptions options_;
   std::string pending_;
-  std::string last_head_;  // a chunk without choices, for a usage chunk that the engine did not send itself
+  std::string
+      last_head_;  // a chunk without choices, for a usage chunk that the engine did not send itself
   Usage usage_;
   std::optional<std::string> engine_error_;
   bool usage_sent_ = false;
   bool complete_ = false;
 };
 
-// A whole JSON answer: model renamed, private fields dropped, usage read. Not JSON is passed on as it is.
+// A whole JSON answer: model renamed, private fields dropped, usage read. Not JSON is passed on as
+// it is.
 std::string rewrite_answer(std::string_view body, const std::string& model, Usage& usage);
 
 }  // namespace glowplug::gateway

@@ -6,9 +6,13 @@ namespace glowplug::gateway {
 namespace {
 
 constexpr std::string_view kText =
-    "data: {\"id\":\"a\",\"model\":\"engine\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    "data: "
+    "{\"id\":\"a\",\"model\":\"engine\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}"
+    "\n\n";
 constexpr std::string_view kUsage =
-    "data: {\"id\":\"a\",\"model\":\"engine\",\"choices\":[],\"timings\":{\"x\":1},\"usage\":{\"prompt_tokens\":3,"
+    "data: "
+    "{\"id\":\"a\",\"model\":\"engine\",\"choices\":[],\"timings\":{\"x\":1},\"usage\":{\"prompt_"
+    "tokens\":3,"
     "\"completion_tokens\":2,\"total_tokens\":5}}\n\n";
 constexpr std::string_view kDone = "data: [DONE]\n\n";
 
@@ -43,14 +47,17 @@ TEST(EventStream, UsageAsked_IsNullOnChunksAndOnceAtTheEnd) {
 TEST(EventStream, UsageAskedButEngineSentItOnTheLastChoice_OneUsageChunkIsMade) {
   EventStream stream = stream_of(true);
   stream.feed(
-      "data: {\"id\":\"a\",\"choices\":[{\"index\":0}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n");
+      "data: "
+      "{\"id\":\"a\",\"choices\":[{\"index\":0}],\"usage\":{\"prompt_tokens\":1,\"completion_"
+      "tokens\":1}}\n\n");
   const std::string out = stream.feed(kDone);
   EXPECT_NE(out.find("\"choices\":[]"), std::string::npos);
   EXPECT_NE(out.find("\"total_tokens\":2"), std::string::npos);
 }
 
 TEST(EventStream, EveryCutOfTheBytes_GivesTheSameText) {
-  const std::string all = std::string(kText) + ": ping\n\n" + std::string(kUsage) + std::string(kDone);
+  const std::string all =
+      std::string(kText) + ": ping\n\n" + std::string(kUsage) + std::string(kDone);
   EventStream whole = stream_of(true);
   const std::string expected = whole.feed(all);
   for (std::size_t cut = 0; cut <= all.size(); ++cut) {
@@ -77,9 +84,12 @@ TEST(EventStream, EventLargerThanTheBuffer_IsAFailure) {
 TEST(EventStream, NamedEvents_KeepTheirNamesAndHaveNoDone) {
   EventStream stream = stream_of(false, Surface::Messages);
   const std::string out = stream.feed(
-      "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"engine\",\"usage\":"
-      "{\"input_tokens\":4,\"output_tokens\":0}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\","
-      "\"usage\":{\"output_tokens\":7}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+      "event: message_start\ndata: "
+      "{\"type\":\"message_start\",\"message\":{\"model\":\"engine\",\"usage\":"
+      "{\"input_tokens\":4,\"output_tokens\":0}}}\n\nevent: message_delta\ndata: "
+      "{\"type\":\"message_delta\","
+      "\"usage\":{\"output_tokens\":7}}\n\nevent: message_stop\ndata: "
+      "{\"type\":\"message_stop\"}\n\n");
   EXPECT_TRUE(out.starts_with("event: message_start\n"));
   EXPECT_NE(out.find("\"model\":\"fn\""), std::string::npos);
   EXPECT_TRUE(stream.complete());
@@ -90,7 +100,8 @@ TEST(EventStream, NamedEvents_KeepTheirNamesAndHaveNoDone) {
 TEST(RewriteAnswer, ModelIsTheFunction_TimingsAreGone) {
   Usage usage;
   const std::string out = rewrite_answer(
-      R"({"model":"m","timings":{},"usage":{"prompt_tokens":1,"completion_tokens":2}})", "fn", usage);
+      R"({"model":"m","timings":{},"usage":{"prompt_tokens":1,"completion_tokens":2}})", "fn",
+      usage);
   EXPECT_EQ(out, R"({"model":"fn","usage":{"prompt_tokens":1,"completion_tokens":2}})");
   EXPECT_EQ(usage.completion_tokens, 2u);
 }

@@ -1,14 +1,14 @@
 #include "gateway/exchange.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
+#include <ctime>
+#include <random>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/status.hpp>
-#include <ctime>
-#include <random>
+#include <sys/socket.h>
 
 #include "domain/errors.h"
 #include "domain/limits.h"
@@ -69,7 +69,8 @@ void Client::schedule(Time at) {
 
 Coroutine<bool> Client::write(std::string_view bytes) {
   arm(domain::kWriteStallTimeout);
-  auto [ec, written] = co_await asio::async_write(socket, asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
+  auto [ec, written] =
+      co_await asio::async_write(socket, asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
   disarm();
   co_return !ec;
 }
@@ -87,20 +88,21 @@ void Client::unwatch() {
 }
 
 void Client::wait_readable() {
-  socket.async_wait(asio::ip::tcp::socket::wait_read, [weak = weak_from_this()](boost::system::error_code ec) {
-    const std::shared_ptr<Client> self = weak.lock();  // owner: the connection's coroutine
-    if (ec || !self || !self->gone_) return;
-    char byte = 0;
-    const ssize_t got = ::recv(self->socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got > 0) return;
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-      self->wait_readable();
-      return;
-    }
-    const std::function<void()> gone = std::move(self->gone_);
-    self->gone_ = nullptr;
-    gone();
-  });
+  socket.async_wait(
+      asio::ip::tcp::socket::wait_read, [weak = weak_from_this()](boost::system::error_code ec) {
+        const std::shared_ptr<Client> self = weak.lock();  // owner: the connection's coroutine
+        if (ec || !self || !self->gone_) return;
+        char byte = 0;
+        const ssize_t got = ::recv(self->socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (got > 0) return;
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+          self->wait_readable();
+          return;
+        }
+        const std::function<void()> gone = std::move(self->gone_);
+        self->gone_ = nullptr;
+        gone();
+      });
 }
 
 Reply json_reply(int status, std::string body) {
@@ -128,11 +130,13 @@ std::string_view Exchange::query_value(std::string_view key) const {
 }
 
 Reply Exchange::error_reply(const ErrorAnswer& answer, int retry_after_s) const {
-  Reply reply = anthropic ? json_reply(anthropic_status(answer), anthropic_error_json(answer, request_id))
-                          : json_reply(answer.status, error_json(answer));
+  Reply reply = anthropic
+                    ? json_reply(anthropic_status(answer), anthropic_error_json(answer, request_id))
+                    : json_reply(answer.status, error_json(answer));
   if (retry_after_s > 0) {
     const int seconds = std::clamp(retry_after_s, 1, 60);
-    reply.headers += fmt::format("retry-after: {}\r\nretry-after-ms: {}\r\n", seconds, seconds * 1000);
+    reply.headers +=
+        fmt::format("retry-after: {}\r\nretry-after-ms: {}\r\n", seconds, seconds * 1000);
   }
   if (!answer.retry && answer.status >= 429) reply.headers += "x-should-retry: false\r\n";
   return reply;
@@ -143,21 +147,24 @@ Reply Exchange::error_reply(const Error& error, int retry_after_s) const {
 }
 
 std::string Exchange::head(const Reply& reply, std::optional<std::size_t> length) const {
-  const auto reason = boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(reply.status));
+  const auto reason =
+      boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(reply.status));
   const double spent = to_ms(server.clock.now() - started);
   std::string text = fmt::format(
       "HTTP/1.1 {} {}\r\ndate: {}\r\nx-request-id: {}\r\nopenai-processing-ms: {:.0f}\r\n"
       "openai-version: 2020-10-01\r\n",
-      reply.status, std::string_view(reason.data(), reason.size()), http_date(server.clock.wall_now()), request_id,
-      spent);
+      reply.status, std::string_view(reason.data(), reason.size()),
+      http_date(server.clock.wall_now()), request_id, spent);
   if (reply.status != 204) text += "content-type: " + reply.content_type + "\r\n";
   if (length) {
     if (reply.status != 204) text += fmt::format("content-length: {}\r\n", *length);
   } else if (chunked) {
     text += "transfer-encoding: chunked\r\n";
   }
-  if (!keep_alive) text += "connection: close\r\n";
-  else if (!chunked) text += "connection: keep-alive\r\n";
+  if (!keep_alive)
+    text += "connection: close\r\n";
+  else if (!chunked)
+    text += "connection: keep-alive\r\n";
   text += reply.headers;
   text += "\r\n";
   return text;
@@ -173,7 +180,8 @@ Coroutine<> Exchange::send(Reply reply) {
 }
 
 std::string new_request_id() {
-  static constexpr std::string_view kBase62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  static constexpr std::string_view kBase62 =
+      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   thread_local std::mt19937_64 random{std::random_device{}()};  // ids must be unique, not secret
   std::uniform_int_distribution<std::size_t> pick(0, kBase62.size() - 1);
   std::string id = "req_";

@@ -1,8 +1,15 @@
-// One request on its way through the edge, the connection that it came by, and what all of them share.
+// One request on its way through the edge, the connection that it came by, and what all of them
+// share.
 //
-// Private to gateway/: the only header that names Beast. Handlers get an Exchange and answer it once.
-// Thread: the server loop.
+// Private to gateway/: the only header that names Beast. Handlers get an Exchange and answer it
+// once. Thread: the server loop.
 #pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -11,11 +18,6 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <functional>
-#include <memory>
-#include <set>
-#include <string>
-#include <string_view>
 
 #include "gateway/error_body.h"
 #include "gateway/gateway.h"
@@ -101,16 +103,17 @@ struct Exchange {
   std::string request_id;
   Time started{};
   bool keep_alive = true;
-  bool anthropic = false;    // errors take that shape
-  bool chunked = true;       // HTTP/1.1
-  bool answered = false;     // some bytes of an answer were sent
+  bool anthropic = false;  // errors take that shape
+  bool chunked = true;     // HTTP/1.1
+  bool answered = false;   // some bytes of an answer were sent
 
   std::string_view header(std::string_view field) const;
   std::string_view query_value(std::string_view key) const;
 
   Reply error_reply(const ErrorAnswer& answer, int retry_after_s = 0) const;
   Reply error_reply(const Error& error, int retry_after_s = 0) const;
-  // The header block; no content-length with an empty `length`, then the body is chunked or ends with the connection.
+  // The header block; no content-length with an empty `length`, then the body is chunked or ends
+  // with the connection.
   std::string head(const Reply& reply, std::optional<std::size_t> length) const;
   Coroutine<> send(Reply reply);
 };
@@ -118,6 +121,7 @@ struct Exchange {
 std::string new_request_id();
 
 // Serves one connection until either side ends it.
-Coroutine<> serve_connection(std::shared_ptr<Server> server, boost::asio::ip::tcp::socket socket, Side side);
+Coroutine<> serve_connection(std::shared_ptr<Server> server, boost::asio::ip::tcp::socket socket,
+                             Side side);
 
 }  // namespace glowplug::gateway

@@ -1,7 +1,8 @@
 #include "gateway/function_json.h"
 
-#include <boost/json/array.hpp>
 #include <string>
+
+#include <boost/json/array.hpp>
 
 #include "base/units.h"
 
@@ -20,7 +21,9 @@ std::uint64_t memory_of(const control::ReplicaView& replica, const GatewayOption
   return measured > 0 ? measured : replica.memory_bytes;
 }
 
-bool is_alive(domain::State state) { return state != domain::State::Cold && state != domain::State::Failed; }
+bool is_alive(domain::State state) {
+  return state != domain::State::Cold && state != domain::State::Failed;
+}
 
 json::object engine_object(const domain::Manifest& manifest) {
   json::object engine;
@@ -64,11 +67,14 @@ json::object manifest_object(const domain::Manifest& manifest) {
   object["model"] = manifest.model;
   if (!manifest.model_sha256.empty()) object["model_sha256"] = manifest.model_sha256;
   object["task"] = domain::to_string(manifest.task);
-  if (manifest.engine.kind == domain::EngineKind::Llama) object["engine"] = "llama";
-  else object["engine"] = engine_object(manifest);
+  if (manifest.engine.kind == domain::EngineKind::Llama)
+    object["engine"] = "llama";
+  else
+    object["engine"] = engine_object(manifest);
   object["context"] = manifest.context;
   object["slots"] = manifest.slots;
-  object["scale"] = json::object{{"min", manifest.scale.min}, {"max", manifest.scale.max},
+  object["scale"] = json::object{{"min", manifest.scale.min},
+                                 {"max", manifest.scale.max},
                                  {"policy", policy_name(manifest.scale.policy)}};
   object["keep_alive"] = duration_value(manifest.keep_alive);
   json::array prime;
@@ -82,10 +88,14 @@ json::object manifest_object(const domain::Manifest& manifest) {
   limits["max_tokens"] = manifest.limits.max_tokens;
   object["limits"] = std::move(limits);
   json::object resources;
-  if (manifest.resources.memory_bytes == 0) resources["memory"] = "auto";
-  else resources["memory"] = manifest.resources.memory_bytes;
-  if (manifest.resources.threads == 0) resources["threads"] = "auto";
-  else resources["threads"] = manifest.resources.threads;
+  if (manifest.resources.memory_bytes == 0)
+    resources["memory"] = "auto";
+  else
+    resources["memory"] = manifest.resources.memory_bytes;
+  if (manifest.resources.threads == 0)
+    resources["threads"] = "auto";
+  else
+    resources["threads"] = manifest.resources.threads;
   resources["device"] = manifest.resources.device;
   object["resources"] = std::move(resources);
   object["priority"] = priority_name(manifest.priority);

@@ -1,16 +1,18 @@
-// Functions, models and decisions as JSON objects of the API. Pure, but for reading the options' memory probe.
-// Thread: the server loop.
+// Functions, models and decisions as JSON objects of the API. Pure, but for reading the options'
+// memory probe. Thread: the server loop.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <string_view>
+
+#include <boost/json/object.hpp>
 
 #include "control/views.h"
 #include "gateway/gateway.h"
 
 namespace glowplug::gateway {
 
-boost::json::object function_object(const control::FunctionView& view, const GatewayOptions& options);
+boost::json::object function_object(const control::FunctionView& view,
+                                    const GatewayOptions& options);
 boost::json::object manifest_object(const domain::Manifest& manifest);
 boost::json::object model_object(const control::FunctionView& view, std::int64_t created);
 

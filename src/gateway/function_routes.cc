@@ -1,6 +1,7 @@
+#include <charconv>
+
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
-#include <charconv>
 
 #include "base/units.h"
 #include "domain/errors.h"
@@ -16,23 +17,27 @@ namespace json = boost::json;
 namespace error = domain::error;
 
 Reply no_function(const Exchange& exchange) {
-  return exchange.error_reply(Error{std::string(error::kModelNotFound),
-                                    "There is no function `" + exchange.name + "`; glowplug ps lists all.", "name"});
+  return exchange.error_reply(
+      Error{std::string(error::kModelNotFound),
+            "There is no function `" + exchange.name + "`; glowplug ps lists all.", "name"});
 }
 
 Result<std::optional<int>> if_revision(const Exchange& exchange) {
   std::string_view text = exchange.header("if-match");
   if (text.empty() || text == "*") return std::optional<int>();
-  if (text.size() >= 2 && text.front() == '"' && text.back() == '"') text = text.substr(1, text.size() - 2);
+  if (text.size() >= 2 && text.front() == '"' && text.back() == '"')
+    text = text.substr(1, text.size() - 2);
   int revision = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), revision);
   if (ec != std::errc() || end != text.data() + text.size()) {
-    return Error{std::string(error::kInvalidValue), "If-Match must be a revision number like 3.", "if-match"};
+    return Error{std::string(error::kInvalidValue), "If-Match must be a revision number like 3.",
+                 "if-match"};
   }
   return std::optional<int>(revision);
 }
 
-Reply put_answer(Exchange& exchange, const domain::Manifest& manifest, const control::PutOutcome& outcome) {
+Reply put_answer(Exchange& exchange, const domain::Manifest& manifest,
+                 const control::PutOutcome& outcome) {
   json::object object;
   if (const auto view = exchange.server.platform.function(manifest.name)) {
     object = function_object(*view, exchange.server.options);
@@ -66,19 +71,22 @@ Reply put_function(Exchange& exchange) {
   if (!revision) return exchange.error_reply(revision.error());
   const GatewayOptions& options = exchange.server.options;
   if (!options.read_manifest) {
-    return exchange.error_reply(Error{std::string(error::kServerError), "No manifest reader is set up.", ""});
+    return exchange.error_reply(
+        Error{std::string(error::kServerError), "No manifest reader is set up.", ""});
   }
-  const Result<domain::Manifest> manifest = options.read_manifest(exchange.request.body(), exchange.name);
+  const Result<domain::Manifest> manifest =
+      options.read_manifest(exchange.request.body(), exchange.name);
   if (!manifest) return exchange.error_reply(manifest.error());
   if (manifest->engine.kind == domain::EngineKind::Process && !options.process_engines_allowed) {
-    return exchange.error_reply(
-        Error{std::string(error::kForbidden),
-              "engine.process runs a command of this machine, and this server does not allow it; start it with "
-              "--allow-process-engines.",
-              "engine"});
+    return exchange.error_reply(Error{std::string(error::kForbidden),
+                                      "engine.process runs a command of this machine, and this "
+                                      "server does not allow it; start it with "
+                                      "--allow-process-engines.",
+                                      "engine"});
   }
   if (exchange.query_value("dry_run") == "true") return dry_run(exchange, manifest.value());
-  const Result<control::PutOutcome> outcome = exchange.server.platform.put(manifest.value(), revision.value());
+  const Result<control::PutOutcome> outcome =
+      exchange.server.platform.put(manifest.value(), revision.value());
   if (!outcome) return exchange.error_reply(outcome.error());
   return put_answer(exchange, manifest.value(), outcome.value());
 }
@@ -98,7 +106,8 @@ Reply get_functions(Exchange& exchange) {
   for (const control::FunctionView& view : exchange.server.platform.functions()) {
     data.emplace_back(function_object(view, exchange.server.options));
   }
-  return json_reply(200, json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
+  return json_reply(200,
+                    json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
 }
 
 Reply delete_function(Exchange& exchange) {
@@ -121,28 +130,35 @@ Reply warm_function(Exchange& exchange) {
   if (const json::value* value = field(request, "for")) {
     hold.reset();
     if (value->is_string()) hold = parse_duration(std::string_view(value->as_string()));
-    if (const std::optional<long> seconds = integer(request, "for"); seconds && *seconds < 1'000'000'000) {
+    if (const std::optional<long> seconds = integer(request, "for");
+        seconds && *seconds < 1'000'000'000) {
       hold = *seconds < 0 ? kForever : Duration(std::chrono::seconds(*seconds));
     }
   }
-  if (!hold) return exchange.error_reply(invalid("for", "must be a duration like \"5m\" or a number of seconds."));
+  if (!hold)
+    return exchange.error_reply(
+        invalid("for", "must be a duration like \"5m\" or a number of seconds."));
   const int count = static_cast<int>(integer(request, "count").value_or(1));
   const Result<void> warmed = exchange.server.platform.warm(exchange.name, count, *hold);
   if (!warmed) return exchange.error_reply(warmed.error());
-  return json_reply(202, json::serialize(json::object{{"function", exchange.name}, {"count", count}}));
+  return json_reply(202,
+                    json::serialize(json::object{{"function", exchange.name}, {"count", count}}));
 }
 
 Reply stop_function(Exchange& exchange) {
   const Result<void> stopped = exchange.server.platform.stop(exchange.name);
   if (!stopped) return exchange.error_reply(stopped.error());
-  return json_reply(202, json::serialize(json::object{{"function", exchange.name}, {"stopping", true}}));
+  return json_reply(202,
+                    json::serialize(json::object{{"function", exchange.name}, {"stopping", true}}));
 }
 
 Reply get_logs(Exchange& exchange) {
   if (!exchange.server.platform.function(exchange.name)) return no_function(exchange);
   json::array data;
-  for (const std::string& line : exchange.server.platform.logs(exchange.name)) data.emplace_back(line);
-  return json_reply(200, json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
+  for (const std::string& line : exchange.server.platform.logs(exchange.name))
+    data.emplace_back(line);
+  return json_reply(200,
+                    json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
 }
 
 }  // namespace glowplug::gateway

@@ -1,12 +1,13 @@
 #include "gateway/gateway.h"
 
+#include <charconv>
+#include <vector>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <charconv>
-#include <vector>
 
 #include "domain/errors.h"
 #include "domain/limits.h"
@@ -20,7 +21,8 @@ using asio::ip::tcp;
 namespace {
 
 // Accepts until the acceptor is closed. Out of descriptors, it waits a moment instead of spinning.
-Coroutine<> accept_loop(std::shared_ptr<Server> server, std::shared_ptr<tcp::acceptor> acceptor, Side side) {
+Coroutine<> accept_loop(std::shared_ptr<Server> server, std::shared_ptr<tcp::acceptor> acceptor,
+                        Side side) {
   asio::steady_timer pause(server->io);
   while (acceptor->is_open()) {
     auto [ec, socket] = co_await acceptor->async_accept(asio::as_tuple(asio::use_awaitable));
@@ -36,8 +38,10 @@ Coroutine<> accept_loop(std::shared_ptr<Server> server, std::shared_ptr<tcp::acc
 }
 
 Error bad_listen(std::string_view text) {
-  return Error{std::string(domain::error::kInvalidValue),
-               "\"" + std::string(text) + "\" is no address to listen on; write it like 127.0.0.1:4569.", "listen"};
+  return Error{
+      std::string(domain::error::kInvalidValue),
+      "\"" + std::string(text) + "\" is no address to listen on; write it like 127.0.0.1:4569.",
+      "listen"};
 }
 
 }  // namespace
@@ -48,11 +52,15 @@ Result<ListenAddress> parse_listen(std::string_view text) {
   std::string_view host = text.substr(0, colon);
   const std::string_view digits = text.substr(colon + 1);
   ListenAddress address;
-  const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), address.port);
-  if (digits.empty() || ec != std::errc() || end != digits.data() + digits.size()) return bad_listen(text);
+  const auto [end, ec] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), address.port);
+  if (digits.empty() || ec != std::errc() || end != digits.data() + digits.size())
+    return bad_listen(text);
   if (address.port < 0 || address.port > 65535) return bad_listen(text);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  else if (host.find(':') != std::string_view::npos) return bad_listen(text);
+  if (host.starts_with('[') && host.ends_with(']'))
+    host = host.substr(1, host.size() - 2);
+  else if (host.find(':') != std::string_view::npos)
+    return bad_listen(text);
   if (host.empty() || host == "localhost") host = "127.0.0.1";
   boost::system::error_code parsed;
   asio::ip::make_address(std::string(host), parsed);
@@ -66,9 +74,12 @@ struct Gateway::Listener {
   int port = 0;
 };
 
-Gateway::Gateway(asio::io_context& io, GatewayOptions options, control::Platform& platform, const Clock& clock) {
-  const std::int64_t now = std::chrono::duration_cast<std::chrono::seconds>(clock.wall_now().time_since_epoch()).count();
-  server_.reset(new Server{io, std::move(options), platform, clock, Metrics(), ReplicaPool(io), {}, 0, now});
+Gateway::Gateway(asio::io_context& io, GatewayOptions options, control::Platform& platform,
+                 const Clock& clock) {
+  const std::int64_t now =
+      std::chrono::duration_cast<std::chrono::seconds>(clock.wall_now().time_since_epoch()).count();
+  server_.reset(
+      new Server{io, std::move(options), platform, clock, Metrics(), ReplicaPool(io), {}, 0, now});
 }
 
 Gateway::~Gateway() {
@@ -82,11 +93,13 @@ Gateway::~Gateway() {
 Result<void> Gateway::listen(const ListenAddress& address, std::unique_ptr<Listener>& listener) {
   const std::string shown = address.host + ":" + std::to_string(address.port);
   boost::system::error_code ec;
-  const asio::ip::address ip = asio::ip::make_address(address.host == "localhost" ? "127.0.0.1" : address.host, ec);
+  const asio::ip::address ip =
+      asio::ip::make_address(address.host == "localhost" ? "127.0.0.1" : address.host, ec);
   if (ec) return bad_listen(shown);
   if (!ip.is_loopback()) {
     return Error{std::string(domain::error::kForbidden),
-                 shown + ": refuses a public address while no key exists; listen on 127.0.0.1", "listen"};
+                 shown + ": refuses a public address while no key exists; listen on 127.0.0.1",
+                 "listen"};
   }
   auto acceptor = std::make_shared<tcp::acceptor>(server_->io);
   const tcp::endpoint endpoint(ip, static_cast<unsigned short>(address.port));
@@ -95,10 +108,11 @@ Result<void> Gateway::listen(const ListenAddress& address, std::unique_ptr<Liste
   if (!ec) acceptor->bind(endpoint, ec);
   if (!ec) acceptor->listen(asio::socket_base::max_listen_connections, ec);
   if (ec) {
-    return Error{std::string(domain::error::kServerError),
-                 "Cannot listen on " + shown + ": " + ec.message() +
-                     ". Stop the program that holds it, or choose another port with --listen HOST:PORT.",
-                 "listen"};
+    return Error{
+        std::string(domain::error::kServerError),
+        "Cannot listen on " + shown + ": " + ec.message() +
+            ". Stop the program that holds it, or choose another port with --listen HOST:PORT.",
+        "listen"};
   }
   listener = std::make_unique<Listener>();
   listener->acceptor = std::move(acceptor);

@@ -1,7 +1,9 @@
-// The HTTP edge: two listeners, one ordered route table, and a relay from a granted replica to its caller.
+// The HTTP edge: two listeners, one ordered route table, and a relay from a granted replica to its
+// caller.
 //
-// It knows HTTP and the OpenAI and Anthropic formats; which replica answers, and when, the platform decides.
-// Nothing here stores anything. The io_context must not run handlers after this object is gone.
+// It knows HTTP and the OpenAI and Anthropic formats; which replica answers, and when, the platform
+// decides. Nothing here stores anything. The io_context must not run handlers after this object is
+// gone.
 //
 // Thread: the server loop.
 #pragma once
@@ -38,10 +40,12 @@ struct GatewayOptions {
   bool process_engines_allowed = false;
   std::string version;
   std::string engine_commit;
-  std::function<Result<domain::Manifest>(std::string_view text, std::string_view expected_name)> read_manifest;
+  std::function<Result<domain::Manifest>(std::string_view text, std::string_view expected_name)>
+      read_manifest;
   std::function<std::string(const domain::Manifest&)> write_manifest;
   std::function<bool(std::string_view name)> in_catalogue;
-  std::function<std::uint64_t(domain::ReplicaId)> memory_of;  // bytes resident now; 0 or absent = the reservation
+  std::function<std::uint64_t(domain::ReplicaId)>
+      memory_of;  // bytes resident now; 0 or absent = the reservation
   std::string openapi_yaml;
 };
 
@@ -49,15 +53,17 @@ struct Server;
 
 class Gateway final {
  public:
-  Gateway(boost::asio::io_context& io, GatewayOptions options, control::Platform& platform, const Clock& clock);
+  Gateway(boost::asio::io_context& io, GatewayOptions options, control::Platform& platform,
+          const Clock& clock);
   ~Gateway();
 
-  // Binds both listeners; port 0 takes a free one. Public addresses are refused while no key exists.
+  // Binds both listeners; port 0 takes a free one. Public addresses are refused while no key
+  // exists.
   Result<void> open();
   int port() const;
   int admin_port() const;
 
-  void stop_accepting();          // idle connections close now, busy ones after their current answer
+  void stop_accepting();  // idle connections close now, busy ones after their current answer
   std::size_t in_flight() const;  // requests being answered
 
  private:

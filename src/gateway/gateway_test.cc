@@ -1,8 +1,8 @@
-// The whole edge in one loop: raw client sockets, a double of the platform, a small replica on a Unix socket.
+// The whole edge in one loop: raw client sockets, a double of the platform, a small replica on a
+// Unix socket.
 #include "gateway/gateway.h"
 
-#include <gtest/gtest.h>
-#include <sys/socket.h>
+#include <map>
 #include <unistd.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -14,7 +14,8 @@
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <map>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
 
 namespace glowplug::gateway {
 namespace {
@@ -24,7 +25,8 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 class FakePlatform final : public control::Platform {
  public:
-  domain::CallId call(control::CallWish wish, std::function<void(Result<control::Grant>, int)> done) override {
+  domain::CallId call(control::CallWish wish,
+                      std::function<void(Result<control::Grant>, int)> done) override {
     const domain::CallId id{++calls};
     if (hold) {
       held = std::move(done);
@@ -47,7 +49,8 @@ class FakePlatform final : public control::Platform {
     return control::PutOutcome{1, true, true};
   }
   Result<void> remove(const std::string& name) override {
-    if (views.erase(name) == 0) return Error{"model_not_found", "There is no function " + name + ".", "name"};
+    if (views.erase(name) == 0)
+      return Error{"model_not_found", "There is no function " + name + ".", "name"};
     return {};
   }
   Result<void> warm(const std::string&, int, Duration) override { return {}; }
@@ -78,17 +81,20 @@ class FakePlatform final : public control::Platform {
 };
 
 std::string whole(std::string_view body) {
-  return "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: " + std::to_string(body.size()) +
-         "\r\n\r\n" + std::string(body);
+  return "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
 }
 std::string chunk(std::string_view event) {
   char size[20];
   std::snprintf(size, sizeof size, "%zx\r\n", event.size());
   return size + std::string(event) + "\r\n";
 }
-const std::string kStreamHead = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-const std::string kText = chunk("data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n");
-const std::string kUsage = chunk("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n");
+const std::string kStreamHead =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const std::string kText =
+    chunk("data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n");
+const std::string kUsage =
+    chunk("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n");
 const std::string kDone = chunk("data: [DONE]\n\n") + "0\r\n\r\n";
 
 class GatewayTest : public testing::Test {
@@ -105,7 +111,8 @@ class GatewayTest : public testing::Test {
     GatewayOptions options;
     options.version = "test";
     options.in_catalogue = [](std::string_view name) { return name == "gpt2"; };
-    options.read_manifest = [](std::string_view, std::string_view name) -> Result<domain::Manifest> {
+    options.read_manifest = [](std::string_view,
+                               std::string_view name) -> Result<domain::Manifest> {
       domain::Manifest manifest;
       manifest.name = name;
       if (name == "proc") manifest.engine.kind = domain::EngineKind::Process;
@@ -119,7 +126,8 @@ class GatewayTest : public testing::Test {
 
   void connect() {
     client_ = std::make_unique<asio::ip::tcp::socket>(io_);
-    client_->connect({asio::ip::address_v4::loopback(), static_cast<unsigned short>(gateway_->port())});
+    client_->connect(
+        {asio::ip::address_v4::loopback(), static_cast<unsigned short>(gateway_->port())});
   }
 
   asio::awaitable<void> accept_replica() {
@@ -133,7 +141,8 @@ class GatewayTest : public testing::Test {
   asio::awaitable<void> serve_replica(asio::local::stream_protocol::socket socket) {
     std::string buffer;
     while (true) {
-      auto [ec, count] = co_await asio::async_read_until(socket, asio::dynamic_buffer(buffer), "\r\n\r\n", kAwait);
+      auto [ec, count] =
+          co_await asio::async_read_until(socket, asio::dynamic_buffer(buffer), "\r\n\r\n", kAwait);
       if (ec) break;
       std::string head = buffer.substr(0, count);
       const std::size_t length = std::stoul(head.substr(head.find("content-length: ") + 16));
@@ -156,7 +165,8 @@ class GatewayTest : public testing::Test {
 
   bool run_until(const std::function<bool()>& reached) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-    while (!reached() && std::chrono::steady_clock::now() < end) io_.run_one_for(std::chrono::milliseconds(50));
+    while (!reached() && std::chrono::steady_clock::now() < end)
+      io_.run_one_for(std::chrono::milliseconds(50));
     return reached();
   }
   // Sends it and reads until `mark` or the end of the connection.
@@ -167,7 +177,8 @@ class GatewayTest : public testing::Test {
     EXPECT_TRUE(run_until([&done] { return done; })) << answer;
     return answer;
   }
-  asio::awaitable<void> converse(const std::string& request, const std::string& mark, std::string& answer, bool& done) {
+  asio::awaitable<void> converse(const std::string& request, const std::string& mark,
+                                 std::string& answer, bool& done) {
     co_await asio::async_write(*client_, asio::buffer(request), kAwait);
     char piece[4096];
     while (answer.find(mark) == std::string::npos) {
@@ -177,15 +188,21 @@ class GatewayTest : public testing::Test {
     }
     done = true;
   }
-  static std::string post(const std::string& path, const std::string& body, const std::string& headers = "") {
+  static std::string post(const std::string& path, const std::string& body,
+                          const std::string& headers = "") {
     return "POST " + path + " HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + headers +
            "content-length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   }
-  static std::string get(const std::string& path) { return "GET " + path + " HTTP/1.1\r\nhost: x\r\n\r\n"; }
-  static std::string chat(const std::string& more = "") {
-    return post("/v1/chat/completions", R"({"model":"fn","messages":[{"role":"user","content":"x"}])" + more + "}");
+  static std::string get(const std::string& path) {
+    return "GET " + path + " HTTP/1.1\r\nhost: x\r\n\r\n";
   }
-  static bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+  static std::string chat(const std::string& more = "") {
+    return post("/v1/chat/completions",
+                R"({"model":"fn","messages":[{"role":"user","content":"x"}])" + more + "}");
+  }
+  static bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
 
   SystemClock clock_;
   FakePlatform platform_;
@@ -211,7 +228,8 @@ TEST_F(GatewayTest, RefusalsOnOneConnection_AllKeepItUsable) {
   EXPECT_TRUE(has(broken, "byte 9"));
   EXPECT_TRUE(has(talk(post("/v1/chat/completions", R"({"model":"none","messages":[]})")),
                   "The model `none` does not exist or you do not have access to it."));
-  EXPECT_TRUE(has(talk(post("/v1/chat/completions", R"({"model":"gpt2"})")), "glowplug deploy gpt2"));
+  EXPECT_TRUE(
+      has(talk(post("/v1/chat/completions", R"({"model":"gpt2"})")), "glowplug deploy gpt2"));
   EXPECT_TRUE(has(talk(get("/v1/functions/%2e%2e%2fx")), "HTTP/1.1 404"));
   EXPECT_TRUE(has(talk(get("/healthz"), "ok\"}"), "HTTP/1.1 200"));
   EXPECT_EQ(platform_.calls, 0u);
@@ -219,25 +237,30 @@ TEST_F(GatewayTest, RefusalsOnOneConnection_AllKeepItUsable) {
 
 TEST_F(GatewayTest, BodyOverTheLimit_Is413BeforeItIsRead) {
   const std::string answer =
-      talk("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n{", "\"code\"");
+      talk("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n{",
+           "\"code\"");
   EXPECT_TRUE(has(answer, "HTTP/1.1 413")) << answer;
 }
 
 TEST_F(GatewayTest, HeaderOverTheLimit_Is431) {
-  const std::string answer = talk("GET / HTTP/1.1\r\nx: " + std::string(70 * 1024, 'a') + "\r\n\r\n", "\"code\"");
+  const std::string answer =
+      talk("GET / HTTP/1.1\r\nx: " + std::string(70 * 1024, 'a') + "\r\n\r\n", "\"code\"");
   EXPECT_TRUE(has(answer, "HTTP/1.1 431")) << answer;
 }
 
 TEST_F(GatewayTest, LengthAndChunkedTogether_Is400AndTheConnectionEnds) {
   const std::string answer = talk(
-      "POST /v1/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
-      "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", "no such text");
+      "POST /v1/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: "
+      "chunked\r\n\r\n0\r\n\r\n"
+      "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+      "no such text");
   EXPECT_TRUE(has(answer, "HTTP/1.1 400")) << answer;
   EXPECT_FALSE(has(answer, "HTTP/1.1 200"));
 }
 
 TEST_F(GatewayTest, WholeAnswer_IsRenamedAndCarriesTheHeaders) {
-  scripts_ = {whole(R"({"model":"m","timings":{},"usage":{"prompt_tokens":1,"completion_tokens":2}})")};
+  scripts_ = {
+      whole(R"({"model":"m","timings":{},"usage":{"prompt_tokens":1,"completion_tokens":2}})")};
   const std::string answer = talk(chat(R"(,"id_slot":3)"));
   EXPECT_TRUE(has(answer, "HTTP/1.1 200")) << answer;
   EXPECT_TRUE(has(answer, R"("model":"fn")"));
@@ -246,7 +269,8 @@ TEST_F(GatewayTest, WholeAnswer_IsRenamedAndCarriesTheHeaders) {
   EXPECT_FALSE(has(seen_, "id_slot"));
   EXPECT_EQ(platform_.finished, 1);
   const std::string metrics = talk(get("/metrics"), "glowplug_memory_bytes{function=\"fn\"} 0");
-  EXPECT_TRUE(has(metrics, "glowplug_tokens_total{function=\"fn\",kind=\"completion\"} 2")) << metrics;
+  EXPECT_TRUE(has(metrics, "glowplug_tokens_total{function=\"fn\",kind=\"completion\"} 2"))
+      << metrics;
 }
 
 TEST_F(GatewayTest, Stream_HidesUsageThatWasNotAskedFor) {
@@ -255,7 +279,8 @@ TEST_F(GatewayTest, Stream_HidesUsageThatWasNotAskedFor) {
   EXPECT_TRUE(has(plain, "text/event-stream"));
   EXPECT_FALSE(has(plain, "usage"));
   EXPECT_TRUE(has(plain, "data: [DONE]"));
-  const std::string asked = talk(chat(R"(,"stream":true,"stream_options":{"include_usage":true})"), "0\r\n\r\n");
+  const std::string asked =
+      talk(chat(R"(,"stream":true,"stream_options":{"include_usage":true})"), "0\r\n\r\n");
   EXPECT_TRUE(has(asked, "\"usage\":null"));
   EXPECT_TRUE(has(asked, "\"completion_tokens\":2"));
   EXPECT_TRUE(run_until([this] { return platform_.finished == 2; }));
@@ -308,24 +333,33 @@ TEST_F(GatewayTest, Refusal_CarriesRetryAfter) {
 }
 
 TEST_F(GatewayTest, Invoke_AnswersInKind) {
-  const std::string answer = R"({"choices":[{"text":" world"}],"usage":{"prompt_tokens":1,"completion_tokens":1}})";
+  const std::string answer =
+      R"({"choices":[{"text":" world"}],"usage":{"prompt_tokens":1,"completion_tokens":1}})";
   scripts_ = {whole(answer), whole(answer)};
-  const std::string object = talk(post("/v1/functions/fn/invoke", R"({"body":{"prompt":"hello"}})"));
+  const std::string object =
+      talk(post("/v1/functions/fn/invoke", R"({"body":{"prompt":"hello"}})"));
   EXPECT_TRUE(has(object, R"("statusCode":200)")) << object;
   EXPECT_TRUE(has(object, R"("body":{"text":"hello world")"));
-  const std::string text = talk(
-      post("/v1/invoke", R"({"body":"{\"model\":\"fn\",\"prompt\":\"hello\",\"return_full_text\":false}"})"), "}}\"}");
+  const std::string text =
+      talk(post("/v1/invoke",
+                R"({"body":"{\"model\":\"fn\",\"prompt\":\"hello\",\"return_full_text\":false}"})"),
+           "}}\"}");
   EXPECT_TRUE(has(text, R"("body":"{\"text\":\" world\")")) << text;
   EXPECT_TRUE(has(talk(post("/v1/functions/fn/invoke", "{}"), "}}}"), R"("statusCode":400)"));
-  EXPECT_TRUE(has(talk(post("/v1/invoke", R"({"body":{"prompt":"x"}})"), "}}}"), "glowplug deploy gpt2"));
-  EXPECT_TRUE(has(talk(post("/v1/functions/fn/invoke", R"({"body":{"prompt":"x"}})", "x-invocation-type: DryRun\r\n"),
-                       "\r\n\r\n"), "HTTP/1.1 204"));
+  EXPECT_TRUE(
+      has(talk(post("/v1/invoke", R"({"body":{"prompt":"x"}})"), "}}}"), "glowplug deploy gpt2"));
+  EXPECT_TRUE(has(talk(post("/v1/functions/fn/invoke", R"({"body":{"prompt":"x"}})",
+                            "x-invocation-type: DryRun\r\n"),
+                       "\r\n\r\n"),
+                  "HTTP/1.1 204"));
 }
 
 TEST_F(GatewayTest, Functions_ArePutShownAndDeleted) {
-  EXPECT_TRUE(has(talk("PUT /v1/functions/new HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n", "changed\":true}"),
+  EXPECT_TRUE(has(talk("PUT /v1/functions/new HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+                       "changed\":true}"),
                   "HTTP/1.1 201"));
-  EXPECT_TRUE(has(talk("PUT /v1/functions/proc HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"), "HTTP/1.1 403"));
+  EXPECT_TRUE(has(talk("PUT /v1/functions/proc HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"),
+                  "HTTP/1.1 403"));
   EXPECT_TRUE(has(talk(get("/v1/functions/new"), "failover"), "\"manifest\":{"));
   EXPECT_TRUE(has(talk(get("/v1/models"), "]}"), "\"id\":\"new\""));
   const std::string remove = "DELETE /v1/functions/new HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -344,7 +378,8 @@ TEST(ParseListen, Addresses_AreReadOrRefused) {
   EXPECT_EQ(parse_listen("127.0.0.1:4569").value(), (ListenAddress{"127.0.0.1", 4569}));
   EXPECT_EQ(parse_listen(":0").value().host, "127.0.0.1");
   EXPECT_EQ(parse_listen("[::1]:1").value().host, "::1");
-  for (const char* text : {"", "4569", "127.0.0.1:", "127.0.0.1:70000", "name:1", "::1:1", "1.2.3.4:x"}) {
+  for (const char* text :
+       {"", "4569", "127.0.0.1:", "127.0.0.1:70000", "name:1", "::1:1", "1.2.3.4:x"}) {
     EXPECT_FALSE(parse_listen(text).ok()) << text;
   }
 }

@@ -17,7 +17,8 @@ namespace error = domain::error;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr std::size_t kLingerBytesMax = 32 * 1024 * 1024;  // read and dropped so that the refusal is seen
+constexpr std::size_t kLingerBytesMax =
+    32 * 1024 * 1024;  // read and dropped so that the refusal is seen
 
 class InFlight final {
  public:
@@ -32,22 +33,28 @@ class InFlight final {
 
 Error read_fault(const boost::system::error_code& ec, bool timed_out) {
   if (timed_out) {
-    return Error{std::string(error::kRequestTimeout), "The request did not arrive within the time for it.", ""};
+    return Error{std::string(error::kRequestTimeout),
+                 "The request did not arrive within the time for it.", ""};
   }
   if (ec == http::error::body_limit) {
-    return Error{std::string(error::kRequestTooLarge),
-                 "The body is over the limit of " + std::to_string(domain::kBodyBytesMax) + " bytes.", ""};
+    return Error{
+        std::string(error::kRequestTooLarge),
+        "The body is over the limit of " + std::to_string(domain::kBodyBytesMax) + " bytes.", ""};
   }
   if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
     return Error{std::string(error::kHeadersTooLarge),
-                 "The header block is over the limit of " + std::to_string(domain::kHeaderBytesMax) + " bytes.", ""};
+                 "The header block is over the limit of " +
+                     std::to_string(domain::kHeaderBytesMax) + " bytes.",
+                 ""};
   }
-  return Error{std::string(error::kBadRequest), "The HTTP message is malformed: " + ec.message() + ".", ""};
+  return Error{std::string(error::kBadRequest),
+               "The HTTP message is malformed: " + ec.message() + ".", ""};
 }
 
 bool client_left(const boost::system::error_code& ec) {
-  return ec == http::error::end_of_stream || ec == http::error::partial_message || ec == asio::error::eof ||
-         ec == asio::error::connection_reset || ec == asio::error::broken_pipe;
+  return ec == http::error::end_of_stream || ec == http::error::partial_message ||
+         ec == asio::error::eof || ec == asio::error::connection_reset ||
+         ec == asio::error::broken_pipe;
 }
 
 // Takes what is still on its way for a moment, since a reset would destroy the refusal unread.
@@ -65,7 +72,8 @@ Coroutine<> linger(Client& client) {
   client.disarm();
 }
 
-// Reads one request. On a fault `fault` says what to answer, or nothing when the client simply left.
+// Reads one request. On a fault `fault` says what to answer, or nothing when the client simply
+// left.
 struct ReadOutcome {
   bool ok = false;
   std::optional<Error> fault;
@@ -76,14 +84,16 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) 
   if (client.buffer.size() == 0) {
     client.idle = true;
     client.arm(first ? domain::kHeaderTimeout : domain::kIdleConnectionTimeout);
-    auto [ec, count] = co_await client.socket.async_read_some(client.buffer.prepare(8 * 1024), kAwait);
+    auto [ec, count] =
+        co_await client.socket.async_read_some(client.buffer.prepare(8 * 1024), kAwait);
     client.disarm();
     client.idle = false;
     if (ec) co_return outcome;
     client.buffer.commit(count);
   }
   client.arm(domain::kHeaderTimeout);
-  auto [head_ec, head_count] = co_await http::async_read_header(client.socket, client.buffer, parser, kAwait);
+  auto [head_ec, head_count] =
+      co_await http::async_read_header(client.socket, client.buffer, parser, kAwait);
   boost::system::error_code ec = head_ec;
   if (!ec && !parser.is_done()) {
     const auto expect = parser.get()[http::field::expect];
@@ -91,7 +101,8 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) 
       if (!co_await client.write("HTTP/1.1 100 Continue\r\n\r\n")) co_return outcome;
     }
     client.arm(domain::kBodyTimeout);
-    auto [body_ec, body_count] = co_await http::async_read(client.socket, client.buffer, parser, kAwait);
+    auto [body_ec, body_count] =
+        co_await http::async_read(client.socket, client.buffer, parser, kAwait);
     ec = body_ec;
   }
   client.disarm();
@@ -115,7 +126,8 @@ void take_target(Exchange& exchange) {
 
 }  // namespace
 
-Coroutine<> serve_connection(std::shared_ptr<Server> server, asio::ip::tcp::socket socket, Side side) {
+Coroutine<> serve_connection(std::shared_ptr<Server> server, asio::ip::tcp::socket socket,
+                             Side side) {
   // Owner: this coroutine; timer and readiness handlers hold weak pointers.
   const auto client = std::make_shared<Client>(*server, std::move(socket));
   client->buffer.max_size(domain::kHeaderBytesMax + 64 * 1024);

@@ -43,8 +43,10 @@ class CallGuard final {
   CallGuard& operator=(const CallGuard&) = delete;
   ~CallGuard() {
     if (server_.closed || refused_) return;
-    if (granted_) server_.platform.finish(call_);
-    else server_.platform.abandon(call_);
+    if (granted_)
+      server_.platform.finish(call_);
+    else
+      server_.platform.abandon(call_);
   }
   void granted() { granted_ = true; }
   void refused() { refused_ = true; }
@@ -59,7 +61,9 @@ class CallGuard final {
 // A replica's address in the state lives as long as the connection object.
 class ReplicaInUse final {
  public:
-  ReplicaInUse(CallState& state, ReplicaConnection& connection) : state_(state) { state_.replica = &connection; }
+  ReplicaInUse(CallState& state, ReplicaConnection& connection) : state_(state) {
+    state_.replica = &connection;
+  }
   ~ReplicaInUse() { state_.replica = nullptr; }
   ReplicaInUse(const ReplicaInUse&) = delete;
   ReplicaInUse& operator=(const ReplicaInUse&) = delete;
@@ -79,17 +83,18 @@ std::string call_headers(const control::Grant& grant, Duration prefill) {
 ErrorAnswer replica_failed(const control::Grant& grant) {
   return to_answer(Error{std::string(error::kReplicaFailed),
                          "The replica of " + grant.manifest.name +
-                             " broke off before the answer was complete; see glowplug logs " + grant.manifest.name +
-                             ".",
+                             " broke off before the answer was complete; see glowplug logs " +
+                             grant.manifest.name + ".",
                          ""});
 }
 
 ErrorAnswer too_late(const control::Grant& grant) {
-  return to_answer(Error{std::string(error::kDeadlineExceeded),
-                         fmt::format("The call ran longer than {:.0f} s, the timeout of {}; raise limits.timeout in "
-                                     "the manifest.",
-                                     to_seconds(grant.manifest.limits.timeout), grant.manifest.name),
-                         ""});
+  return to_answer(Error{
+      std::string(error::kDeadlineExceeded),
+      fmt::format("The call ran longer than {:.0f} s, the timeout of {}; raise limits.timeout in "
+                  "the manifest.",
+                  to_seconds(grant.manifest.limits.timeout), grant.manifest.name),
+      ""});
 }
 
 ErrorAnswer stop_reason(const CallState& state, const control::Grant& grant) {
@@ -98,10 +103,11 @@ ErrorAnswer stop_reason(const CallState& state, const control::Grant& grant) {
 
 void start_deadline(const std::shared_ptr<CallState>& state, Duration timeout) {
   state->deadline.expires_after(timeout);
-  state->deadline.async_wait([weak = std::weak_ptr<CallState>(state)](boost::system::error_code ec) {
-    const std::shared_ptr<CallState> alive = weak.lock();  // owner: the coroutine of perform()
-    if (!ec && alive) alive->stop(Stopped::Deadline);
-  });
+  state->deadline.async_wait(
+      [weak = std::weak_ptr<CallState>(state)](boost::system::error_code ec) {
+        const std::shared_ptr<CallState> alive = weak.lock();  // owner: the coroutine of perform()
+        if (!ec && alive) alive->stop(Stopped::Deadline);
+      });
 }
 
 std::string frame(const Exchange& exchange, std::string_view piece) {
@@ -118,9 +124,11 @@ std::string in_band_error(const Exchange& exchange, const ErrorAnswer& answer) {
   return "data: " + error_json(answer) + "\n\n";
 }
 
-// Passes the replica's events on, one write per piece; the next read starts when the client has taken the last.
-Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan, const control::Grant& grant,
-                                   CallState& state, ReplicaConnection& replica, Time granted_at) {
+// Passes the replica's events on, one write per piece; the next read starts when the client has
+// taken the last.
+Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
+                                   const control::Grant& grant, CallState& state,
+                                   ReplicaConnection& replica, Time granted_at) {
   CallResult result;
   EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage});
   Server& server = exchange.server;
@@ -154,17 +162,20 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan, con
   }
   if (events.complete()) {
     result.status = 200;
-    // The last chunk of the replica's own framing follows its last event; reading it frees the connection.
+    // The last chunk of the replica's own framing follows its last event; reading it frees the
+    // connection.
     while (!replica.ended()) {
       const std::string_view rest = co_await replica.read_piece();
       if (rest.empty()) break;
     }
     replica.release();
-    if (exchange.chunked && !co_await exchange.client.write("0\r\n\r\n")) exchange.keep_alive = false;
+    if (exchange.chunked && !co_await exchange.client.write("0\r\n\r\n"))
+      exchange.keep_alive = false;
     co_return result;
   }
   ErrorAnswer failure = stop_reason(state, grant);
-  if (events.engine_error()) failure = from_engine(500, *events.engine_error(), grant.manifest.context);
+  if (events.engine_error())
+    failure = from_engine(500, *events.engine_error(), grant.manifest.context);
   replica.close();
   result.status = failure.status;
   if (result.streamed) {
@@ -178,7 +189,8 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan, con
   co_return result;
 }
 
-Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan, const control::Grant& grant,
+Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
+                                  const control::Grant& grant,
                                   const std::shared_ptr<CallState>& state) {
   CallResult result;
   Server& server = exchange.server;
@@ -193,7 +205,8 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan, cons
   ReplicaConnection replica(server.pool, grant.endpoint);
   const ReplicaInUse in_use(*state, replica);
   const ReplicaHead head = co_await replica.exchange(plan.path, plan.body);
-  const bool streams = plan.shape.stream && head.status == 200 && head.content_type.starts_with("text/event-stream");
+  const bool streams =
+      plan.shape.stream && head.status == 200 && head.content_type.starts_with("text/event-stream");
   if (streams) {
     result = co_await relay_stream(exchange, plan, grant, *state, replica, granted_at);
   } else {
@@ -215,7 +228,8 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan, cons
   co_return result;
 }
 
-Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan, const std::shared_ptr<CallState>& state) {
+Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
+                              const std::shared_ptr<CallState>& state) {
   CallResult result;
   state->outcome.reset();
   control::CallWish wish;
@@ -223,7 +237,8 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan, const st
   wish.weight = plan.shape.choices;
   wish.keep_alive = plan.shape.keep_alive;
   const domain::CallId call = exchange.server.platform.call(
-      std::move(wish), [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {
+      std::move(wish),
+      [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {
         const std::shared_ptr<CallState> alive = weak.lock();  // owner: the coroutine of perform()
         if (!alive) return;
         alive->outcome.emplace(std::move(outcome));
@@ -276,7 +291,8 @@ Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan) {
 Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result) {
   Metrics& metrics = exchange.server.metrics;
   int status = result.failure ? result.failure->status : result.status;
-  if (result.client_gone) status = 499;  // nginx's number for a client that left; it is only counted
+  if (result.client_gone)
+    status = 499;  // nginx's number for a client that left; it is only counted
   metrics.count_request(function, status);
   metrics.count_tokens(function, result.usage);
   if (result.client_gone || result.streamed) co_return;

@@ -1,7 +1,7 @@
 // One call of a function: wait for a replica, relay, give the slots back exactly once.
 //
-// While it waits or streams, the client's leaving and the function's timeout end it at once. A replica that
-// fails before the client got a byte is retried once by a new call.
+// While it waits or streams, the client's leaving and the function's timeout end it at once. A
+// replica that fails before the client got a byte is retried once by a new call.
 //
 // Thread: the server loop. Private to gateway/.
 #pragma once

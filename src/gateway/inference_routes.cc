@@ -1,8 +1,9 @@
+#include "gateway/inference_routes.h"
+
 #include "domain/errors.h"
 #include "gateway/inference_call.h"
 #include "gateway/json_text.h"
 #include "gateway/routes.h"
-#include "gateway/inference_routes.h"
 
 namespace glowplug::gateway {
 
@@ -12,15 +13,18 @@ Result<void> check_media_type(const Exchange& exchange) {
   std::string_view type = exchange.header("content-type");
   type = type.substr(0, type.find(';'));
   while (type.ends_with(' ')) type.remove_suffix(1);
-  if (type.empty() || boost::beast::iequals(type, "application/json") || type.ends_with("+json")) return {};
+  if (type.empty() || boost::beast::iequals(type, "application/json") || type.ends_with("+json"))
+    return {};
   return Error{std::string(error::kUnsupportedMediaType),
-               "The body's type is " + std::string(type.substr(0, 80)) + "; send application/json.", ""};
+               "The body's type is " + std::string(type.substr(0, 80)) + "; send application/json.",
+               ""};
 }
 
 Error unknown_model(const Server& server, const std::string& model) {
   std::string message =
       "The model `" + model.substr(0, 200) + "` does not exist or you do not have access to it.";
-  if (server.options.in_catalogue && is_function_name(model) && server.options.in_catalogue(model)) {
+  if (server.options.in_catalogue && is_function_name(model) &&
+      server.options.in_catalogue(model)) {
     message.pop_back();
     message += "; deploy it with: glowplug deploy " + model;
   }
@@ -44,7 +48,8 @@ Result<CallPlan> plan_call(Exchange& exchange, Surface surface, const boost::jso
     if (Result<void> tools = check_tools(view.manifest, view.facts); !tools) return tools.error();
   }
   if (!exchange.server.platform.admitting()) {
-    return Error{std::string(error::kShuttingDown), "The server is shutting down; try again in a moment.", ""};
+    return Error{std::string(error::kShuttingDown),
+                 "The server is shutting down; try again in a moment.", ""};
   }
   CallPlan plan;
   plan.function = view.manifest.name;
@@ -69,7 +74,8 @@ Result<Prepared> prepare(Exchange& exchange, Surface surface, std::string& known
   Result<std::string> model = read_model(request.value());
   if (!model) return model.error();
   if (!is_function_name(model.value())) return unknown_model(exchange.server, model.value());
-  const std::optional<control::FunctionView> view = exchange.server.platform.function(model.value());
+  const std::optional<control::FunctionView> view =
+      exchange.server.platform.function(model.value());
   if (!view) return unknown_model(exchange.server, model.value());
   known_function = view->manifest.name;
   Result<CallPlan> plan = plan_call(exchange, surface, request.value(), *view);
@@ -82,7 +88,8 @@ Coroutine<> run_inference(Exchange& exchange, Surface surface) {
   Result<Prepared> prepared = prepare(exchange, surface, known_function);
   if (!prepared) {
     const ErrorAnswer answer = to_answer(prepared.error());
-    if (!known_function.empty()) exchange.server.metrics.count_request(known_function, answer.status);
+    if (!known_function.empty())
+      exchange.server.metrics.count_request(known_function, answer.status);
     Reply reply = exchange.error_reply(answer, answer.code == error::kShuttingDown ? 1 : 0);
     co_await exchange.send(std::move(reply));
     co_return;
@@ -95,12 +102,22 @@ Coroutine<> run_inference(Exchange& exchange, Surface surface) {
 }  // namespace
 
 Coroutine<> run_chat(Exchange& exchange) { return run_inference(exchange, Surface::Chat); }
-Coroutine<> run_completions(Exchange& exchange) { return run_inference(exchange, Surface::Completions); }
-Coroutine<> run_embeddings(Exchange& exchange) { return run_inference(exchange, Surface::Embeddings); }
+Coroutine<> run_completions(Exchange& exchange) {
+  return run_inference(exchange, Surface::Completions);
+}
+Coroutine<> run_embeddings(Exchange& exchange) {
+  return run_inference(exchange, Surface::Embeddings);
+}
 Coroutine<> run_rerank(Exchange& exchange) { return run_inference(exchange, Surface::Rerank); }
-Coroutine<> run_responses(Exchange& exchange) { return run_inference(exchange, Surface::Responses); }
-Coroutine<> run_input_tokens(Exchange& exchange) { return run_inference(exchange, Surface::InputTokens); }
+Coroutine<> run_responses(Exchange& exchange) {
+  return run_inference(exchange, Surface::Responses);
+}
+Coroutine<> run_input_tokens(Exchange& exchange) {
+  return run_inference(exchange, Surface::InputTokens);
+}
 Coroutine<> run_messages(Exchange& exchange) { return run_inference(exchange, Surface::Messages); }
-Coroutine<> run_count_tokens(Exchange& exchange) { return run_inference(exchange, Surface::CountTokens); }
+Coroutine<> run_count_tokens(Exchange& exchange) {
+  return run_inference(exchange, Surface::CountTokens);
+}
 
 }  // namespace glowplug::gateway

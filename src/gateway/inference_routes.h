@@ -1,9 +1,10 @@
-// What the inference routes and invoke share: finding the function and turning a request into a call.
-// Thread: the server loop. Private to gateway/.
+// What the inference routes and invoke share: finding the function and turning a request into a
+// call. Thread: the server loop. Private to gateway/.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <string>
+
+#include <boost/json/object.hpp>
 
 #include "gateway/inference_call.h"
 

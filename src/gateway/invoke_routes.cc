@@ -59,7 +59,8 @@ Reply envelope(int status, json::value body, BodyForm form) {
   return json_reply(status, json::serialize(object));
 }
 
-Reply envelope_error(const Exchange& exchange, const ErrorAnswer& answer, BodyForm form, int retry_after_s = 0) {
+Reply envelope_error(const Exchange& exchange, const ErrorAnswer& answer, BodyForm form,
+                     int retry_after_s = 0) {
   boost::system::error_code ec;
   Reply reply = envelope(answer.status, json::parse(error_json(answer), ec), form);
   reply.headers = exchange.error_reply(answer, retry_after_s).headers;
@@ -69,9 +70,11 @@ Reply envelope_error(const Exchange& exchange, const ErrorAnswer& answer, BodyFo
 Result<std::string> function_of(const Exchange& exchange, const json::object& inner) {
   const json::value* model = field(inner, "model");
   if (model && !model->is_string()) return invalid("model", "must be a string.");
-  if (exchange.name.empty()) return model ? std::string(model->as_string()) : std::string(kDefaultFunction);
+  if (exchange.name.empty())
+    return model ? std::string(model->as_string()) : std::string(kDefaultFunction);
   if (model && std::string_view(model->as_string()) != exchange.name) {
-    return invalid("model", "names another function than this route's, " + exchange.name + "; leave it out.");
+    return invalid(
+        "model", "names another function than this route's, " + exchange.name + "; leave it out.");
   }
   return exchange.name;
 }
@@ -83,7 +86,8 @@ json::object inference_request(const json::object& inner) {
   request.erase("stream_options");
   request.erase("return_full_text");
   request.erase("n");
-  if (!field(request, "max_tokens") && !field(request, "max_completion_tokens")) request["max_tokens"] = 256;
+  if (!field(request, "max_tokens") && !field(request, "max_completion_tokens"))
+    request["max_tokens"] = 256;
   if (!field(request, "temperature")) request["temperature"] = 0.7;
   return request;
 }
@@ -135,10 +139,12 @@ Reply process_answer(CallResult& result) {
   return reply;
 }
 
-Result<CallPlan> plan_invoke(Exchange& exchange, const Event& event, const control::FunctionView& view) {
+Result<CallPlan> plan_invoke(Exchange& exchange, const Event& event,
+                             const control::FunctionView& view) {
   if (view.manifest.engine.kind == domain::EngineKind::Process) {
     if (!exchange.server.platform.admitting()) {
-      return Error{std::string(error::kShuttingDown), "The server is shutting down; try again in a moment.", ""};
+      return Error{std::string(error::kShuttingDown),
+                   "The server is shutting down; try again in a moment.", ""};
     }
     CallPlan plan;
     plan.function = view.manifest.name;
@@ -147,11 +153,13 @@ Result<CallPlan> plan_invoke(Exchange& exchange, const Event& event, const contr
     return plan;
   }
   const bool chat = field(event.inner, "messages") != nullptr;
-  if (!chat && !field(event.inner, "prompt")) return missing("prompt", "or messages is required in body.");
+  if (!chat && !field(event.inner, "prompt"))
+    return missing("prompt", "or messages is required in body.");
   if (const json::value* full = field(event.inner, "return_full_text"); full && !full->is_bool()) {
     return invalid("return_full_text", "must be true or false.");
   }
-  return plan_call(exchange, chat ? Surface::Chat : Surface::Completions, inference_request(event.inner), view);
+  return plan_call(exchange, chat ? Surface::Chat : Surface::Completions,
+                   inference_request(event.inner), view);
 }
 
 struct PreparedInvoke {
@@ -162,10 +170,13 @@ struct PreparedInvoke {
 
 Result<PreparedInvoke> prepare_invoke(Exchange& exchange, Event& event, std::string& known) {
   const std::string_view kind = exchange.header("x-invocation-type");
-  if (boost::beast::iequals(kind, "Event") || exchange.header("prefer").find("respond-async") != std::string_view::npos) {
-    return unsupported("X-Invocation-Type", "Event: asynchronous calls are not available in this version.");
+  if (boost::beast::iequals(kind, "Event") ||
+      exchange.header("prefer").find("respond-async") != std::string_view::npos) {
+    return unsupported("X-Invocation-Type",
+                       "Event: asynchronous calls are not available in this version.");
   }
-  if (!kind.empty() && !boost::beast::iequals(kind, "RequestResponse") && !boost::beast::iequals(kind, "DryRun")) {
+  if (!kind.empty() && !boost::beast::iequals(kind, "RequestResponse") &&
+      !boost::beast::iequals(kind, "DryRun")) {
     return unsupported("X-Invocation-Type", "must be RequestResponse or DryRun.");
   }
   if (Result<void> type = check_media_type(exchange); !type) return type.error();
@@ -179,7 +190,8 @@ Result<PreparedInvoke> prepare_invoke(Exchange& exchange, Event& event, std::str
     if (Result<void> read = read_event(exchange.request.body(), event); !read) return read.error();
     const Result<std::string> function = function_of(exchange, event.inner);
     if (!function) return function.error();
-    if (is_function_name(function.value())) view = exchange.server.platform.function(function.value());
+    if (is_function_name(function.value()))
+      view = exchange.server.platform.function(function.value());
     if (!view) return unknown_model(exchange.server, function.value());
     prepared.process = view->manifest.engine.kind == domain::EngineKind::Process;
   }
@@ -208,13 +220,16 @@ Coroutine<> run_invoke(Exchange& exchange) {
   } else {
     CallResult result = co_await perform(exchange, *prepared->plan);
     if (!prepared->process) finish_answer(result, known, prepared->context);
-    metrics.count_request(known, result.client_gone ? 499 : result.failure ? result.failure->status : result.status);
+    metrics.count_request(known, result.client_gone ? 499
+                                 : result.failure   ? result.failure->status
+                                                    : result.status);
     metrics.count_tokens(known, result.usage);
     if (result.client_gone) co_return;
     if (result.failure) {
       reply = envelope_error(exchange, *result.failure, event.form, result.retry_after_s);
       // A replica was granted and failed: the function's own fault, not the platform's refusal.
-      if (!result.headers.empty() && result.failure->status >= 500) reply.headers += "x-function-error: true\r\n";
+      if (!result.headers.empty() && result.failure->status >= 500)
+        reply.headers += "x-function-error: true\r\n";
     } else {
       metrics.observe_first_token(known, exchange.server.clock.now() - exchange.started);
       reply = prepared->process ? process_answer(result) : answer_event(event, known, result);

@@ -1,5 +1,5 @@
-// Lambda-style calls: an event in, an envelope {statusCode, headers, body} out, with the HTTP status mirroring
-// statusCode. Thread: the server loop.
+// Lambda-style calls: an event in, an envelope {statusCode, headers, body} out, with the HTTP
+// status mirroring statusCode. Thread: the server loop.
 #pragma once
 
 #include "gateway/exchange.h"

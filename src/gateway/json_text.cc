@@ -1,8 +1,9 @@
 #include "gateway/json_text.h"
 
+#include <string>
+
 #include <boost/json/parse.hpp>
 #include <boost/json/stream_parser.hpp>
-#include <string>
 
 #include "domain/errors.h"
 #include "domain/limits.h"
@@ -65,11 +66,12 @@ Result<boost::json::object> parse_object(std::string_view text) {
   json::value value = parser.release();
   if (!value.is_object()) {
     return Error{std::string(domain::error::kInvalidJson),
-                 "The body must be a JSON object; it starts with another kind of value at byte 0.", ""};
+                 "The body must be a JSON object; it starts with another kind of value at byte 0.",
+                 ""};
   }
   if (count_model_keys(text) > 1) {
-    return Error{std::string(domain::error::kInvalidValue), "The body names `model` twice; send it once.",
-                 "model"};
+    return Error{std::string(domain::error::kInvalidValue),
+                 "The body names `model` twice; send it once.", "model"};
   }
   return std::move(value.as_object());
 }

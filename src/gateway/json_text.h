@@ -1,9 +1,10 @@
-// Request bodies as JSON, under our limits: the position of a fault, a depth of 64, and no second `model`.
-// Thread: pure functions.
+// Request bodies as JSON, under our limits: the position of a fault, a depth of 64, and no second
+// `model`. Thread: pure functions.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <string_view>
+
+#include <boost/json/object.hpp>
 
 #include "base/result.h"
 

@@ -17,11 +17,13 @@ class Text {
   void family(std::string_view name, std::string_view type, std::string_view help) {
     const bool bare = type != "counter" || format_ == MetricsFormat::OpenMetrics;
     const std::string_view suffix = bare ? "" : "_total";
-    fmt::format_to(std::back_inserter(text_), "# HELP {0}{1} {2}\n# TYPE {0}{1} {3}\n", name, suffix, help, type);
+    fmt::format_to(std::back_inserter(text_), "# HELP {0}{1} {2}\n# TYPE {0}{1} {3}\n", name,
+                   suffix, help, type);
   }
   template <typename Value>
   void sample(std::string_view name, const std::string& labels, Value value) {
-    fmt::format_to(std::back_inserter(text_), "{}{} {}\n", name, labels.empty() ? "" : "{" + labels + "}", value);
+    fmt::format_to(std::back_inserter(text_), "{}{} {}\n", name,
+                   labels.empty() ? "" : "{" + labels + "}", value);
   }
   std::string take() {
     if (format_ == MetricsFormat::OpenMetrics) text_ += "# EOF\n";
@@ -42,8 +44,9 @@ void render_views(Text& text, const std::vector<control::FunctionView>& function
   }
   std::map<std::string_view, int> states;
   std::map<std::string_view, int> replicas;
-  for (const domain::State state : {domain::State::Cold, domain::State::Loading, domain::State::Ready,
-                                    domain::State::Draining, domain::State::Failed}) {
+  for (const domain::State state :
+       {domain::State::Cold, domain::State::Loading, domain::State::Ready, domain::State::Draining,
+        domain::State::Failed}) {
     states[domain::to_string(state)] = 0;
     replicas[domain::to_string(state)] = 0;
   }
@@ -60,11 +63,14 @@ void render_views(Text& text, const std::vector<control::FunctionView>& function
     text.sample("glowplug_replicas", fmt::format("state=\"{}\"", state), number);
   }
   text.family("glowplug_calls_in_flight", "gauge", "Calls being answered by a replica.");
-  for (const auto& view : functions) text.sample("glowplug_calls_in_flight", label(view.manifest.name), view.in_flight);
+  for (const auto& view : functions)
+    text.sample("glowplug_calls_in_flight", label(view.manifest.name), view.in_flight);
   text.family("glowplug_calls_waiting", "gauge", "Calls held until a replica has room.");
-  for (const auto& view : functions) text.sample("glowplug_calls_waiting", label(view.manifest.name), view.waiting);
+  for (const auto& view : functions)
+    text.sample("glowplug_calls_waiting", label(view.manifest.name), view.waiting);
   text.family("glowplug_memory_bytes", "gauge", "Memory reserved for a function's replicas.");
-  for (const auto& view : functions) text.sample("glowplug_memory_bytes", label(view.manifest.name), view.memory_bytes);
+  for (const auto& view : functions)
+    text.sample("glowplug_memory_bytes", label(view.manifest.name), view.memory_bytes);
 }
 
 }  // namespace
@@ -90,24 +96,29 @@ void Metrics::observe_first_token(const std::string& function, Duration after) {
   Series* series = series_of(function);
   if (!series) return;
   const double seconds = to_seconds(after);
-  const auto bucket = std::lower_bound(kBuckets.begin(), kBuckets.end(), seconds) - kBuckets.begin();
+  const auto bucket =
+      std::lower_bound(kBuckets.begin(), kBuckets.end(), seconds) - kBuckets.begin();
   ++series->first_token[static_cast<std::size_t>(bucket)];
   series->first_token_sum += seconds;
 }
 
-std::string Metrics::render(const std::vector<control::FunctionView>& functions, std::size_t connections,
-                            MetricsFormat format) const {
+std::string Metrics::render(const std::vector<control::FunctionView>& functions,
+                            std::size_t connections, MetricsFormat format) const {
   Text text(format);
-  text.family("glowplug_requests", "counter", "Answered inference requests by function and HTTP status.");
+  text.family("glowplug_requests", "counter",
+              "Answered inference requests by function and HTTP status.");
   for (const auto& [name, series] : series_) {
     for (const auto& [status, number] : series.requests) {
-      text.sample("glowplug_requests_total", fmt::format("{},code=\"{}\"", label(name), status), number);
+      text.sample("glowplug_requests_total", fmt::format("{},code=\"{}\"", label(name), status),
+                  number);
     }
   }
   text.family("glowplug_tokens", "counter", "Tokens as reported in usage objects.");
   for (const auto& [name, series] : series_) {
-    text.sample("glowplug_tokens_total", label(name) + ",kind=\"prompt\"", series.tokens.prompt_tokens);
-    text.sample("glowplug_tokens_total", label(name) + ",kind=\"completion\"", series.tokens.completion_tokens);
+    text.sample("glowplug_tokens_total", label(name) + ",kind=\"prompt\"",
+                series.tokens.prompt_tokens);
+    text.sample("glowplug_tokens_total", label(name) + ",kind=\"completion\"",
+                series.tokens.completion_tokens);
   }
   text.family("glowplug_time_to_first_token_seconds", "histogram",
               "From the request's last byte to the first byte of its answer.");
@@ -116,12 +127,14 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
     for (std::size_t i = 0; i <= kBuckets.size(); ++i) {
       sum += series.first_token[i];
       const std::string edge = i < kBuckets.size() ? fmt::format("{}", kBuckets[i]) : "+Inf";
-      text.sample("glowplug_time_to_first_token_seconds_bucket", fmt::format("{},le=\"{}\"", label(name), edge), sum);
+      text.sample("glowplug_time_to_first_token_seconds_bucket",
+                  fmt::format("{},le=\"{}\"", label(name), edge), sum);
     }
     text.sample("glowplug_time_to_first_token_seconds_sum", label(name), series.first_token_sum);
     text.sample("glowplug_time_to_first_token_seconds_count", label(name), sum);
   }
-  text.family("glowplug_call_retries", "counter", "Calls sent again because a replica failed before it answered.");
+  text.family("glowplug_call_retries", "counter",
+              "Calls sent again because a replica failed before it answered.");
   text.sample("glowplug_call_retries_total", "", retries_);
   text.family("glowplug_connections", "gauge", "Open client connections.");
   text.sample("glowplug_connections", "", connections);

@@ -1,9 +1,10 @@
 #include "gateway/openai_request.h"
 
 #include <algorithm>
+#include <span>
+
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
-#include <span>
 
 #include "domain/errors.h"
 #include "domain/limits.h"
@@ -17,21 +18,62 @@ using std::string_view;
 
 constexpr double kUnbounded = 9e18;
 
-constexpr string_view kChatFields[] = {
-    "messages", "temperature", "top_p", "n", "stop", "presence_penalty", "frequency_penalty", "logit_bias",
-    "logprobs", "top_logprobs", "seed", "response_format", "tools", "tool_choice", "parallel_tool_calls",
-    "stream", "top_k", "min_p", "repeat_penalty", "grammar", "json_schema", "chat_template_kwargs",
-    "cache_prompt", "reasoning_effort", "reasoning_format", "user"};
-constexpr string_view kCompletionFields[] = {
-    "prompt", "suffix", "echo", "best_of", "temperature", "top_p", "n", "stop", "presence_penalty",
-    "frequency_penalty", "logit_bias", "logprobs", "seed", "stream", "top_k", "min_p", "repeat_penalty",
-    "grammar", "json_schema", "cache_prompt", "user"};
+constexpr string_view kChatFields[] = {"messages",
+                                       "temperature",
+                                       "top_p",
+                                       "n",
+                                       "stop",
+                                       "presence_penalty",
+                                       "frequency_penalty",
+                                       "logit_bias",
+                                       "logprobs",
+                                       "top_logprobs",
+                                       "seed",
+                                       "response_format",
+                                       "tools",
+                                       "tool_choice",
+                                       "parallel_tool_calls",
+                                       "stream",
+                                       "top_k",
+                                       "min_p",
+                                       "repeat_penalty",
+                                       "grammar",
+                                       "json_schema",
+                                       "chat_template_kwargs",
+                                       "cache_prompt",
+                                       "reasoning_effort",
+                                       "reasoning_format",
+                                       "user"};
+constexpr string_view kCompletionFields[] = {"prompt",
+                                             "suffix",
+                                             "echo",
+                                             "best_of",
+                                             "temperature",
+                                             "top_p",
+                                             "n",
+                                             "stop",
+                                             "presence_penalty",
+                                             "frequency_penalty",
+                                             "logit_bias",
+                                             "logprobs",
+                                             "seed",
+                                             "stream",
+                                             "top_k",
+                                             "min_p",
+                                             "repeat_penalty",
+                                             "grammar",
+                                             "json_schema",
+                                             "cache_prompt",
+                                             "user"};
 constexpr string_view kEmbeddingFields[] = {"input", "encoding_format", "user"};
 constexpr string_view kRerankFields[] = {"query", "documents", "texts", "top_n", "return_text"};
-constexpr string_view kResponsesFields[] = {"input", "instructions", "temperature", "top_p", "tools",
-    "tool_choice", "parallel_tool_calls", "text", "reasoning", "metadata", "stream", "top_logprobs", "user"};
-constexpr string_view kMessagesFields[] = {"messages", "system", "stop_sequences", "temperature", "top_p",
-    "top_k", "tools", "tool_choice", "thinking", "metadata", "stream"};
+constexpr string_view kResponsesFields[] = {
+    "input",       "instructions",        "temperature", "top_p",     "tools",
+    "tool_choice", "parallel_tool_calls", "text",        "reasoning", "metadata",
+    "stream",      "top_logprobs",        "user"};
+constexpr string_view kMessagesFields[] = {"messages", "system",   "stop_sequences", "temperature",
+                                           "top_p",    "top_k",    "tools",          "tool_choice",
+                                           "thinking", "metadata", "stream"};
 
 std::span<const string_view> allowed_fields(Surface surface) {
   switch (surface) {
@@ -54,8 +96,8 @@ domain::Task task_of(Surface surface) {
 }
 
 bool generates(Surface surface) {
-  return surface == Surface::Chat || surface == Surface::Completions || surface == Surface::Responses ||
-         surface == Surface::Messages;
+  return surface == Surface::Chat || surface == Surface::Completions ||
+         surface == Surface::Responses || surface == Surface::Messages;
 }
 
 string_view prompt_field(Surface surface) {
@@ -77,7 +119,8 @@ Result<void> first_fault(std::initializer_list<Result<void>> checks) {
 }
 
 Result<void> check_task(Surface surface, const domain::Manifest& manifest) {
-  if (manifest.engine.kind == domain::EngineKind::Process || task_of(surface) == manifest.task) return {};
+  if (manifest.engine.kind == domain::EngineKind::Process || task_of(surface) == manifest.task)
+    return {};
   return unsupported("model", "names " + manifest.name + ", whose task is " +
                                   std::string(domain::to_string(manifest.task)) + "; " +
                                   std::string(path_of(surface)) + " needs a function with task " +
@@ -86,20 +129,23 @@ Result<void> check_task(Surface surface, const domain::Manifest& manifest) {
 
 Result<void> check_sampling(const json::object& request, const domain::Manifest& manifest) {
   const double slots = manifest.slots;
-  return first_fault({check_number(request, "temperature", {0, 2}), check_number(request, "top_p", {0, 1}),
+  return first_fault({check_number(request, "temperature", {0, 2}),
+                      check_number(request, "top_p", {0, 1}),
                       check_integer(request, "n", {1, slots}),
                       check_number(request, "presence_penalty", {-2, 2}),
                       check_number(request, "frequency_penalty", {-2, 2}),
                       check_integer(request, "max_tokens", {1, kUnbounded}),
                       check_integer(request, "max_completion_tokens", {1, kUnbounded}),
                       check_integer(request, "max_output_tokens", {1, kUnbounded}),
-                      check_stop(request, "stop"), check_stop(request, "stop_sequences"),
+                      check_stop(request, "stop"),
+                      check_stop(request, "stop_sequences"),
                       check_integer(request, "seed", {-kUnbounded, kUnbounded}),
                       check_kind(request, "logit_bias", JsonKind::Object),
                       check_kind(request, "stream", JsonKind::Bool),
                       check_kind(request, "stream_options", JsonKind::Object),
                       check_kind(request, "tools", JsonKind::Array),
-                      check_integer(request, "top_k", {0, 1e9}), check_number(request, "min_p", {0, 1}),
+                      check_integer(request, "top_k", {0, 1e9}),
+                      check_number(request, "min_p", {0, 1}),
                       check_number(request, "repeat_penalty", {0, 10}),
                       check_kind(request, "grammar", JsonKind::String),
                       check_kind(request, "chat_template_kwargs", JsonKind::Object),
@@ -116,7 +162,8 @@ Result<void> check_two_limits(const json::object& request) {
 }
 
 Result<void> check_response_format(const json::object& request) {
-  if (Result<void> kind = check_kind(request, "response_format", JsonKind::Object); !kind) return kind;
+  if (Result<void> kind = check_kind(request, "response_format", JsonKind::Object); !kind)
+    return kind;
   const json::value* format = field(request, "response_format");
   if (!format) return {};
   const json::value* type = format->as_object().if_contains("type");
@@ -144,22 +191,27 @@ Result<void> check_text_or_list(const json::object& request, string_view name) {
   const json::value* value = field(request, name);
   if (!value) return missing(name, "is required.");
   if (value->is_array() && value->as_array().empty()) return invalid(name, "must not be empty.");
-  if (!value->is_string() && !value->is_array()) return invalid(name, "must be a string or an array.");
+  if (!value->is_string() && !value->is_array())
+    return invalid(name, "must be a string or an array.");
   return {};
 }
 
 Result<void> check_rerank(const json::object& request) {
   if (!field(request, "query")) return missing("query", "is required.");
-  const string_view list = field(request, "documents") || !field(request, "texts") ? "documents" : "texts";
+  const string_view list =
+      field(request, "documents") || !field(request, "texts") ? "documents" : "texts";
   if (!field(request, list)) return missing(list, "is required: an array of texts.");
-  return first_fault({check_kind(request, "query", JsonKind::String), check_kind(request, list, JsonKind::Array),
+  return first_fault({check_kind(request, "query", JsonKind::String),
+                      check_kind(request, list, JsonKind::Array),
                       check_integer(request, "top_n", {1, kUnbounded})});
 }
 
 Result<void> check_embeddings(const json::object& request) {
   if (Result<void> input = check_text_or_list(request, "input"); !input) return input;
-  if (field(request, "dimensions")) return unsupported("dimensions", "cannot be chosen for this model; leave it out.");
-  if (Result<void> kind = check_kind(request, "encoding_format", JsonKind::String); !kind) return kind;
+  if (field(request, "dimensions"))
+    return unsupported("dimensions", "cannot be chosen for this model; leave it out.");
+  if (Result<void> kind = check_kind(request, "encoding_format", JsonKind::String); !kind)
+    return kind;
   const json::value* format = field(request, "encoding_format");
   if (format && format->as_string() != "float" && format->as_string() != "base64") {
     return invalid("encoding_format", "must be float or base64.");
@@ -169,9 +221,11 @@ Result<void> check_embeddings(const json::object& request) {
 
 Result<void> check_responses(const json::object& request) {
   if (Result<void> input = check_text_or_list(request, "input"); !input) return input;
-  if (flag(request, "background")) return unsupported("background", "is not available in this version.");
+  if (flag(request, "background"))
+    return unsupported("background", "is not available in this version.");
   if (field(request, "previous_response_id")) {
-    return unsupported("previous_response_id", "names nothing: responses are not stored. Send the whole input.");
+    return unsupported("previous_response_id",
+                       "names nothing: responses are not stored. Send the whole input.");
   }
   return check_kind(request, "instructions", JsonKind::String);
 }
@@ -182,7 +236,8 @@ Result<void> check_prompt(Surface surface, const json::object& request) {
       return check_messages(request, "messages",
                             {"system", "developer", "user", "assistant", "tool", "function"});
     case Surface::Messages:
-    case Surface::CountTokens: return check_messages(request, "messages", {"user", "assistant", "system"});
+    case Surface::CountTokens:
+      return check_messages(request, "messages", {"user", "assistant", "system"});
     case Surface::Completions: return check_text_or_list(request, "prompt");
     case Surface::Embeddings: return check_embeddings(request);
     case Surface::Rerank: return check_rerank(request);
@@ -192,7 +247,8 @@ Result<void> check_prompt(Surface surface, const json::object& request) {
   return {};
 }
 
-Result<void> check_length(Surface surface, const json::object& request, const domain::Manifest& manifest) {
+Result<void> check_length(Surface surface, const json::object& request,
+                          const domain::Manifest& manifest) {
   if (!generates(surface) || manifest.engine.kind == domain::EngineKind::Process) return {};
   const json::value* prompt = field(request, prompt_field(surface));
   std::size_t bytes = prompt ? text_bytes(*prompt) : 0;
@@ -200,14 +256,17 @@ Result<void> check_length(Surface surface, const json::object& request, const do
     if (const json::value* text = field(request, extra)) bytes += text_bytes(*text);
   }
   std::size_t tokens = 0;
-  if (prompt && prompt->is_array() && !prompt->as_array().empty() && prompt->as_array()[0].is_number()) {
+  if (prompt && prompt->is_array() && !prompt->as_array().empty() &&
+      prompt->as_array()[0].is_number()) {
     tokens = prompt->as_array().size();
   }
   const auto context = static_cast<std::size_t>(manifest.context);
   if (bytes <= context * domain::kPromptBytesPerToken && tokens <= context) return {};
   return Error{std::string(domain::error::kContextLengthExceeded),
-               "This model's maximum context length is " + std::to_string(context) + " tokens, and a prompt of " +
-                   (tokens > context ? std::to_string(tokens) + " tokens" : std::to_string(bytes) + " bytes") +
+               "This model's maximum context length is " + std::to_string(context) +
+                   " tokens, and a prompt of " +
+                   (tokens > context ? std::to_string(tokens) + " tokens"
+                                     : std::to_string(bytes) + " bytes") +
                    " cannot fit. Shorten it or raise context in the manifest.",
                std::string(prompt_field(surface))};
 }
@@ -243,20 +302,22 @@ Result<RequestShape> check_request(Surface surface, const json::object& request,
                                    const domain::Manifest& manifest) {
   for (const Result<void>& check :
        {check_task(surface, manifest), check_sampling(request, manifest), check_two_limits(request),
-        check_response_format(request), check_logprobs(surface, request), check_prompt(surface, request),
-        check_length(surface, request, manifest)}) {
+        check_response_format(request), check_logprobs(surface, request),
+        check_prompt(surface, request), check_length(surface, request, manifest)}) {
     if (!check) return check.error();
   }
   RequestShape shape;
   shape.stream = generates(surface) && flag(request, "stream");
   shape.choices = static_cast<int>(integer(request, "n").value_or(1));
   if (const json::value* options = field(request, "stream_options")) {
-    if (Result<void> kind = check_kind(options->as_object(), "include_usage", JsonKind::Bool); !kind) {
+    if (Result<void> kind = check_kind(options->as_object(), "include_usage", JsonKind::Bool);
+        !kind) {
       return invalid("stream_options.include_usage", "must be true or false.");
     }
     shape.include_usage = flag(options->as_object(), "include_usage");
   }
-  if (const json::value* tools = field(request, "tools")) shape.uses_tools = !tools->as_array().empty();
+  if (const json::value* tools = field(request, "tools"))
+    shape.uses_tools = !tools->as_array().empty();
   Result<std::optional<Duration>> keep_alive = read_keep_alive(request);
   if (!keep_alive) return keep_alive.error();
   shape.keep_alive = keep_alive.value();
@@ -264,14 +325,15 @@ Result<RequestShape> check_request(Surface surface, const json::object& request,
 }
 
 Result<void> check_tools(const domain::Manifest& manifest, const domain::ModelFacts& facts) {
-  if (manifest.engine.kind != domain::EngineKind::Llama || manifest.chat_template != "builtin") return {};
+  if (manifest.engine.kind != domain::EngineKind::Llama || manifest.chat_template != "builtin")
+    return {};
   if (facts.path.empty() || facts.chat_template.find("tools") != std::string::npos) return {};
   return unsupported("tools", "cannot be expressed by the chat template of " + manifest.name +
                                   "; set chat_template: tools in the manifest.");
 }
 
-std::string forward_body(Surface surface, const json::object& request, const domain::Manifest& manifest,
-                         const RequestShape& shape) {
+std::string forward_body(Surface surface, const json::object& request,
+                         const domain::Manifest& manifest, const RequestShape& shape) {
   json::object body;
   body["model"] = manifest.name;
   for (const string_view name : allowed_fields(surface)) {
@@ -281,7 +343,8 @@ std::string forward_body(Surface surface, const json::object& request, const dom
     std::optional<long> wanted = integer(request, limit_field(surface));
     if (!wanted) wanted = integer(request, "max_completion_tokens");
     const long limit = manifest.limits.max_tokens;
-    body[limit_field(surface)] = std::min(wanted.value_or(std::min<long>(limit, manifest.context)), limit);
+    body[limit_field(surface)] =
+        std::min(wanted.value_or(std::min<long>(limit, manifest.context)), limit);
   }
   if (shape.stream && (surface == Surface::Chat || surface == Surface::Completions)) {
     body["stream_options"] = json::object{{"include_usage", true}};

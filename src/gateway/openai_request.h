@@ -1,16 +1,17 @@
 // Inference requests: what they may say, with which ranges, and what of them a replica gets to see.
 //
-// Only the fields of an allow-list are passed on, so an engine's private switches (slots, adapters, context
-// shifting) cannot be reached from outside. Answers are capped by the manifest here.
+// Only the fields of an allow-list are passed on, so an engine's private switches (slots, adapters,
+// context shifting) cannot be reached from outside. Answers are capped by the manifest here.
 //
 // Thread: pure functions.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include <boost/json/object.hpp>
 
 #include "base/result.h"
 #include "base/time_types.h"
@@ -19,7 +20,16 @@
 
 namespace glowplug::gateway {
 
-enum class Surface { Chat, Completions, Embeddings, Rerank, Responses, InputTokens, Messages, CountTokens };
+enum class Surface {
+  Chat,
+  Completions,
+  Embeddings,
+  Rerank,
+  Responses,
+  InputTokens,
+  Messages,
+  CountTokens
+};
 
 struct RequestShape {
   bool stream = false;

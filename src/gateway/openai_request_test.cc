@@ -1,8 +1,7 @@
 #include "gateway/openai_request.h"
 
-#include <gtest/gtest.h>
-
 #include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
 
 #include "base/units.h"
 #include "gateway/json_text.h"
@@ -27,18 +26,31 @@ struct Fault {
 
 TEST(ChatRequest, FieldOutOfRange_NamesItsParam) {
   const Fault faults[] = {
-      {R"("temperature":2.1)", "temperature"}, {R"("temperature":"hot")", "temperature"},
-      {R"("top_p":-0.1)", "top_p"}, {R"("n":0)", "n"}, {R"("n":5)", "n"}, {R"("n":1.5)", "n"},
-      {R"("top_logprobs":21,"logprobs":true)", "top_logprobs"}, {R"("top_logprobs":2)", "top_logprobs"},
-      {R"("presence_penalty":3)", "presence_penalty"}, {R"("frequency_penalty":-3)", "frequency_penalty"},
-      {R"("stop":["a","b","c","d","e"])", "stop"}, {R"("stop":[1])", "stop"}, {R"("max_tokens":-1)", "max_tokens"},
-      {R"("max_tokens":1,"max_completion_tokens":2)", "max_tokens"}, {R"("stream":"yes")", "stream"},
-      {R"("logit_bias":[])", "logit_bias"}, {R"("seed":"x")", "seed"}, {R"("stream_options":[])", "stream_options"},
+      {R"("temperature":2.1)", "temperature"},
+      {R"("temperature":"hot")", "temperature"},
+      {R"("top_p":-0.1)", "top_p"},
+      {R"("n":0)", "n"},
+      {R"("n":5)", "n"},
+      {R"("n":1.5)", "n"},
+      {R"("top_logprobs":21,"logprobs":true)", "top_logprobs"},
+      {R"("top_logprobs":2)", "top_logprobs"},
+      {R"("presence_penalty":3)", "presence_penalty"},
+      {R"("frequency_penalty":-3)", "frequency_penalty"},
+      {R"("stop":["a","b","c","d","e"])", "stop"},
+      {R"("stop":[1])", "stop"},
+      {R"("max_tokens":-1)", "max_tokens"},
+      {R"("max_tokens":1,"max_completion_tokens":2)", "max_tokens"},
+      {R"("stream":"yes")", "stream"},
+      {R"("logit_bias":[])", "logit_bias"},
+      {R"("seed":"x")", "seed"},
+      {R"("stream_options":[])", "stream_options"},
       {R"("stream_options":{"include_usage":1})", "stream_options.include_usage"},
-      {R"("response_format":{"type":"xml"})", "response_format"}, {R"("keep_alive":"soon")", "keep_alive"}};
+      {R"("response_format":{"type":"xml"})", "response_format"},
+      {R"("keep_alive":"soon")", "keep_alive"}};
   for (const Fault& fault : faults) {
-    const std::string text = std::string(R"({"model":"fn","messages":[{"role":"user","content":"hi"}],)") +
-                             fault.fields + "}";
+    const std::string text =
+        std::string(R"({"model":"fn","messages":[{"role":"user","content":"hi"}],)") +
+        fault.fields + "}";
     const auto request = parse_object(text);
     ASSERT_TRUE(request.ok()) << text;
     const auto shape = check_request(Surface::Chat, request.value(), small_function());
@@ -49,12 +61,13 @@ TEST(ChatRequest, FieldOutOfRange_NamesItsParam) {
 }
 
 TEST(ChatRequest, MessagesOutOfShape_AreRefused) {
-  const Fault faults[] = {{"", "messages", "missing_field"},
-                          {R"("messages":[])", "messages"},
-                          {R"("messages":[{"role":"boss","content":"x"}])", "messages"},
-                          {R"("messages":[{"role":"user","content":3}])", "messages"},
-                          {R"("messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
-                           "messages", "unsupported_value"}};
+  const Fault faults[] = {
+      {"", "messages", "missing_field"},
+      {R"("messages":[])", "messages"},
+      {R"("messages":[{"role":"boss","content":"x"}])", "messages"},
+      {R"("messages":[{"role":"user","content":3}])", "messages"},
+      {R"("messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
+       "messages", "unsupported_value"}};
   for (const Fault& fault : faults) {
     const auto request = parse_object(std::string("{") + fault.fields + "}");
     ASSERT_TRUE(request.ok());
@@ -88,10 +101,12 @@ TEST(ChatRequest, Forwarded_HasOnlyAllowedFieldsAndACappedLength) {
   const auto shape = check_request(Surface::Chat, request.value(), small_function());
   ASSERT_TRUE(shape.ok()) << shape.error().message;
   EXPECT_EQ(shape->keep_alive, kForever);
-  const std::string body = forward_body(Surface::Chat, request.value(), small_function(), shape.value());
-  EXPECT_EQ(body,
-            R"({"model":"fn","messages":[{"role":"user","content":"x"}],"stream":true,"top_k":5,"max_tokens":50,)"
-            R"("stream_options":{"include_usage":true}})");
+  const std::string body =
+      forward_body(Surface::Chat, request.value(), small_function(), shape.value());
+  EXPECT_EQ(
+      body,
+      R"({"model":"fn","messages":[{"role":"user","content":"x"}],"stream":true,"top_k":5,"max_tokens":50,)"
+      R"("stream_options":{"include_usage":true}})");
 }
 
 TEST(ChatRequest, ToolsWithoutATemplateForThem_AreRefusedForLlamaOnly) {

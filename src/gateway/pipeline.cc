@@ -10,16 +10,15 @@ namespace error = domain::error;
 
 Reply unknown_route(const Exchange& exchange) {
   return exchange.error_reply(Error{std::string(error::kNotFound),
-                                    "There is no route " + exchange.method + " " + exchange.path.substr(0, 200) +
-                                        "; /openapi.yaml lists all.",
+                                    "There is no route " + exchange.method + " " +
+                                        exchange.path.substr(0, 200) + "; /openapi.yaml lists all.",
                                     ""});
 }
 
 Reply wrong_method(const Exchange& exchange, const std::string& allow) {
-  Reply reply = exchange.error_reply(Error{std::string(error::kMethodNotAllowed),
-                                           exchange.path.substr(0, 200) + " takes " + allow + ", not " +
-                                               exchange.method + ".",
-                                           ""});
+  Reply reply = exchange.error_reply(Error{
+      std::string(error::kMethodNotAllowed),
+      exchange.path.substr(0, 200) + " takes " + allow + ", not " + exchange.method + ".", ""});
   reply.headers += "allow: " + allow + "\r\n";
   return reply;
 }
@@ -34,7 +33,8 @@ Reply options_reply(const std::string& allow) {
 Error bad_name(const Exchange& exchange) {
   return Error{std::string(error::kNotFound),
                "`" + exchange.name.substr(0, 80) +
-                   "` is no function's name: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends.",
+                   "` is no function's name: 1 to 63 of a-z, 0-9 and -, with a letter or digit at "
+                   "both ends.",
                "name"};
 }
 
@@ -47,7 +47,8 @@ Coroutine<> run_pipeline(Exchange& exchange) {
   if (!match.route && match.allow.empty()) {
     reply = unknown_route(exchange);
   } else if (!match.route) {
-    reply = exchange.method == "OPTIONS" ? options_reply(match.allow) : wrong_method(exchange, match.allow);
+    reply = exchange.method == "OPTIONS" ? options_reply(match.allow)
+                                         : wrong_method(exchange, match.allow);
   } else {
     exchange.name = std::move(match.name);
     const bool about_function = match.route->pattern.starts_with("/v1/functions/");

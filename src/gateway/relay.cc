@@ -1,7 +1,5 @@
 #include "gateway/relay.h"
 
-#include <sys/socket.h>
-
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -9,6 +7,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <sys/socket.h>
 
 #include "domain/limits.h"
 
@@ -27,7 +26,8 @@ std::string key_of(const control::Endpoint& endpoint) {
   return endpoint.socket_path.empty() ? ":" + std::to_string(endpoint.port) : endpoint.socket_path;
 }
 
-// An idle connection has nothing to read; bytes or an end mean that it cannot carry another exchange.
+// An idle connection has nothing to read; bytes or an end mean that it cannot carry another
+// exchange.
 bool is_quiet(ReplicaPool::Socket& socket) {
   char byte = 0;
   const ssize_t got = ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -60,7 +60,8 @@ void ReplicaPool::give_back(const std::string& key, std::unique_ptr<Socket> sock
 void ReplicaPool::sweep() {
   idle_count_ = 0;
   for (auto entry = idle_.begin(); entry != idle_.end();) {
-    std::erase_if(entry->second, [](const std::unique_ptr<Socket>& socket) { return !is_quiet(*socket); });
+    std::erase_if(entry->second,
+                  [](const std::unique_ptr<Socket>& socket) { return !is_quiet(*socket); });
     idle_count_ += entry->second.size();
     entry = entry->second.empty() ? idle_.erase(entry) : std::next(entry);
   }
@@ -92,21 +93,25 @@ asio::awaitable<bool> ReplicaConnection::open() {
   if (parts_->endpoint.socket_path.empty()) {
     const asio::ip::tcp::endpoint tcp(asio::ip::address_v4::loopback(),
                                       static_cast<unsigned short>(parts_->endpoint.port));
-    std::tie(ec) = co_await socket.async_connect(asio::generic::stream_protocol::endpoint(tcp), kAwait);
+    std::tie(ec) =
+        co_await socket.async_connect(asio::generic::stream_protocol::endpoint(tcp), kAwait);
     boost::system::error_code ignored;
     if (!ec) socket.set_option(asio::ip::tcp::no_delay(true), ignored);
     co_return !ec && !parts_->closed;
   }
   if (parts_->endpoint.socket_path.size() >= 108) co_return false;  // sun_path of Linux
   const asio::local::stream_protocol::endpoint local(parts_->endpoint.socket_path);
-  std::tie(ec) = co_await socket.async_connect(asio::generic::stream_protocol::endpoint(local), kAwait);
+  std::tie(ec) =
+      co_await socket.async_connect(asio::generic::stream_protocol::endpoint(local), kAwait);
   co_return !ec && !parts_->closed;
 }
 
-asio::awaitable<ReplicaHead> ReplicaConnection::exchange(const std::string& path, const std::string& body) {
-  const std::string head = "POST " + path +
-                           " HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: " +
-                           std::to_string(body.size()) + "\r\n\r\n";
+asio::awaitable<ReplicaHead> ReplicaConnection::exchange(const std::string& path,
+                                                         const std::string& body) {
+  const std::string head =
+      "POST " + path +
+      " HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: " +
+      std::to_string(body.size()) + "\r\n\r\n";
   ReplicaHead answer;
   parts_->socket = parts_->pool.take(parts_->key);
   bool reused = parts_->socket != nullptr;
@@ -120,8 +125,8 @@ asio::awaitable<ReplicaHead> ReplicaConnection::exchange(const std::string& path
     auto [write_ec, written] = co_await asio::async_write(*parts_->socket, message, kAwait);
     boost::system::error_code ec = write_ec;
     if (!ec && !parts_->closed) {
-      auto [read_ec, read] =
-          co_await http::async_read_header(*parts_->socket, parts_->buffer, *parts_->parser, kAwait);
+      auto [read_ec, read] = co_await http::async_read_header(*parts_->socket, parts_->buffer,
+                                                              *parts_->parser, kAwait);
       ec = read_ec;
     }
     if (!ec && !parts_->closed) {
@@ -144,7 +149,8 @@ asio::awaitable<std::string_view> ReplicaConnection::read_piece() {
     sink.data = parts_->piece.data();
     sink.size = parts_->piece.size();
     sink.more = true;
-    auto [ec, count] = co_await http::async_read_some(*parts_->socket, parts_->buffer, *parts_->parser, kAwait);
+    auto [ec, count] =
+        co_await http::async_read_some(*parts_->socket, parts_->buffer, *parts_->parser, kAwait);
     const std::size_t got = parts_->piece.size() - parts_->parser->get().body().size;
     if (got > 0) co_return std::string_view(parts_->piece.data(), got);
     if (ec && ec != http::error::need_buffer) co_return std::string_view();
@@ -172,7 +178,8 @@ void ReplicaConnection::close() {
 }
 
 void ReplicaConnection::release() {
-  if (!ended() || !parts_->socket || !parts_->parser->keep_alive() || parts_->buffer.size() > 0) return;
+  if (!ended() || !parts_->socket || !parts_->parser->keep_alive() || parts_->buffer.size() > 0)
+    return;
   parts_->pool.give_back(parts_->key, std::move(parts_->socket));
 }
 

@@ -1,19 +1,21 @@
-// Connections to replicas: a Unix socket or a port of 127.0.0.1, kept alive in a small pool per endpoint.
+// Connections to replicas: a Unix socket or a port of 127.0.0.1, kept alive in a small pool per
+// endpoint.
 //
-// Knows HTTP towards a replica and nothing of functions. Closing a connection is how a replica learns that its
-// answer is no longer wanted.
+// Knows HTTP towards a replica and nothing of functions. Closing a connection is how a replica
+// learns that its answer is no longer wanted.
 //
 // Thread: the server loop. Private to gateway/: names Asio types.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/generic/stream_protocol.hpp>
-#include <boost/asio/io_context.hpp>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
 
 #include "control/platform.h"
 
@@ -49,16 +51,19 @@ class ReplicaConnection final {
   ReplicaConnection(ReplicaPool& pool, control::Endpoint endpoint);
   ~ReplicaConnection();
 
-  // Sends a POST and reads the answer's header. A pooled connection that turns out dead is replaced once.
+  // Sends a POST and reads the answer's header. A pooled connection that turns out dead is replaced
+  // once.
   boost::asio::awaitable<ReplicaHead> exchange(const std::string& path, const std::string& body);
   // The rest of the answer as a whole; false when the replica broke off.
   boost::asio::awaitable<bool> read_all(std::string& body);
-  // The next piece; empty with `ended()` at the proper end, empty without it when the replica broke off.
+  // The next piece; empty with `ended()` at the proper end, empty without it when the replica broke
+  // off.
   boost::asio::awaitable<std::string_view> read_piece();
   bool ended() const;
 
-  void close();     // at once; a pending operation fails
-  void release();   // back to the pool, when the answer was read to its end and may be followed by another
+  void close();    // at once; a pending operation fails
+  void release();  // back to the pool, when the answer was read to its end and may be followed by
+                   // another
 
  private:
   boost::asio::awaitable<bool> open();

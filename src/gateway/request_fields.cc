@@ -1,8 +1,9 @@
 #include "gateway/request_fields.h"
 
+#include <cmath>
+
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
-#include <cmath>
 
 #include "base/units.h"
 #include "domain/errors.h"
@@ -38,7 +39,8 @@ Result<void> check_content(const json::value& content, std::string_view name) {
     }
     if (kind != "text" && kind != "input_text" && kind != "output_text") continue;
     const json::value* text = part.as_object().if_contains("text");
-    if (!text || !text->is_string()) return invalid(name, "has a text part whose text is not a string.");
+    if (!text || !text->is_string())
+      return invalid(name, "has a text part whose text is not a string.");
   }
   return {};
 }
@@ -84,7 +86,8 @@ Result<void> check_number(const json::object& object, std::string_view name, Ran
   if (!value->is_number()) return invalid(name, "must be a number.");
   const double number = value->to_number<double>(ec);
   if (!(number >= range.low && number <= range.high)) {
-    return invalid(name, fmt::format("is {}; it must lie between {} and {}.", number, range.low, range.high));
+    return invalid(
+        name, fmt::format("is {}; it must lie between {} and {}.", number, range.low, range.high));
   }
   return {};
 }
@@ -96,8 +99,10 @@ Result<void> check_integer(const json::object& object, std::string_view name, Ra
   if (!number) return invalid(name, "must be a whole number.");
   const auto as_double = static_cast<double>(*number);
   if (as_double < range.low || as_double > range.high) {
-    if (range.high > 1e15) return invalid(name, fmt::format("is {}; it must be at least {}.", *number, range.low));
-    return invalid(name, fmt::format("is {}; it must lie between {} and {}.", *number, range.low, range.high));
+    if (range.high > 1e15)
+      return invalid(name, fmt::format("is {}; it must be at least {}.", *number, range.low));
+    return invalid(
+        name, fmt::format("is {}; it must lie between {} and {}.", *number, range.low, range.high));
   }
   return {};
 }
@@ -117,7 +122,8 @@ Result<void> check_stop(const json::object& object, std::string_view name) {
   if (!value || value->is_string()) return {};
   if (!value->is_array()) return invalid(name, "must be a string or an array of strings.");
   const json::array& list = value->as_array();
-  if (list.size() > 4) return invalid(name, fmt::format("has {} entries; at most 4 are allowed.", list.size()));
+  if (list.size() > 4)
+    return invalid(name, fmt::format("has {} entries; at most 4 are allowed.", list.size()));
   for (const json::value& entry : list) {
     if (!entry.is_string()) return invalid(name, "must hold strings only.");
   }
@@ -135,9 +141,11 @@ Result<void> check_messages(const json::object& object, std::string_view name,
     const json::value* role = message.as_object().if_contains("role");
     if (!role || !role->is_string()) return invalid(name, "has a message without a role.");
     bool known = false;
-    for (const std::string_view allowed : roles) known = known || std::string_view(role->as_string()) == allowed;
+    for (const std::string_view allowed : roles)
+      known = known || std::string_view(role->as_string()) == allowed;
     if (!known) {
-      return invalid(name, "has the unknown role " + std::string(role->as_string().subview(0, 40)) + ".");
+      return invalid(name,
+                     "has the unknown role " + std::string(role->as_string().subview(0, 40)) + ".");
     }
     if (const json::value* content = message.as_object().if_contains("content")) {
       if (Result<void> checked = check_content(*content, name); !checked) return checked;
@@ -154,10 +162,13 @@ Result<std::optional<Duration>> read_keep_alive(const json::object& object) {
   if (value->is_number()) {
     boost::system::error_code ec;
     const double seconds = value->to_number<double>(ec);
-    if (seconds < 0) parsed = kForever;
-    else if (seconds < 1e9) parsed = Duration(static_cast<std::int64_t>(seconds * 1e9));
+    if (seconds < 0)
+      parsed = kForever;
+    else if (seconds < 1e9)
+      parsed = Duration(static_cast<std::int64_t>(seconds * 1e9));
   }
-  if (!parsed) return invalid("keep_alive", "must be a duration like \"5m\", a number of seconds, or -1.");
+  if (!parsed)
+    return invalid("keep_alive", "must be a duration like \"5m\", a number of seconds, or -1.");
   return parsed;
 }
 

@@ -2,11 +2,12 @@
 // Absent and null read the same. Thread: pure functions.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include <boost/json/object.hpp>
 
 #include "base/result.h"
 #include "base/time_types.h"

@@ -1,6 +1,7 @@
 #include "gateway/routes.h"
 
 #include <algorithm>
+
 #include <boost/asio/awaitable.hpp>
 
 #include "gateway/invoke_routes.h"
@@ -8,7 +9,8 @@
 namespace glowplug::gateway {
 namespace {
 
-// Inference first: it is what is asked for most. More specific patterns stand before the general ones.
+// Inference first: it is what is asked for most. More specific patterns stand before the general
+// ones.
 constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", nullptr, run_chat, Reach::Main, Infers::Yes},
     {"POST", "/v1/completions", nullptr, run_completions, Reach::Main, Infers::Yes},
@@ -69,7 +71,8 @@ bool matches(std::string_view pattern, std::string_view path, std::string& name)
   const std::string_view after = pattern.substr(at + kPlaceholder.size());
   if (path.size() <= before.size() + after.size()) return false;
   if (!path.starts_with(before) || !path.ends_with(after)) return false;
-  const std::string_view segment = path.substr(before.size(), path.size() - before.size() - after.size());
+  const std::string_view segment =
+      path.substr(before.size(), path.size() - before.size() - after.size());
   if (segment.find('/') != std::string_view::npos) return false;
   name = percent_decoded(segment);
   return true;

@@ -21,8 +21,9 @@ Reply answer_ready(Exchange& exchange) {
 Reply answer_metrics(Exchange& exchange) {
   const bool open = exchange.header("accept").find("openmetrics-text") != std::string_view::npos;
   Reply reply;
-  reply.body = exchange.server.metrics.render(exchange.server.platform.functions(), exchange.server.clients.size(),
-                                              open ? MetricsFormat::OpenMetrics : MetricsFormat::PrometheusText);
+  reply.body = exchange.server.metrics.render(
+      exchange.server.platform.functions(), exchange.server.clients.size(),
+      open ? MetricsFormat::OpenMetrics : MetricsFormat::PrometheusText);
   reply.content_type = open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                             : "text/plain; version=0.0.4; charset=utf-8";
   return reply;
@@ -47,7 +48,8 @@ Reply answer_models(Exchange& exchange) {
   for (const control::FunctionView& view : exchange.server.platform.functions()) {
     data.emplace_back(model_object(view, exchange.server.started_unix));
   }
-  return json_reply(200, json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
+  return json_reply(200,
+                    json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
 }
 
 Reply answer_model(Exchange& exchange) {

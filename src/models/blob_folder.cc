@@ -1,10 +1,8 @@
 #include "models/blob_folder.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -13,6 +11,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
@@ -26,7 +25,8 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 
 Error storage(const std::string& what, int number) {
-  const auto code = number == ENOSPC || number == EDQUOT ? domain::error::kDiskFull : domain::error::kStorageFailed;
+  const auto code = number == ENOSPC || number == EDQUOT ? domain::error::kDiskFull
+                                                         : domain::error::kStorageFailed;
   return {std::string(code), fmt::format("{}: {}", what, std::strerror(number)), "model"};
 }
 
@@ -69,12 +69,15 @@ std::optional<std::string> BlobFolder::find(const std::string& sha256) const {
   return path;
 }
 
-Result<std::string> BlobFolder::publish(const std::string& partial, const std::string& sha256, const std::string& source) {
+Result<std::string> BlobFolder::publish(const std::string& partial, const std::string& sha256,
+                                        const std::string& source) {
   GLOWPLUG_ASSERT(is_digest(sha256));
   const std::string path = blob_path(sha256);
-  if (::chmod(partial.c_str(), 0444) != 0) return storage("cannot make read-only " + partial, errno);
+  if (::chmod(partial.c_str(), 0444) != 0)
+    return storage("cannot make read-only " + partial, errno);
   if (auto synced = sync_path(partial); !synced) return synced.error();
-  if (::rename(partial.c_str(), path.c_str()) != 0) return storage("cannot move into place " + path, errno);
+  if (::rename(partial.c_str(), path.c_str()) != 0)
+    return storage("cannot move into place " + path, errno);
   if (auto synced = sync_path(root_ + "/blobs"); !synced) return synced.error();
   std::error_code ignored;
   fs::remove(partial + ".validator", ignored);
@@ -91,11 +94,13 @@ std::map<std::string, std::string> BlobFolder::read_index() const {
   std::map<std::string, std::string> index;
   if (error || !value.is_object()) return index;  // a lost index costs a fetch, never correctness
   for (const auto& member : value.get_object())
-    if (member.value().is_string()) index[std::string(member.key())] = std::string(member.value().get_string().c_str());
+    if (member.value().is_string())
+      index[std::string(member.key())] = std::string(member.value().get_string().c_str());
   return index;
 }
 
-// A failure to write is not reported: without the line the next prepare asks the source again, and that is all.
+// A failure to write is not reported: without the line the next prepare asks the source again, and
+// that is all.
 void BlobFolder::remember(const std::string& source, const std::string& sha256) {
   const std::lock_guard lock(index_mutex_);
   auto index = read_index();
@@ -107,7 +112,9 @@ void BlobFolder::remember(const std::string& source, const std::string& sha256) 
   const std::string fresh = root_ + "/index.json.new";
   {
     const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!fd.valid() || !write_all(fd.get(), text.data(), text.size(), fresh) || ::fsync(fd.get()) != 0) return;
+    if (!fd.valid() || !write_all(fd.get(), text.data(), text.size(), fresh) ||
+        ::fsync(fd.get()) != 0)
+      return;
   }
   if (::rename(fresh.c_str(), (root_ + "/index.json").c_str()) == 0) (void)sync_path(root_);
 }

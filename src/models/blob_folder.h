@@ -1,7 +1,9 @@
-// The files under <cache>/models: verified ones under blobs/, unfinished ones under partial/, and what came from where.
+// The files under <cache>/models: verified ones under blobs/, unfinished ones under partial/, and
+// what came from where.
 //
-// A blob's name is its SHA-256. It appears by rename, complete, synced and read-only, or not at all; nothing here ever
-// truncates or removes one, because replicas map them. index.json maps a source to its digest and is replaced whole.
+// A blob's name is its SHA-256. It appears by rename, complete, synced and read-only, or not at
+// all; nothing here ever truncates or removes one, because replicas map them. index.json maps a
+// source to its digest and is replaced whole.
 //
 // Thread: any; one mutex around the index.
 #pragma once
@@ -30,10 +32,12 @@ class BlobFolder final {
 
   Result<void> make_folders() const;
   std::string partial_path(const std::string& key) const;
-  std::optional<std::string> find(const std::string& sha256) const;  // the path of a blob that is there
+  std::optional<std::string> find(
+      const std::string& sha256) const;  // the path of a blob that is there
 
   // Moves a verified file to its final name; the source is remembered.
-  Result<std::string> publish(const std::string& partial, const std::string& sha256, const std::string& source);
+  Result<std::string> publish(const std::string& partial, const std::string& sha256,
+                              const std::string& source);
   void remember(const std::string& source, const std::string& sha256);
   std::string remembered(const std::string& source) const;  // empty when unknown
   std::vector<StoredModel> list() const;

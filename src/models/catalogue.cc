@@ -15,7 +15,8 @@ namespace json = boost::json;
 
 std::string text_at(const json::object& entry, std::string_view key) {
   const json::value* value = entry.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string().c_str()) : std::string();
+  return value != nullptr && value->is_string() ? std::string(value->get_string().c_str())
+                                                : std::string();
 }
 
 std::int64_t integer_at(const json::object& entry, std::string_view key) {
@@ -36,13 +37,15 @@ CatalogueEntry entry_of(const json::object& object) {
   const json::value* tested = object.if_contains("tested");
   entry.verified = tested != nullptr && tested->is_bool() && tested->get_bool();
   entry.chat_template = text_at(object, "chat_template");
-  if (const json::value* sources = object.if_contains("sources"); sources != nullptr && sources->is_array())
+  if (const json::value* sources = object.if_contains("sources");
+      sources != nullptr && sources->is_array())
     for (const json::value& source : sources->get_array())
       if (source.is_string()) entry.sources.emplace_back(source.get_string().c_str());
   return entry;
 }
 
-// The text is part of this program, so a fault in it is ours and the unit test finds it before a user can.
+// The text is part of this program, so a fault in it is ours and the unit test finds it before a
+// user can.
 std::vector<CatalogueEntry> parse_embedded() {
   const auto document = parse_document(kCatalogueText);
   GLOWPLUG_ASSERT(document.ok());

@@ -1,19 +1,18 @@
 #include "models/file_fetch.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <thread>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/unique_fd.h"
 #include "base/units.h"
@@ -27,7 +26,8 @@ using namespace std::chrono_literals;
 constexpr Duration kLookInterval = 50ms;
 
 Error unreachable(const std::string& url, const std::string& why) {
-  return {std::string(domain::error::kSourceUnreachable), fmt::format("{}: {}", without_secrets(url), why), "model"};
+  return {std::string(domain::error::kSourceUnreachable),
+          fmt::format("{}: {}", without_secrets(url), why), "model"};
 }
 
 std::optional<std::uint64_t> number_of(std::string_view text) {
@@ -53,14 +53,16 @@ std::optional<ContentRange> content_range(std::string_view text) {
   text.remove_prefix(6);
   const std::size_t dash = text.find('-');
   const std::size_t slash = text.find('/');
-  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) return std::nullopt;
+  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash)
+    return std::nullopt;
   const auto first = number_of(text.substr(0, dash));
   const auto total = number_of(text.substr(slash + 1));
   if (!first || !total) return std::nullopt;
   return ContentRange{*first, *total};
 }
 
-// What the partial bytes belong to: the address on the first line, the validator for If-Range on the second.
+// What the partial bytes belong to: the address on the first line, the validator for If-Range on
+// the second.
 std::string read_validator(const FetchWish& wish) {
   std::ifstream file(wish.into + ".validator");
   std::string url;
@@ -95,22 +97,25 @@ class Download final {
     held_ = static_cast<std::uint64_t>(status.st_size);
     const std::string validator = read_validator(wish_);
     if (validator.empty()) held_ = 0;
-    HttpRequest request{HttpMethod::Get, wish_.url, {"Accept-Encoding: identity"}, wish_.bearer_token};
+    HttpRequest request{
+        HttpMethod::Get, wish_.url, {"Accept-Encoding: identity"}, wish_.bearer_token};
     if (held_ > 0) {
       request.headers.push_back(fmt::format("Range: bytes={}-", held_));
       request.headers.push_back("If-Range: " + validator);
     }
-    const HttpReply reply = http_exchange(
-        request, {[this](const HttpReply& head) { return begin(head); },
-                  [this](const char* data, std::size_t n) { return write(data, n); },
-                  [this] { return !control_.cancelled(); }});
+    const HttpReply reply =
+        http_exchange(request, {[this](const HttpReply& head) { return begin(head); },
+                                [this](const char* data, std::size_t n) { return write(data, n); },
+                                [this] { return !control_.cancelled(); }});
     return judge(reply);
   }
 
  private:
   Error storage(const char* what, int number) const {
-    const auto code = number == ENOSPC || number == EDQUOT ? domain::error::kDiskFull : domain::error::kStorageFailed;
-    return {std::string(code), fmt::format("{} {}: {}", what, wish_.into, std::strerror(number)), "model"};
+    const auto code = number == ENOSPC || number == EDQUOT ? domain::error::kDiskFull
+                                                           : domain::error::kStorageFailed;
+    return {std::string(code), fmt::format("{} {}: {}", what, wish_.into, std::strerror(number)),
+            "model"};
   }
 
   bool begin(const HttpReply& head) {
@@ -118,20 +123,25 @@ class Download final {
     if (!accepting_) return true;
     const auto range = content_range(header(head, "content-range"));
     if (head.status == 206 && (!range || range->first != held_)) {
-      failure_ = {Verdict::Again, unreachable(wish_.url, "the server answered another range than asked for")};
+      failure_ = {Verdict::Again,
+                  unreachable(wish_.url, "the server answered another range than asked for")};
       restart();
       return false;
     }
     if (head.status == 200) restart();
-    total_ = range && head.status == 206 ? range->total : number_of(header(head, "content-length")).value_or(0);
+    total_ = range && head.status == 206 ? range->total
+                                         : number_of(header(head, "content-length")).value_or(0);
     if (wish_.bytes != 0 && total_ != 0 && total_ != wish_.bytes) {
-      failure_ = {Verdict::Final, {std::string(domain::error::kChecksumMismatch),
-                                   fmt::format("{} has {} bytes, but {} were promised", without_secrets(wish_.url), total_,
-                                               wish_.bytes), "model"}};
+      failure_ = {Verdict::Final,
+                  {std::string(domain::error::kChecksumMismatch),
+                   fmt::format("{} has {} bytes, but {} were promised", without_secrets(wish_.url),
+                               total_, wish_.bytes),
+                   "model"}};
       return false;
     }
     const std::string validator = validator_of(head);
-    if (!validator.empty()) std::ofstream(wish_.into + ".validator") << wish_.url << '\n' << validator << '\n';
+    if (!validator.empty())
+      std::ofstream(wish_.into + ".validator") << wish_.url << '\n' << validator << '\n';
     return enough_room();
   }
 
@@ -140,9 +150,12 @@ class Download final {
     if (::fstatvfs(file_.get(), &room) != 0 || total_ <= held_) return true;
     const std::uint64_t free = static_cast<std::uint64_t>(room.f_bavail) * room.f_frsize;
     if (free >= total_ - held_) return true;
-    failure_ = {Verdict::Final, {std::string(domain::error::kDiskFull),
-                                 fmt::format("{} more are needed for {}, but only {} are free", format_bytes(total_ - held_),
-                                             without_secrets(wish_.url), format_bytes(free)), "model"}};
+    failure_ = {
+        Verdict::Final,
+        {std::string(domain::error::kDiskFull),
+         fmt::format("{} more are needed for {}, but only {} are free",
+                     format_bytes(total_ - held_), without_secrets(wish_.url), format_bytes(free)),
+         "model"}};
     return false;
   }
 
@@ -155,8 +168,10 @@ class Download final {
 
   bool write(const char* data, std::size_t bytes) {
     if (!accepting_) return true;  // the body of an error page
-    if ((total_ != 0 && bytes > total_ - std::min(total_, held_)) || (wish_.bytes != 0 && held_ + bytes > wish_.bytes)) {
-      failure_ = {Verdict::Final, unreachable(wish_.url, "the server sent more bytes than it announced")};
+    if ((total_ != 0 && bytes > total_ - std::min(total_, held_)) ||
+        (wish_.bytes != 0 && held_ + bytes > wish_.bytes)) {
+      failure_ = {Verdict::Final,
+                  unreachable(wish_.url, "the server sent more bytes than it announced")};
       restart();
       return false;
     }
@@ -180,16 +195,20 @@ class Download final {
     }
     if (accepting_) {
       if (total_ == 0 || held_ == total_) return {Verdict::Done, {}};
-      return {Verdict::Again, unreachable(wish_.url, fmt::format("the answer ended after {} of {} bytes", held_, total_))};
+      return {Verdict::Again,
+              unreachable(wish_.url,
+                          fmt::format("the answer ended after {} of {} bytes", held_, total_))};
     }
-    if (reply.status == 416) {  // the file on the server is not longer than what is held: start over
+    if (reply.status ==
+        416) {  // the file on the server is not longer than what is held: start over
       restart();
       return {Verdict::Again, unreachable(wish_.url, "HTTP 416")};
     }
     const bool passing = reply.status >= 500 || reply.status == 429 || reply.status == 408;
     std::string why = fmt::format("HTTP {}", reply.status);
     if (reply.status == 401 || reply.status == 403)
-      why += wish_.bearer_token.empty() ? "; the model may need a token (HF_TOKEN)" : "; the token gives no access to it";
+      why += wish_.bearer_token.empty() ? "; the model may need a token (HF_TOKEN)"
+                                        : "; the token gives no access to it";
     return {passing ? Verdict::Again : Verdict::Final, unreachable(wish_.url, why)};
   }
 
@@ -209,7 +228,8 @@ bool wait_unless_cancelled(Duration wait, const std::function<bool()>& cancelled
   while (!cancelled()) {
     const auto now = std::chrono::steady_clock::now();
     if (now >= end) return true;
-    std::this_thread::sleep_for(std::min<Duration>(kLookInterval, end - now));
+    const auto pause = std::min<Duration>(kLookInterval, end - now);
+    std::this_thread::sleep_for(pause);  // tidy: because `cancelled` can only be polled
   }
   return false;
 }
@@ -219,8 +239,10 @@ Result<void> write_all(int fd, const char* data, std::size_t bytes, const std::s
     const ssize_t n = ::write(fd, data, bytes);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      const auto code = errno == ENOSPC || errno == EDQUOT ? domain::error::kDiskFull : domain::error::kStorageFailed;
-      return Error{std::string(code), fmt::format("cannot write {}: {}", path, std::strerror(errno)), "model"};
+      const auto code = errno == ENOSPC || errno == EDQUOT ? domain::error::kDiskFull
+                                                           : domain::error::kStorageFailed;
+      return Error{std::string(code),
+                   fmt::format("cannot write {}: {}", path, std::strerror(errno)), "model"};
     }
     data += n;
     bytes -= static_cast<std::size_t>(n);
@@ -232,7 +254,8 @@ Result<void> fetch_file(const FetchWish& wish, const FetchControl& control) {
   Duration wait = control.retry_wait;
   Attempt last;
   for (int attempt = 0; attempt < kFetchTries; ++attempt) {
-    if (attempt > 0 && !wait_unless_cancelled(wait, control.cancelled)) return unreachable(wish.url, kCancelledMessage);
+    if (attempt > 0 && !wait_unless_cancelled(wait, control.cancelled))
+      return unreachable(wish.url, kCancelledMessage);
     if (attempt > 0) wait *= 2;
     last = Download(wish, control).run();
     if (last.verdict == Verdict::Done) return {};
@@ -242,12 +265,13 @@ Result<void> fetch_file(const FetchWish& wish, const FetchControl& control) {
   return last.error;
 }
 
-Result<std::string> fetch_text(const std::string& url, const std::string& accept, std::size_t bytes_max,
-                               const FetchControl& control) {
+Result<std::string> fetch_text(const std::string& url, const std::string& accept,
+                               std::size_t bytes_max, const FetchControl& control) {
   Duration wait = control.retry_wait;
   std::string why;
   for (int attempt = 0; attempt < kFetchTries; ++attempt) {
-    if (attempt > 0 && !wait_unless_cancelled(wait, control.cancelled)) return unreachable(url, kCancelledMessage);
+    if (attempt > 0 && !wait_unless_cancelled(wait, control.cancelled))
+      return unreachable(url, kCancelledMessage);
     if (attempt > 0) wait *= 2;
     std::string text;
     const HttpReply reply = http_exchange({HttpMethod::Get, url, {"Accept: " + accept}, {}},
@@ -261,7 +285,8 @@ Result<std::string> fetch_text(const std::string& url, const std::string& accept
     if (reply.outcome == HttpOutcome::SinkFailed) return unreachable(url, "the answer is too long");
     if (reply.outcome == HttpOutcome::Refused) return unreachable(url, reply.reason);
     if (reply.outcome == HttpOutcome::Answered && reply.status == 200) return text;
-    why = reply.outcome == HttpOutcome::Answered ? fmt::format("HTTP {}", reply.status) : reply.reason;
+    why = reply.outcome == HttpOutcome::Answered ? fmt::format("HTTP {}", reply.status)
+                                                 : reply.reason;
     if (reply.outcome == HttpOutcome::Answered && reply.status < 500) break;
   }
   return unreachable(url, why);

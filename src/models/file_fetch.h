@@ -1,7 +1,9 @@
-// Brings one address into one file: resumed where the last try ended, retried a bounded number of times.
+// Brings one address into one file: resumed where the last try ended, retried a bounded number of
+// times.
 //
-// Beside the file lies "<file>.validator" with the address and the ETag of what the bytes belong to. A later fetch
-// asks for the rest with Range and If-Range; a server whose file has changed answers whole, and the file restarts.
+// Beside the file lies "<file>.validator" with the address and the ETag of what the bytes belong
+// to. A later fetch asks for the rest with Range and If-Range; a server whose file has changed
+// answers whole, and the file restarts.
 //
 // Thread: blocks the caller; one fetch per file at a time is the caller's duty.
 #pragma once
@@ -24,8 +26,8 @@ struct FetchControl {
 struct FetchWish {
   std::string url;
   std::string bearer_token;
-  std::string into;          // the file
-  std::uint64_t bytes = 0;   // what it must have; 0 = unknown
+  std::string into;         // the file
+  std::uint64_t bytes = 0;  // what it must have; 0 = unknown
 };
 
 inline constexpr int kFetchTries = 4;
@@ -35,8 +37,8 @@ inline constexpr const char* kCancelledMessage = "the fetch was cancelled";
 Result<void> fetch_file(const FetchWish& wish, const FetchControl& control);
 
 // A small text answer (a package index) of at most `bytes_max`.
-Result<std::string> fetch_text(const std::string& url, const std::string& accept, std::size_t bytes_max,
-                               const FetchControl& control);
+Result<std::string> fetch_text(const std::string& url, const std::string& accept,
+                               std::size_t bytes_max, const FetchControl& control);
 
 // Writes all of it; the error is disk_full or storage_failed.
 Result<void> write_all(int fd, const char* data, std::size_t bytes, const std::string& path);

@@ -1,7 +1,9 @@
-// The parsed header of a GGUF file: metadata and tensor list, structurally sound, not yet understood.
+// The parsed header of a GGUF file: metadata and tensor list, structurally sound, not yet
+// understood.
 //
-// parse_gguf_header checks the container (lengths, types, alignment, tensor placement); gguf_reader.cc checks the
-// meaning. Long arrays keep their element count only, apart from whole-number arrays, which hold per-layer values.
+// parse_gguf_header checks the container (lengths, types, alignment, tensor placement);
+// gguf_reader.cc checks the meaning. Long arrays keep their element count only, apart from
+// whole-number arrays, which hold per-layer values.
 //
 // Thread: a value; parsing is a pure function of the file.
 #pragma once
@@ -23,7 +25,8 @@ struct GgufFault : std::runtime_error {
 struct GgufArray {
   std::uint32_t type = 0;
   std::uint64_t count = 0;
-  std::vector<std::int64_t> integers;  // filled for whole-number arrays of at most kGgufListedMax elements
+  std::vector<std::int64_t>
+      integers;  // filled for whole-number arrays of at most kGgufListedMax elements
 };
 
 inline constexpr std::uint64_t kGgufListedMax = 4096;

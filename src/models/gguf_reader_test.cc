@@ -39,7 +39,8 @@ TEST_F(GgufReader, ValidFile_GivesItsFacts) {
   EXPECT_EQ(facts->context_trained, 128);
   EXPECT_EQ(facts->embedding_length, 8);
   EXPECT_EQ(facts->vocabulary, 4u);
-  EXPECT_EQ(facts->kv_bytes_per_token, 2u * 1 * (4 + 4) * 2);  // two layers, one KV head of 4 and 4, f16
+  EXPECT_EQ(facts->kv_bytes_per_token,
+            2u * 1 * (4 + 4) * 2);  // two layers, one KV head of 4 and 4, f16
   EXPECT_EQ(facts->weight_bytes, 4u * (8 * 4 + 8 + 8));
   EXPECT_EQ(facts->chat_template, "{{ messages }}");
 }
@@ -72,25 +73,37 @@ TEST_F(GgufReader, GiantCounts_AreRefusedBeforeAllocation) {
 }
 
 TEST_F(GgufReader, MalformedMetadata_IsNamed) {
-  EXPECT_THAT(why(TestGguf().set_raw("bad.string", 8, u64(1'000'000'000)).bytes()), HasSubstr("bad.string"));
-  EXPECT_THAT(why(TestGguf().set_raw("bad.nested", 9, u32(9) + u64(1)).bytes()), HasSubstr("array of arrays"));
-  EXPECT_THAT(why(TestGguf().set_raw("bad.list", 9, u32(4) + u64(1u << 30)).bytes()), HasSubstr("elements; at most"));
+  EXPECT_THAT(why(TestGguf().set_raw("bad.string", 8, u64(1'000'000'000)).bytes()),
+              HasSubstr("bad.string"));
+  EXPECT_THAT(why(TestGguf().set_raw("bad.nested", 9, u32(9) + u64(1)).bytes()),
+              HasSubstr("array of arrays"));
+  EXPECT_THAT(why(TestGguf().set_raw("bad.list", 9, u32(4) + u64(1u << 30)).bytes()),
+              HasSubstr("elements; at most"));
   EXPECT_THAT(why(TestGguf().set_raw("bad.type", 77, "").bytes()), HasSubstr("unknown value type"));
-  EXPECT_THAT(why(TestGguf().set_raw("bad.flag", 7, std::string("\x05", 1)).bytes()), HasSubstr("neither true nor false"));
-  EXPECT_THAT(why(TestGguf().set_raw("llama.block_count", 4, u32(2)).bytes()), HasSubstr("appears twice"));
-  EXPECT_THAT(why(TestGguf().set_raw("bad key", 4, u32(2)).bytes()), HasSubstr("characters outside"));
+  EXPECT_THAT(why(TestGguf().set_raw("bad.flag", 7, std::string("\x05", 1)).bytes()),
+              HasSubstr("neither true nor false"));
+  EXPECT_THAT(why(TestGguf().set_raw("llama.block_count", 4, u32(2)).bytes()),
+              HasSubstr("appears twice"));
+  EXPECT_THAT(why(TestGguf().set_raw("bad key", 4, u32(2)).bytes()),
+              HasSubstr("characters outside"));
 }
 
 TEST_F(GgufReader, MeaninglessValues_AreNamed) {
-  EXPECT_THAT(why(TestGguf().set("llama.block_count", 100'000).bytes()), HasSubstr("block_count is 100000"));
+  EXPECT_THAT(why(TestGguf().set("llama.block_count", 100'000).bytes()),
+              HasSubstr("block_count is 100000"));
   EXPECT_THAT(why(TestGguf().set("llama.block_count", 3).bytes()), HasSubstr("layer 2"));
-  EXPECT_THAT(why(TestGguf().set("llama.attention.head_count", 0).bytes()), HasSubstr("head_count is 0"));
-  EXPECT_THAT(why(TestGguf().set("llama.context_length", 0).bytes()), HasSubstr("context_length is 0"));
+  EXPECT_THAT(why(TestGguf().set("llama.attention.head_count", 0).bytes()),
+              HasSubstr("head_count is 0"));
+  EXPECT_THAT(why(TestGguf().set("llama.context_length", 0).bytes()),
+              HasSubstr("context_length is 0"));
   EXPECT_THAT(why(TestGguf().set("general.alignment", 3).bytes()), HasSubstr("power of two"));
   EXPECT_THAT(why(TestGguf().set("split.count", 3).bytes()), HasSubstr("split model"));
-  EXPECT_THAT(why(TestGguf().without("llama.embedding_length").bytes()), HasSubstr("embedding_length is missing"));
-  EXPECT_THAT(why(TestGguf().without("general.architecture").bytes()), HasSubstr("general.architecture"));
-  EXPECT_THAT(why(TestGguf().without("tokenizer.ggml.tokens").bytes()), HasSubstr("tokenizer.ggml.tokens"));
+  EXPECT_THAT(why(TestGguf().without("llama.embedding_length").bytes()),
+              HasSubstr("embedding_length is missing"));
+  EXPECT_THAT(why(TestGguf().without("general.architecture").bytes()),
+              HasSubstr("general.architecture"));
+  EXPECT_THAT(why(TestGguf().without("tokenizer.ggml.tokens").bytes()),
+              HasSubstr("tokenizer.ggml.tokens"));
   EXPECT_THAT(why(TestGguf().without_tensors().bytes()), HasSubstr("vocabulary only"));
 }
 
@@ -129,9 +142,7 @@ TEST_F(GgufReader, RandomDamage_NeverCrashes) {
       damaged[random() % damaged.size()] ^= static_cast<char>(1u << random() % 8);
     if (random() % 4 == 0) damaged.resize(random() % damaged.size());
     const auto facts = read(damaged);
-    if (facts.ok()) {
-      EXPECT_LE(facts->weight_bytes, facts->file_bytes);
-    }
+    if (facts.ok()) { EXPECT_LE(facts->weight_bytes, facts->file_bytes); }
   }
 }
 

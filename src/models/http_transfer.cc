@@ -49,13 +49,17 @@ std::size_t on_header(char* data, std::size_t size, std::size_t count, void* con
   if (line.starts_with("HTTP/")) {  // a new head: an interim 1xx answer came before
     hop.reply.headers.clear();
     const std::size_t space = line.find(' ');
-    hop.reply.status = space == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(space)).c_str());
+    hop.reply.status =
+        space == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(space)).c_str());
   } else if (const std::size_t colon = line.find(':'); colon != std::string_view::npos) {
     std::string name(line.substr(0, colon));
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     std::string_view value = line.substr(colon + 1);
-    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.front()))) value.remove_prefix(1);
-    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back()))) value.remove_suffix(1);
+    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.front())))
+      value.remove_prefix(1);
+    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back())))
+      value.remove_suffix(1);
     hop.reply.headers[name] = std::string(value);
   }
   return size * count;
@@ -93,7 +97,8 @@ List header_list(const HttpRequest& request, bool with_token) {
     list.reset(longer);
   };
   for (const std::string& line : request.headers) append(line);
-  if (with_token && !request.bearer_token.empty()) append("Authorization: Bearer " + request.bearer_token);
+  if (with_token && !request.bearer_token.empty())
+    append("Authorization: Bearer " + request.bearer_token);
   return list;
 }
 
@@ -115,10 +120,12 @@ void set_options(CURL* curl, const HttpRequest& request, const std::string& url,
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &hop);
-  if (const char* bundle = std::getenv("SSL_CERT_FILE")) curl_easy_setopt(curl, CURLOPT_CAINFO, bundle);
+  if (const char* bundle = std::getenv("SSL_CERT_FILE"))
+    curl_easy_setopt(curl, CURLOPT_CAINFO, bundle);
 }
 
-// The multi interface bounds every wait to 100 ms; a single easy call polls its progress once a second only.
+// The multi interface bounds every wait to 100 ms; a single easy call polls its progress once a
+// second only.
 CURLcode perform(CURL* easy, Hop& hop) {
   struct MultiEnd {
     void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
@@ -172,7 +179,8 @@ std::string host_of(const std::string& address) {
 
 std::string without_secrets(const std::string& address) {
   const Url url(curl_url());
-  if (curl_url_set(url.get(), CURLUPART_URL, address.c_str(), 0) != CURLUE_OK) return "(unreadable address)";
+  if (curl_url_set(url.get(), CURLUPART_URL, address.c_str(), 0) != CURLUE_OK)
+    return "(unreadable address)";
   curl_url_set(url.get(), CURLUPART_USER, nullptr, 0);
   curl_url_set(url.get(), CURLUPART_PASSWORD, nullptr, 0);
   curl_url_set(url.get(), CURLUPART_QUERY, nullptr, 0);
@@ -200,8 +208,9 @@ HttpReply http_exchange(const HttpRequest& request, const HttpSink& sink) {
     const CURLcode code = perform(curl.get(), hop);
     if (hop_number == 0) reply.first_headers = reply.headers;
     if (hop.stopped || hop.sink_failed || code != CURLE_OK) {
-      reply.outcome = hop.stopped ? HttpOutcome::Stopped
-                      : hop.sink_failed ? HttpOutcome::SinkFailed : HttpOutcome::Unreachable;
+      reply.outcome = hop.stopped       ? HttpOutcome::Stopped
+                      : hop.sink_failed ? HttpOutcome::SinkFailed
+                                        : HttpOutcome::Unreachable;
       if (reply.outcome == HttpOutcome::Unreachable) reply.reason = curl_easy_strerror(code);
       return reply;
     }

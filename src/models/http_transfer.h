@@ -1,10 +1,12 @@
 // One HTTP exchange at a time over libcurl, which only the .cc knows.
 //
-// Redirects are followed here, not by libcurl: at most five, each address checked (https, or http to this machine),
-// and the bearer token goes to the host it was given for and to no other. Headers of every hop are kept, because a
-// hub names the digest on the redirect and not on what it leads to.
+// Redirects are followed here, not by libcurl: at most five, each address checked (https, or http
+// to this machine), and the bearer token goes to the host it was given for and to no other. Headers
+// of every hop are kept, because a hub names the digest on the redirect and not on what it leads
+// to.
 //
-// Thread: each call stands alone; several may run at once. It blocks; `step` is polled at least every 200 ms.
+// Thread: each call stands alone; several may run at once. It blocks; `step` is polled at least
+// every 200 ms.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +31,9 @@ enum class HttpOutcome { Answered, Unreachable, Refused, SinkFailed, Stopped };
 
 struct HttpReply {
   HttpOutcome outcome = HttpOutcome::Unreachable;
-  int status = 0;                              // of the last hop
-  std::string reason;                          // why there is no complete answer
-  std::map<std::string, std::string> headers;  // lower-case names; the last hop's win
+  int status = 0;                                    // of the last hop
+  std::string reason;                                // why there is no complete answer
+  std::map<std::string, std::string> headers;        // lower-case names; the last hop's win
   std::map<std::string, std::string> first_headers;  // of the first hop
 };
 
@@ -44,8 +46,10 @@ struct HttpSink {
 
 HttpReply http_exchange(const HttpRequest& request, const HttpSink& sink);
 
-std::string resolve_url(const std::string& base, const std::string& reference);  // empty when it cannot be
-std::string host_of(const std::string& url);       // scheme, host and port; empty for what is not an address
+std::string resolve_url(const std::string& base,
+                        const std::string& reference);  // empty when it cannot be
+std::string host_of(
+    const std::string& url);  // scheme, host and port; empty for what is not an address
 std::string without_secrets(const std::string& url);  // no user name, no query: for messages
 
 }  // namespace glowplug::models

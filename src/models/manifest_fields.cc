@@ -32,7 +32,8 @@ std::optional<double> number_of(const json::value& value) {
   return std::nullopt;
 }
 
-// Seconds as a number, or text with units; whole milliseconds, so that writing and reading agree exactly.
+// Seconds as a number, or text with units; whole milliseconds, so that writing and reading agree
+// exactly.
 std::optional<Duration> duration_of(const json::value& value) {
   std::optional<Duration> read;
   if (value.is_string()) {
@@ -49,15 +50,20 @@ std::optional<Duration> duration_of(const json::value& value) {
 }
 
 bool is_variable_name(std::string_view name) {
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
+  const auto letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+  };
   if (name.empty() || !letter(name.front())) return false;
-  return std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+  return std::all_of(name.begin(), name.end(),
+                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
 }
 
 // Why a value cannot be used as text; empty when it can.
 std::string text_fault(const json::value& value, std::size_t bytes_max) {
-  if (!value.is_string()) return fmt::format("must be text, not {}; put it in quotes", shown(value));
-  if (value.get_string().size() > bytes_max) return fmt::format("is longer than {} bytes", bytes_max);
+  if (!value.is_string())
+    return fmt::format("must be text, not {}; put it in quotes", shown(value));
+  if (value.get_string().size() > bytes_max)
+    return fmt::format("is longer than {} bytes", bytes_max);
   if (value.get_string().find('\0') != json::string::npos) return "contains a NUL character";
   return {};
 }
@@ -90,8 +96,9 @@ void ManifestFields::refuse_unknown(const std::vector<std::string_view>& known) 
     const std::string_view key(member.key().data(), member.key().size());
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const std::string near = nearest_name(key, known);
-    fault(key.substr(0, 64), near.empty() ? fmt::format("unknown key; known are {}", fmt::join(known, ", "))
-                                          : fmt::format("unknown key; did you mean \"{}\"?", near));
+    fault(key.substr(0, 64), near.empty()
+                                 ? fmt::format("unknown key; known are {}", fmt::join(known, ", "))
+                                 : fmt::format("unknown key; did you mean \"{}\"?", near));
   }
 }
 
@@ -102,13 +109,15 @@ void ManifestFields::read_text(std::string_view key, std::string& into, std::siz
   into.assign(value->get_string().data(), value->get_string().size());
 }
 
-void ManifestFields::read_texts(std::string_view key, std::vector<std::string>& into, std::size_t count_max,
-                                std::size_t bytes_max) {
+void ManifestFields::read_texts(std::string_view key, std::vector<std::string>& into,
+                                std::size_t count_max, std::size_t bytes_max) {
   const json::value* value = find(key);
   if (value == nullptr) return;
-  if (!value->is_array()) return fault(key, fmt::format("must be a list of texts, not {}", shown(*value)));
+  if (!value->is_array())
+    return fault(key, fmt::format("must be a list of texts, not {}", shown(*value)));
   if (value->get_array().size() > count_max)
-    return fault(key, fmt::format("has {} entries; at most {} are accepted", value->get_array().size(), count_max));
+    return fault(key, fmt::format("has {} entries; at most {} are accepted",
+                                  value->get_array().size(), count_max));
   into.clear();
   for (const json::value& entry : value->get_array()) {
     const std::string why = text_fault(entry, bytes_max);
@@ -124,7 +133,8 @@ void ManifestFields::read_texts(std::string_view key, std::vector<std::string>& 
 void ManifestFields::read_text_map(std::string_view key, std::map<std::string, std::string>& into) {
   const json::value* value = find(key);
   if (value == nullptr) return;
-  if (!value->is_object()) return fault(key, fmt::format("must be a mapping of texts, not {}", shown(*value)));
+  if (!value->is_object())
+    return fault(key, fmt::format("must be a mapping of texts, not {}", shown(*value)));
   if (value->get_object().size() > kEnvironmentMax)
     return fault(key, fmt::format("has more than {} entries", kEnvironmentMax));
   into.clear();
@@ -143,7 +153,8 @@ void ManifestFields::read_int(std::string_view key, int& into, IntRange range) {
   if (value == nullptr) return;
   const auto number = integer_of(*value);
   if (!number || *number < range.low || *number > range.high)
-    return fault(key, fmt::format("must be a whole number from {} to {}, not {}", range.low, range.high, shown(*value)));
+    return fault(key, fmt::format("must be a whole number from {} to {}, not {}", range.low,
+                                  range.high, shown(*value)));
   into = static_cast<int>(*number);
 }
 
@@ -152,7 +163,8 @@ void ManifestFields::read_number(std::string_view key, double& into, double abov
   if (value == nullptr) return;
   const auto number = number_of(*value);
   if (!number || *number <= above || *number > most)
-    return fault(key, fmt::format("must be a number above {} and at most {}, not {}", above, most, shown(*value)));
+    return fault(key, fmt::format("must be a number above {} and at most {}, not {}", above, most,
+                                  shown(*value)));
   into = *number;
 }
 
@@ -161,8 +173,9 @@ void ManifestFields::read_duration(std::string_view key, Duration& into, Duratio
   if (value == nullptr) return;
   const auto read = duration_of(*value);
   if (!read || *read < range.low || *read > range.high)
-    return fault(key, fmt::format("must be a duration from {} to {} such as \"60s\", not {}", format_duration(range.low),
-                                  format_duration(range.high), shown(*value)));
+    return fault(
+        key, fmt::format("must be a duration from {} to {} such as \"60s\", not {}",
+                         format_duration(range.low), format_duration(range.high), shown(*value)));
   into = *read;
 }
 
@@ -171,8 +184,11 @@ void ManifestFields::read_keep_alive(std::string_view key, Duration& into, Durat
   if (value == nullptr) return;
   const auto read = duration_of(*value);
   if (!read || (*read > longest && *read != kForever))
-    return fault(key, fmt::format("must be a duration such as \"5m\", 0 (stop at once), -1 (never stop) or a number "
-                                  "of seconds, at most {}, not {}", format_duration(longest), shown(*value)));
+    return fault(
+        key, fmt::format(
+                 "must be a duration such as \"5m\", 0 (stop at once), -1 (never stop) or a number "
+                 "of seconds, at most {}, not {}",
+                 format_duration(longest), shown(*value)));
   into = *read;
 }
 

@@ -1,7 +1,8 @@
-// Reads one object of a manifest field by field and collects the faults; used by manifest_reader only.
+// Reads one object of a manifest field by field and collects the faults; used by manifest_reader
+// only.
 //
-// Each reading function leaves its target alone when the key is absent and adds a fault when the value does not
-// fit, so that one pass finds everything.
+// Each reading function leaves its target alone when the key is absent and adds a fault when the
+// value does not fit, so that one pass finds everything.
 //
 // Thread: one owner. The object and the fault list outlive it.
 #pragma once

@@ -37,14 +37,18 @@ bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c
 bool is_function_name(std::string_view name) {
   if (name.empty() || name.size() > 63) return false;
   if (!is_lower_or_digit(name.front()) || !is_lower_or_digit(name.back())) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) { return is_lower_or_digit(c) || c == '-'; });
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return is_lower_or_digit(c) || c == '-'; });
 }
 
 bool is_sha256(std::string_view text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
+  return text.size() == 64 &&
+         text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
 }
 
-const std::vector<std::string_view>& keys_of(const std::string& path) { return manifest_keys().at(path); }
+const std::vector<std::string_view>& keys_of(const std::string& path) {
+  return manifest_keys().at(path);
+}
 
 // The object under `key`, or null after a fault when it is something else.
 const json::object* object_at(ManifestFields& fields, std::string_view key) {
@@ -68,10 +72,14 @@ void read_name(ManifestFields& fields, std::string_view expected, Manifest& mani
   if (fields.faults().size() != faults) return;
   if (manifest.name.empty()) return fields.fault("name", "is missing");
   if (!is_function_name(manifest.name))
-    return fields.fault("name", fmt::format("\"{}\" is not a name: 1 to 63 of a-z, 0-9 and -, not beginning or ending "
-                                            "with -", manifest.name.substr(0, 80)));
+    return fields.fault(
+        "name",
+        fmt::format("\"{}\" is not a name: 1 to 63 of a-z, 0-9 and -, not beginning or ending "
+                    "with -",
+                    manifest.name.substr(0, 80)));
   if (!expected.empty() && manifest.name != expected)
-    fields.fault("name", fmt::format("is \"{}\" but the address names \"{}\"", manifest.name, expected));
+    fields.fault("name",
+                 fmt::format("is \"{}\" but the address names \"{}\"", manifest.name, expected));
 }
 
 void read_model(ManifestFields& fields, Manifest& manifest) {
@@ -89,35 +97,43 @@ void read_model(ManifestFields& fields, Manifest& manifest) {
 }
 
 bool is_fault_word(std::string_view word) {
-  if (word.empty() || word == "crash_on_load" || word == "never_ready" || word == "exit_after_load") return true;
+  if (word.empty() || word == "crash_on_load" || word == "never_ready" || word == "exit_after_load")
+    return true;
   for (const std::string_view prefix : {"crash_after_tokens:", "hang_after_tokens:"}) {
     if (!word.starts_with(prefix)) continue;
     const std::string_view count = word.substr(prefix.size());
-    return !count.empty() && count.size() <= 9 && count.find_first_not_of("0123456789") == std::string_view::npos;
+    return !count.empty() && count.size() <= 9 &&
+           count.find_first_not_of("0123456789") == std::string_view::npos;
   }
   return false;
 }
 
-void read_fake(const json::object& object, ManifestFields::Faults& faults, domain::FakeEngine& fake) {
+void read_fake(const json::object& object, ManifestFields::Faults& faults,
+               domain::FakeEngine& fake) {
   ManifestFields fields(object, "engine.fake", faults);
   fields.refuse_unknown(keys_of("engine.fake"));
   fields.read_duration("load_time", fake.load_time, {0s, 3600s});
   fields.read_number("tokens_per_second", fake.tokens_per_second, 0, 1e6);
   fields.read_text("fault", fake.fault, 64);
   if (!is_fault_word(fake.fault))
-    fields.fault("fault", fmt::format("\"{}\" is not one of crash_on_load, never_ready, exit_after_load, "
-                                      "crash_after_tokens:N, hang_after_tokens:N", fake.fault));
+    fields.fault("fault",
+                 fmt::format("\"{}\" is not one of crash_on_load, never_ready, exit_after_load, "
+                             "crash_after_tokens:N, hang_after_tokens:N",
+                             fake.fault));
 }
 
-void read_process(const json::object& object, ManifestFields::Faults& faults, domain::ProcessEngine& process) {
+void read_process(const json::object& object, ManifestFields::Faults& faults,
+                  domain::ProcessEngine& process) {
   ManifestFields fields(object, "engine.process", faults);
   fields.refuse_unknown(keys_of("engine.process"));
   fields.read_texts("command", process.command, kCommandWordsMax, kPathBytesMax);
   const bool listed = fields.find("command") == nullptr || fields.find("command")->is_array();
   if (listed && (process.command.empty() || process.command.front().empty()))
-    fields.fault("command", "must be a list that begins with a program, such as [\"python3\", \"app.py\"]");
+    fields.fault("command",
+                 "must be a list that begins with a program, such as [\"python3\", \"app.py\"]");
   fields.read_text("ready", process.ready, kPathBytesMax);
-  if (!process.ready.starts_with('/') || process.ready.find_first_of(" \r\n\t") != std::string::npos)
+  if (!process.ready.starts_with('/') ||
+      process.ready.find_first_of(" \r\n\t") != std::string::npos)
     fields.fault("ready", "must be a path that begins with / and has no spaces");
   fields.read_text_map("env", process.env);
   fields.read_duration("start_timeout", process.start_timeout, {100ms, 3600s});
@@ -128,10 +144,12 @@ void read_engine(ManifestFields& fields, domain::Engine& engine) {
   if (value == nullptr) return;
   if (!value->is_object()) {
     fields.read_choice<EngineKind>("engine", engine.kind,
-                                   {{"llama", EngineKind::Llama}, {"fake", EngineKind::Fake},
+                                   {{"llama", EngineKind::Llama},
+                                    {"fake", EngineKind::Fake},
                                     {"process", EngineKind::Process}});
     if (engine.kind == EngineKind::Process)
-      fields.fault("engine", "a process needs its command: {process: {command: [program, argument]}}");
+      fields.fault("engine",
+                   "a process needs its command: {process: {command: [program, argument]}}");
     return;
   }
   ManifestFields choice(value->get_object(), "engine", fields.faults());
@@ -140,7 +158,8 @@ void read_engine(ManifestFields& fields, domain::Engine& engine) {
     return fields.fault("engine", "must name exactly one engine, fake or process");
   if (value->get_object().contains("fake")) {
     engine.kind = EngineKind::Fake;
-    if (const json::object* fake = object_at(choice, "fake")) read_fake(*fake, fields.faults(), engine.fake);
+    if (const json::object* fake = object_at(choice, "fake"))
+      read_fake(*fake, fields.faults(), engine.fake);
   } else if (value->get_object().contains("process")) {
     engine.kind = EngineKind::Process;
     if (choice.find("process") == nullptr) choice.fault("process.command", "is missing");
@@ -161,7 +180,8 @@ void read_scale(ManifestFields& fields, domain::Scale& scale) {
                                           {"threshold", domain::ScalePolicy::Threshold},
                                           {"predictive", domain::ScalePolicy::Predictive}});
   if (scale.min > scale.max)
-    inner.fault("min", fmt::format("is {}, more than scale.max, which is {}", scale.min, scale.max));
+    inner.fault("min",
+                fmt::format("is {}, more than scale.max, which is {}", scale.min, scale.max));
 }
 
 void read_limits(ManifestFields& fields, domain::CallLimits& limits) {
@@ -194,10 +214,12 @@ void read_memory(ManifestFields& fields, domain::Resources& resources) {
   std::optional<std::uint64_t> bytes;
   if (value->is_string())
     bytes = parse_bytes(std::string_view(value->get_string().data(), value->get_string().size()));
-  if (value->is_int64() && value->get_int64() > 0) bytes = static_cast<std::uint64_t>(value->get_int64());
+  if (value->is_int64() && value->get_int64() > 0)
+    bytes = static_cast<std::uint64_t>(value->get_int64());
   if (!bytes || *bytes < kMemoryMin || *bytes > kMemoryMax)
-    return fields.fault("memory", fmt::format("must be auto or a size such as \"2GiB\", at least 1MiB, not {}",
-                                              shown(*value)));
+    return fields.fault(
+        "memory", fmt::format("must be auto or a size such as \"2GiB\", at least 1MiB, not {}",
+                              shown(*value)));
   resources.memory_bytes = *bytes;
 }
 
@@ -207,36 +229,44 @@ void read_resources(ManifestFields& fields, domain::Resources& resources) {
   ManifestFields inner(*object, "resources", fields.faults());
   inner.refuse_unknown(keys_of("resources"));
   read_memory(inner, resources);
-  if (!is_auto(inner.find("threads"))) inner.read_int("threads", resources.threads, {1, kThreadsMax});
+  if (!is_auto(inner.find("threads")))
+    inner.read_int("threads", resources.threads, {1, kThreadsMax});
   inner.read_text("device", resources.device, 64);
   if (!is_device(resources.device))
-    inner.fault("device", fmt::format("must be auto, cpu, gpu or gpu:N, not \"{}\"", resources.device));
+    inner.fault("device",
+                fmt::format("must be auto, cpu, gpu or gpu:N, not \"{}\"", resources.device));
 }
 
 void read_plain_fields(ManifestFields& fields, Manifest& manifest) {
   fields.read_choice<domain::Task>("task", manifest.task,
-                                   {{"generate", domain::Task::Generate}, {"embed", domain::Task::Embed},
+                                   {{"generate", domain::Task::Generate},
+                                    {"embed", domain::Task::Embed},
                                     {"rerank", domain::Task::Rerank}});
   fields.read_int("context", manifest.context, {1, domain::kContextMax});
   fields.read_int("slots", manifest.slots, {1, domain::kSlotsMax});
   fields.read_keep_alive("keep_alive", manifest.keep_alive, kKeepAliveMax);
   fields.read_texts("prime", manifest.prime, kPrimesMax, kPrimeBytesMax);
   fields.read_text("chat_template", manifest.chat_template, kPathBytesMax);
-  if (manifest.chat_template.empty()) fields.fault("chat_template", "is empty; leave it out for the model's own");
+  if (manifest.chat_template.empty())
+    fields.fault("chat_template", "is empty; leave it out for the model's own");
   fields.read_choice<domain::Priority>("priority", manifest.priority,
-                                       {{"high", domain::Priority::High}, {"normal", domain::Priority::Normal},
+                                       {{"high", domain::Priority::High},
+                                        {"normal", domain::Priority::Normal},
                                         {"batch", domain::Priority::Batch}});
-  fields.read_choice<domain::Share>("share", manifest.share,
-                                    {{"domain", domain::Share::Domain}, {"function", domain::Share::Function}});
-  fields.read_choice<domain::Failover>("failover", manifest.failover,
-                                       {{"continue", domain::Failover::Continue}, {"off", domain::Failover::Off}});
+  fields.read_choice<domain::Share>(
+      "share", manifest.share,
+      {{"domain", domain::Share::Domain}, {"function", domain::Share::Function}});
+  fields.read_choice<domain::Failover>(
+      "failover", manifest.failover,
+      {{"continue", domain::Failover::Continue}, {"off", domain::Failover::Off}});
 }
 
 // Only the built-in engine reads a model file; for the others the field is a label.
 void check_model(ManifestFields& fields, const Manifest& manifest) {
   if (manifest.engine.kind != EngineKind::Llama) return;
   if (fields.find("model") == nullptr)
-    return fields.fault("model", "is missing; the llama engine needs one, such as \"smollm2\" or a .gguf path");
+    return fields.fault(
+        "model", "is missing; the llama engine needs one, such as \"smollm2\" or a .gguf path");
   const bool readable = fields.find("model")->is_string() || !manifest.model.empty();
   if (!readable) return;
   const auto source = parse_source(manifest.model);
@@ -247,8 +277,10 @@ void check_model(ManifestFields& fields, const Manifest& manifest) {
 
 const std::map<std::string, std::vector<std::string_view>>& manifest_keys() {
   static const std::map<std::string, std::vector<std::string_view>> keys{
-      {"", {"apiVersion", "kind", "name", "model", "task", "engine", "context", "slots", "scale", "keep_alive", "prime",
-            "chat_template", "limits", "resources", "priority", "share", "failover"}},
+      {"",
+       {"apiVersion", "kind", "name", "model", "task", "engine", "context", "slots", "scale",
+        "keep_alive", "prime", "chat_template", "limits", "resources", "priority", "share",
+        "failover"}},
       {"model", {"source", "sha256"}},
       {"engine", {"fake", "process"}},
       {"engine.fake", {"load_time", "tokens_per_second", "fault"}},
@@ -263,7 +295,9 @@ Result<Manifest> read_manifest(std::string_view text, std::string_view expected_
   const auto document = parse_document(text);
   if (!document) return document.error();
   if (!document->is_object())
-    return Error{std::string(domain::error::kManifestInvalid), "a manifest is a mapping of keys, not " + shown(*document), {}};
+    return Error{std::string(domain::error::kManifestInvalid),
+                 "a manifest is a mapping of keys, not " + shown(*document),
+                 {}};
   ManifestFields::Faults faults;
   ManifestFields fields(document->get_object(), "", faults);
   Manifest manifest;
@@ -279,7 +313,8 @@ Result<Manifest> read_manifest(std::string_view text, std::string_view expected_
   read_plain_fields(fields, manifest);
   check_model(fields, manifest);
   if (faults.empty()) return manifest;
-  return Error{std::string(domain::error::kManifestInvalid), fmt::format("{}", fmt::join(faults, "; ")), {}};
+  return Error{
+      std::string(domain::error::kManifestInvalid), fmt::format("{}", fmt::join(faults, "; ")), {}};
 }
 
 }  // namespace glowplug::models

@@ -63,9 +63,12 @@ TEST(ManifestReader, FullYaml_IsReadAndWrittenBackEqual) {
 
 TEST(ManifestReader, EveryEngineForm_SurvivesWritingAndReading) {
   for (const std::string engine :
-       {"model: smollm2", "engine: fake", "engine: {fake: {load_time: 5ms, tokens_per_second: 12.5, fault: \"hang_after_tokens:3\"}}",
-        "engine: {process: {command: [python3, app.py, \"{port}\"], ready: /up, env: {A: \"1\"}, start_timeout: 2m}}",
-        "engine: fake\nkeep_alive: -1", "engine: fake\nkeep_alive: 0", "engine: fake\nkeep_alive: 1.5"}) {
+       {"model: smollm2", "engine: fake",
+        "engine: {fake: {load_time: 5ms, tokens_per_second: 12.5, fault: \"hang_after_tokens:3\"}}",
+        "engine: {process: {command: [python3, app.py, \"{port}\"], ready: /up, env: {A: \"1\"}, "
+        "start_timeout: 2m}}",
+        "engine: fake\nkeep_alive: -1", "engine: fake\nkeep_alive: 0",
+        "engine: fake\nkeep_alive: 1.5"}) {
     const auto manifest = read_manifest(engine, "f");
     ASSERT_TRUE(manifest.ok()) << engine << ": " << manifest.error().message;
     const auto again = read_manifest(write_manifest(*manifest), "f");
@@ -82,10 +85,12 @@ TEST(ManifestReader, KeepAliveForever_IsWrittenAsMinusOne) {
 }
 
 TEST(ManifestReader, SeveralFaults_AreAllListed) {
-  EXPECT_THAT(fault_of("engine: {process: {}}\ncontxt: 5\nslots: 65\nscale: {min: 3, max: 2}\nlimits: {queue: lots}"),
-              AllOf(HasSubstr("contxt: unknown key; did you mean \"context\"?"), HasSubstr("slots: must be"),
-                    HasSubstr("scale.min: is 3"), HasSubstr("limits.queue: must be"),
-                    HasSubstr("engine.process.command: must be")));
+  EXPECT_THAT(
+      fault_of("engine: {process: {}}\ncontxt: 5\nslots: 65\nscale: {min: 3, max: 2}\nlimits: "
+               "{queue: lots}"),
+      AllOf(HasSubstr("contxt: unknown key; did you mean \"context\"?"),
+            HasSubstr("slots: must be"), HasSubstr("scale.min: is 3"),
+            HasSubstr("limits.queue: must be"), HasSubstr("engine.process.command: must be")));
 }
 
 TEST(ManifestReader, SingleFaults_NameFieldAndFix) {
@@ -95,9 +100,11 @@ TEST(ManifestReader, SingleFaults_NameFieldAndFix) {
   EXPECT_THAT(fault_of("engine: fake\nname: other"), HasSubstr("address names \"f\""));
   EXPECT_THAT(fault_of("engine: fake", ""), HasSubstr("name: is missing"));
   EXPECT_THAT(fault_of("engine: fake\nkind: Pod"), HasSubstr("kind: must be Function"));
-  EXPECT_THAT(fault_of("engine: fake\nkeep_alive: soon"), HasSubstr("keep_alive: must be a duration"));
+  EXPECT_THAT(fault_of("engine: fake\nkeep_alive: soon"),
+              HasSubstr("keep_alive: must be a duration"));
   EXPECT_THAT(fault_of("engine: {fake: {fault: explode}}"), HasSubstr("engine.fake.fault"));
-  EXPECT_THAT(fault_of("engine: fake\nscale: {max: 21}"), HasSubstr("scale.max: must be a whole number from 0 to 20"));
+  EXPECT_THAT(fault_of("engine: fake\nscale: {max: 21}"),
+              HasSubstr("scale.max: must be a whole number from 0 to 20"));
   EXPECT_THAT(fault_of("engine: process"), HasSubstr("command"));
   EXPECT_THAT(fault_of("- a"), HasSubstr("a manifest is a mapping"));
 }
@@ -116,7 +123,8 @@ TEST(ManifestReader, HostileText_IsRefused) {
 }
 
 // The schema's keys at a path such as "engine.process", found through properties and oneOf.
-void collect(const boost::json::value& schema, const std::string& path, std::map<std::string, std::vector<std::string>>& out) {
+void collect(const boost::json::value& schema, const std::string& path,
+             std::map<std::string, std::vector<std::string>>& out) {
   if (!schema.is_object()) return;
   const auto& object = schema.get_object();
   if (const auto* forms = object.if_contains("oneOf"))
@@ -151,7 +159,8 @@ TEST(Catalogue, EveryEntry_IsUsable) {
     EXPECT_GT(entry.context, 0) << entry.name;
     EXPECT_EQ(entry.verified, entry.sha256.size() == 64 && entry.bytes > 0) << entry.name;
     EXPECT_FALSE(entry.sources.empty()) << entry.name;
-    for (const std::string& source : entry.sources) EXPECT_TRUE(parse_catalogue_source(source).ok()) << source;
+    for (const std::string& source : entry.sources)
+      EXPECT_TRUE(parse_catalogue_source(source).ok()) << source;
     EXPECT_EQ(parse_source(entry.name)->kind, SourceKind::Catalogue);
   }
 }
@@ -165,10 +174,13 @@ TEST(ModelSource, Forms_AreClassified) {
   EXPECT_EQ(hub->revision, "v1");
   EXPECT_EQ(parse_source("https://example.org/a.gguf")->kind, SourceKind::Url);
   EXPECT_TRUE(parse_source("http://127.0.0.1:80/a.gguf").ok());
-  for (const char* bad : {"", "http://example.org/a.gguf", "https://user@host/a", "http://127.0.0.1@evil/a", "hf:org/repo",
-                          "hf:org:file.gguf", "hf:org/repo:../x.gguf", "hf:org/repo:readme.md", "wheel:a==1:*", "nonsense",
-                          "http://127.0.0.1.evil.org/a", "a\nb.gguf"})
-    EXPECT_EQ(parse_source(bad).ok() ? "accepted" : parse_source(bad).error().code, "model_rejected") << bad;
+  for (const char* bad :
+       {"", "http://example.org/a.gguf", "https://user@host/a", "http://127.0.0.1@evil/a",
+        "hf:org/repo", "hf:org:file.gguf", "hf:org/repo:../x.gguf", "hf:org/repo:readme.md",
+        "wheel:a==1:*", "nonsense", "http://127.0.0.1.evil.org/a", "a\nb.gguf"})
+    EXPECT_EQ(parse_source(bad).ok() ? "accepted" : parse_source(bad).error().code,
+              "model_rejected")
+        << bad;
 }
 
 }  // namespace

@@ -16,7 +16,10 @@ using namespace domain;
 
 // The largest unit that loses nothing: 300 s is "5m", 90 s is "90s".
 std::string duration_text(Duration duration) {
-  struct Unit { std::string_view name; std::int64_t ms; };
+  struct Unit {
+    std::string_view name;
+    std::int64_t ms;
+  };
   static constexpr std::array kUnits{Unit{"h", 3'600'000}, Unit{"m", 60'000}, Unit{"s", 1'000}};
   const std::int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
   if (ms == 0) return "0s";
@@ -47,15 +50,17 @@ json::value engine_value(const Engine& engine) {
   }
   json::object env;
   for (const auto& [name, value] : engine.process.env) env[name] = value;
-  return json::object{{"process", json::object{{"command", texts(engine.process.command)},
-                                               {"ready", engine.process.ready},
-                                               {"env", std::move(env)},
-                                               {"start_timeout", duration_text(engine.process.start_timeout)}}}};
+  return json::object{
+      {"process", json::object{{"command", texts(engine.process.command)},
+                               {"ready", engine.process.ready},
+                               {"env", std::move(env)},
+                               {"start_timeout", duration_text(engine.process.start_timeout)}}}};
 }
 
 std::string_view word(ScalePolicy policy) {
   return policy == ScalePolicy::Concurrency ? "concurrency"
-         : policy == ScalePolicy::Threshold ? "threshold" : "predictive";
+         : policy == ScalePolicy::Threshold ? "threshold"
+                                            : "predictive";
 }
 
 std::string_view word(Priority priority) {
@@ -70,15 +75,17 @@ json::object limits_value(const CallLimits& limits) {
 }
 
 json::object resources_value(const Resources& resources) {
-  return {{"memory", bytes_text(resources.memory_bytes)},
-          {"device", resources.device},
-          {"threads", resources.threads == 0 ? json::value("auto") : json::value(resources.threads)}};
+  return {
+      {"memory", bytes_text(resources.memory_bytes)},
+      {"device", resources.device},
+      {"threads", resources.threads == 0 ? json::value("auto") : json::value(resources.threads)}};
 }
 
 }  // namespace
 
 std::string write_manifest(const Manifest& manifest) {
-  json::object out{{"apiVersion", "glowplug.dev/v1"}, {"kind", "Function"}, {"name", manifest.name}};
+  json::object out{
+      {"apiVersion", "glowplug.dev/v1"}, {"kind", "Function"}, {"name", manifest.name}};
   if (!manifest.model_sha256.empty())
     out["model"] = json::object{{"source", manifest.model}, {"sha256", manifest.model_sha256}};
   else if (!manifest.model.empty())
@@ -87,7 +94,8 @@ std::string write_manifest(const Manifest& manifest) {
   out["engine"] = engine_value(manifest.engine);
   out["context"] = manifest.context;
   out["slots"] = manifest.slots;
-  out["scale"] = json::object{{"min", manifest.scale.min}, {"max", manifest.scale.max},
+  out["scale"] = json::object{{"min", manifest.scale.min},
+                              {"max", manifest.scale.max},
                               {"policy", word(manifest.scale.policy)}};
   if (manifest.keep_alive == kForever)
     out["keep_alive"] = -1;

@@ -24,7 +24,8 @@ bool is_word(std::string_view text, std::string_view extra) {
   });
 }
 
-// Slash-separated words, none of them "." or "..", so that nothing can climb out of a repository's address.
+// Slash-separated words, none of them "." or "..", so that nothing can climb out of a repository's
+// address.
 bool is_plain_path(std::string_view path) {
   while (true) {
     const std::size_t slash = path.find('/');
@@ -36,19 +37,23 @@ bool is_plain_path(std::string_view path) {
 }
 
 Result<ModelSource> parse_hub(std::string_view text) {
-  const std::string usage = fmt::format("\"{}\" is not a hub source; write hf:org/repo:file.gguf or "
-                                        "hf:org/repo:file.gguf@revision", text);
+  const std::string usage = fmt::format(
+      "\"{}\" is not a hub source; write hf:org/repo:file.gguf or "
+      "hf:org/repo:file.gguf@revision",
+      text);
   std::string_view rest = text.substr(3);
   const std::size_t colon = rest.find(':');
   if (colon == std::string_view::npos) return rejected(usage);
-  ModelSource source{SourceKind::Hub, std::string(text), {}, std::string(rest.substr(0, colon)), {}, "main", {}};
+  ModelSource source{
+      SourceKind::Hub, std::string(text), {}, std::string(rest.substr(0, colon)), {}, "main", {}};
   rest.remove_prefix(colon + 1);
   if (const std::size_t at = rest.rfind('@'); at != std::string_view::npos) {
     source.revision = std::string(rest.substr(at + 1));
     rest = rest.substr(0, at);
   }
   source.file = std::string(rest);
-  if (!is_plain_path(source.repository) || std::count(source.repository.begin(), source.repository.end(), '/') != 1 ||
+  if (!is_plain_path(source.repository) ||
+      std::count(source.repository.begin(), source.repository.end(), '/') != 1 ||
       !is_plain_path(source.file) || !is_plain_path(source.revision))
     return rejected(usage);
   if (!source.file.ends_with(".gguf"))
@@ -84,10 +89,13 @@ Result<ModelSource> parse_name(std::string_view text) {
   std::vector<std::string_view> names;
   for (const CatalogueEntry& entry : catalogue()) names.push_back(entry.name);
   const std::string near = nearest_name(text, names);
-  const std::string forms = "a catalogue name, a path ending in .gguf, hf:org/repo:file.gguf or https://…";
+  const std::string forms =
+      "a catalogue name, a path ending in .gguf, hf:org/repo:file.gguf or https://…";
   if (!near.empty())
-    return rejected(fmt::format("\"{}\" is not in the catalogue; did you mean \"{}\"? A model is {}", text, near, forms));
-  return rejected(fmt::format("\"{}\" is not in the catalogue; a model is {}", text.substr(0, 120), forms));
+    return rejected(fmt::format(
+        "\"{}\" is not in the catalogue; did you mean \"{}\"? A model is {}", text, near, forms));
+  return rejected(
+      fmt::format("\"{}\" is not in the catalogue; a model is {}", text.substr(0, 120), forms));
 }
 
 }  // namespace
@@ -106,17 +114,22 @@ bool is_fetchable_url(std::string_view url) {
 
 Result<ModelSource> parse_source(std::string_view text) {
   if (text.empty()) return rejected("the model's source is empty");
-  if (text.size() > kSourceBytesMax) return rejected(fmt::format("the source is longer than {} bytes", kSourceBytesMax));
-  if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
+  if (text.size() > kSourceBytesMax)
+    return rejected(fmt::format("the source is longer than {} bytes", kSourceBytesMax));
+  if (std::any_of(text.begin(), text.end(),
+                  [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
     return rejected("the source contains control characters");
   if (text.starts_with("hf:")) return parse_hub(text);
   if (text.starts_with("https://") || text.starts_with("http://")) {
     if (!is_fetchable_url(text))
-      return rejected(fmt::format("\"{}\" cannot be fetched: use https:// (http:// only for 127.0.0.1 and localhost) and "
-                                  "put no user name into it", text.substr(0, text.find('@'))));
+      return rejected(fmt::format(
+          "\"{}\" cannot be fetched: use https:// (http:// only for 127.0.0.1 and localhost) and "
+          "put no user name into it",
+          text.substr(0, text.find('@'))));
     return ModelSource{SourceKind::Url, std::string(text), std::string(text), {}, {}, {}, {}};
   }
-  if (text.ends_with(".gguf")) return ModelSource{SourceKind::File, std::string(text), std::string(text), {}, {}, {}, {}};
+  if (text.ends_with(".gguf"))
+    return ModelSource{SourceKind::File, std::string(text), std::string(text), {}, {}, {}, {}};
   return parse_name(text);
 }
 

@@ -1,4 +1,5 @@
-// Where a model comes from, as people write it, classified and checked without touching network or disk.
+// Where a model comes from, as people write it, classified and checked without touching network or
+// disk.
 //
 //   smollm2                          a name of the catalogue
 //   /models/my.gguf, ./my.gguf       a file on this machine

@@ -1,7 +1,5 @@
 #include "models/model_store.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
@@ -11,6 +9,7 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "domain/errors.h"
 #include "models/catalogue.h"
@@ -26,7 +25,9 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using Facts = Result<domain::ModelFacts>;
 
-Error fault(std::string_view code, std::string message) { return {std::string(code), std::move(message), "model"}; }
+Error fault(std::string_view code, std::string message) {
+  return {std::string(code), std::move(message), "model"};
+}
 
 Error cancelled_error() { return fault(domain::error::kSourceUnreachable, kCancelledMessage); }
 
@@ -83,7 +84,8 @@ class ModelStore::Implementation final {
   };
 
   static std::string wanted_digest(const ModelSource& source, const std::string& pin) {
-    const CatalogueEntry* entry = source.kind == SourceKind::Catalogue ? find_in_catalogue(source.name) : nullptr;
+    const CatalogueEntry* entry =
+        source.kind == SourceKind::Catalogue ? find_in_catalogue(source.name) : nullptr;
     return pin.empty() && entry != nullptr ? entry->sha256 : pin;
   }
 
@@ -109,11 +111,14 @@ class ModelStore::Implementation final {
     const std::string path = fs::canonical(source.name, error).string();
     struct stat status {};
     if (error || ::stat(path.c_str(), &status) != 0)
-      return fault(domain::error::kModelRejected, fmt::format("{} is not a readable file", source.name));
+      return fault(domain::error::kModelRejected,
+                   fmt::format("{} is not a readable file", source.name));
     auto facts = read_gguf(path);  // cheap, and says why long before the hash is done
     if (!facts) return facts;
-    FileMark mark{static_cast<std::uint64_t>(status.st_size), status.st_ino,
-                  status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec, {}};
+    FileMark mark{static_cast<std::uint64_t>(status.st_size),
+                  status.st_ino,
+                  status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
+                  {}};
     mark.sha256 = known_digest(path, mark);
     if (mark.sha256.empty()) {
       const auto digest = fetch.hash(path);
@@ -124,8 +129,9 @@ class ModelStore::Implementation final {
       hashed_[path] = mark;
     }
     if (!pin.empty() && mark.sha256 != pin)
-      return fault(domain::error::kChecksumMismatch,
-                   fmt::format("{} has the SHA-256 {}, but the manifest pins {}", path, mark.sha256, pin));
+      return fault(
+          domain::error::kChecksumMismatch,
+          fmt::format("{} has the SHA-256 {}, but the manifest pins {}", path, mark.sha256, pin));
     facts->sha256 = mark.sha256;
     return facts;
   }
@@ -135,11 +141,13 @@ class ModelStore::Implementation final {
     const auto found = hashed_.find(path);
     if (found == hashed_.end()) return {};
     const FileMark& old = found->second;
-    const bool same = old.bytes == mark.bytes && old.inode == mark.inode && old.changed_ns == mark.changed_ns;
+    const bool same =
+        old.bytes == mark.bytes && old.inode == mark.inode && old.changed_ns == mark.changed_ns;
     return same ? old.sha256 : std::string();
   }
 
-  Facts fly(const std::string& key, const ModelSource& source, const std::string& pin, const SourceFetch& fetch) {
+  Facts fly(const std::string& key, const ModelSource& source, const std::string& pin,
+            const SourceFetch& fetch) {
     while (true) {
       bool leading = false;
       const std::shared_ptr<Flight> flight = join(key, leading);  // owners: see Flight
@@ -165,8 +173,8 @@ class ModelStore::Implementation final {
     return flight;
   }
 
-  Facts lead(const std::string& key, Flight& flight, const ModelSource& source, const std::string& pin,
-             const SourceFetch& fetch) {
+  Facts lead(const std::string& key, Flight& flight, const ModelSource& source,
+             const std::string& pin, const SourceFetch& fetch) {
     const SourceFetch shared{options_, folder_,
                              [this, &flight, &fetch](const Progress& now) {
                                {
@@ -181,7 +189,8 @@ class ModelStore::Implementation final {
       const auto held = find_held(source, pin);  // the flight before this one may have just landed
       result = held ? *held : fetch_any(source, pin, shared);
     } catch (const std::exception& error) {  // out of memory: the waiters must hear of it too
-      result = fault(domain::error::kServerError, fmt::format("preparing {} failed: {}", source.text, error.what()));
+      result = fault(domain::error::kServerError,
+                     fmt::format("preparing {} failed: {}", source.text, error.what()));
     }
     const bool left = !result && fetch.cancelled();
     const std::lock_guard lock(mutex_);
@@ -208,14 +217,16 @@ class ModelStore::Implementation final {
       if (!next_may_do || entry.sources.size() == 1) return facts;
       tried += fmt::format("{}{}", tried.empty() ? "" : "; ", facts.error().message);
       if (&text == &entry.sources.back())
-        return fault(facts.error().code, fmt::format("no source of {} gave the model: {}", entry.name, tried));
+        return fault(facts.error().code,
+                     fmt::format("no source of {} gave the model: {}", entry.name, tried));
     }
     return fault(domain::error::kSourceUnreachable, fmt::format("{} has no source", entry.name));
   }
 
-  Facts fetch_one(const ModelSource& source, const std::string& remembered_as, const std::string& wanted,
-                  const SourceFetch& fetch) {
-    const std::shared_ptr<std::mutex> file = file_mutex(source.text);  // owners: the table and who fetches now
+  Facts fetch_one(const ModelSource& source, const std::string& remembered_as,
+                  const std::string& wanted, const SourceFetch& fetch) {
+    const std::shared_ptr<std::mutex> file =
+        file_mutex(source.text);  // owners: the table and who fetches now
     const std::lock_guard one_at_a_time(*file);
     auto fetched = fetch.fetch(source, wanted);
     if (!fetched) return fetched.error();
@@ -256,7 +267,8 @@ ModelStore::ModelStore(ModelStoreOptions options)
 
 ModelStore::~ModelStore() = default;
 
-Result<domain::ModelFacts> ModelStore::prepare(const std::string& source, const std::string& sha256_pin,
+Result<domain::ModelFacts> ModelStore::prepare(const std::string& source,
+                                               const std::string& sha256_pin,
                                                const std::function<void(const Progress&)>& progress,
                                                const std::function<bool()>& cancelled) {
   const SourceFetch fetch{implementation_->options(), implementation_->folder(),
@@ -265,7 +277,8 @@ Result<domain::ModelFacts> ModelStore::prepare(const std::string& source, const 
   try {
     return implementation_->prepare(source, sha256_pin, fetch);
   } catch (const std::exception& error) {
-    return fault(domain::error::kServerError, fmt::format("preparing {} failed: {}", source, error.what()));
+    return fault(domain::error::kServerError,
+                 fmt::format("preparing {} failed: {}", source, error.what()));
   }
 }
 

@@ -1,10 +1,13 @@
-// Brings a model to this machine: fetched, checked against its digest, checked as a GGUF file, kept by content.
+// Brings a model to this machine: fetched, checked against its digest, checked as a GGUF file, kept
+// by content.
 //
-// A catalogue name is tried from each of its sources in turn. A file of the user's own is hashed and used in place.
-// What was fetched once is found again by its source without the network. Nothing unverified is ever returned, and
-// nothing that was returned is ever changed or removed here.
+// A catalogue name is tried from each of its sources in turn. A file of the user's own is hashed
+// and used in place. What was fetched once is found again by its source without the network.
+// Nothing unverified is ever returned, and nothing that was returned is ever changed or removed
+// here.
 //
-// Thread: prepare() and list() may be called from several threads; callers of one source share one fetch.
+// Thread: prepare() and list() may be called from several threads; callers of one source share one
+// fetch.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +43,9 @@ class ModelStore final {
   explicit ModelStore(ModelStoreOptions options);
   ~ModelStore();
 
-  // Blocks until the verified file is on this machine. `cancelled` is polled at least every 200 ms. Errors:
-  // model_rejected, source_unreachable (each source with its reason), checksum_mismatch, disk_full, storage_failed.
+  // Blocks until the verified file is on this machine. `cancelled` is polled at least every 200 ms.
+  // Errors: model_rejected, source_unreachable (each source with its reason), checksum_mismatch,
+  // disk_full, storage_failed.
   Result<domain::ModelFacts> prepare(const std::string& source, const std::string& sha256_pin,
                                      const std::function<void(const Progress&)>& progress,
                                      const std::function<bool()>& cancelled);

@@ -11,7 +11,8 @@ namespace glowplug::models {
 namespace {
 
 TEST(Network, TestedCatalogueEntries_AreFetchedAndVerified) {
-  if (std::getenv("GLOWPLUG_NETWORK_TESTS") == nullptr) GTEST_SKIP() << "set GLOWPLUG_NETWORK_TESTS=1";
+  if (std::getenv("GLOWPLUG_NETWORK_TESTS") == nullptr)
+    GTEST_SKIP() << "set GLOWPLUG_NETWORK_TESTS=1";
   std::string folder = ::testing::TempDir() + "glowplug-network-XXXXXX";
   ASSERT_NE(::mkdtemp(folder.data()), nullptr);
   {

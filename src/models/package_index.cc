@@ -32,8 +32,9 @@ std::string trimmed(std::string_view text) {
 std::string from_configuration(std::string_view key) {
   const std::string home = from_environment("HOME");
   std::string value;
-  for (const std::string& path : {std::string("/etc/pip.conf"), home + "/.pip/pip.conf", home + "/.config/pip/pip.conf",
-                                  from_environment("PIP_CONFIG_FILE")}) {
+  for (const std::string& path :
+       {std::string("/etc/pip.conf"), home + "/.pip/pip.conf", home + "/.config/pip/pip.conf",
+        from_environment("PIP_CONFIG_FILE")}) {
     std::ifstream file(path);
     std::string line;
     bool global = false;
@@ -41,7 +42,8 @@ std::string from_configuration(std::string_view key) {
       const std::string text = trimmed(line);
       if (text.starts_with('[')) global = text == "[global]";
       const std::size_t equals = text.find('=');
-      if (global && equals != std::string::npos && trimmed(std::string_view(text).substr(0, equals)) == key)
+      if (global && equals != std::string::npos &&
+          trimmed(std::string_view(text).substr(0, equals)) == key)
         value = trimmed(std::string_view(text).substr(equals + 1));
     }
   }
@@ -63,7 +65,9 @@ std::string normalised(std::string_view name) {
 bool is_wheel_of(std::string_view file, const WheelName& wheel) {
   if (!file.ends_with(".whl")) return false;
   const std::size_t dash = file.find('-');
-  if (dash == std::string_view::npos || normalised(file.substr(0, dash)) != normalised(wheel.package)) return false;
+  if (dash == std::string_view::npos ||
+      normalised(file.substr(0, dash)) != normalised(wheel.package))
+    return false;
   const std::string_view rest = file.substr(dash + 1);
   return rest.substr(0, rest.find('-')) == wheel.version;
 }
@@ -75,16 +79,19 @@ Error not_listed(const WheelName& wheel) {
 
 std::string text_of(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string().c_str()) : std::string();
+  return value != nullptr && value->is_string() ? std::string(value->get_string().c_str())
+                                                : std::string();
 }
 
-Result<WheelLink> find_in_json(const json::value& page, const std::string& page_url, const WheelName& wheel) {
+Result<WheelLink> find_in_json(const json::value& page, const std::string& page_url,
+                               const WheelName& wheel) {
   const json::value* files = page.is_object() ? page.get_object().if_contains("files") : nullptr;
   if (files == nullptr || !files->is_array()) return not_listed(wheel);
   for (const json::value& file : files->get_array()) {
     if (!file.is_object() || !is_wheel_of(text_of(file.get_object(), "filename"), wheel)) continue;
     WheelLink link{resolve_url(page_url, text_of(file.get_object(), "url")), {}, 0};
-    if (const json::value* hashes = file.get_object().if_contains("hashes"); hashes != nullptr && hashes->is_object())
+    if (const json::value* hashes = file.get_object().if_contains("hashes");
+        hashes != nullptr && hashes->is_object())
       link.sha256 = text_of(hashes->get_object(), "sha256");
     if (const json::value* size = file.get_object().if_contains("size");
         size != nullptr && size->is_int64() && size->get_int64() > 0)
@@ -95,11 +102,13 @@ Result<WheelLink> find_in_json(const json::value& page, const std::string& page_
 }
 
 std::string unescaped(std::string text) {
-  for (std::size_t at = 0; (at = text.find("&amp;", at)) != std::string::npos; ++at) text.erase(at + 1, 4);
+  for (std::size_t at = 0; (at = text.find("&amp;", at)) != std::string::npos; ++at)
+    text.erase(at + 1, 4);
   return text;
 }
 
-Result<WheelLink> find_in_html(std::string_view page, const std::string& page_url, const WheelName& wheel) {
+Result<WheelLink> find_in_html(std::string_view page, const std::string& page_url,
+                               const WheelName& wheel) {
   std::size_t at = 0;
   while ((at = page.find("href=", at)) != std::string_view::npos) {
     at += 5;
@@ -133,10 +142,12 @@ std::vector<std::string> index_urls(const std::string& given) {
 }
 
 std::string package_page(const std::string& index_url, const std::string& package) {
-  return fmt::format("{}{}{}/", index_url, index_url.ends_with('/') ? "" : "/", normalised(package));
+  return fmt::format("{}{}{}/", index_url, index_url.ends_with('/') ? "" : "/",
+                     normalised(package));
 }
 
-Result<WheelLink> find_wheel(std::string_view page, const std::string& page_url, const WheelName& wheel) {
+Result<WheelLink> find_wheel(std::string_view page, const std::string& page_url,
+                             const WheelName& wheel) {
   boost::system::error_code error;
   const json::value value = json::parse(page, error);
   return error ? find_in_html(page, page_url, wheel) : find_in_json(value, page_url, wheel);

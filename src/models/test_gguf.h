@@ -30,9 +30,12 @@ class TestGguf {
     set_raw("general.architecture", 8, text("llama"));
     set("llama.block_count", 2).set("llama.embedding_length", 8).set("llama.context_length", 128);
     set("llama.attention.head_count", 2).set("llama.attention.head_count_kv", 1);
-    set_raw("tokenizer.ggml.tokens", 9, u32(8) + u64(4) + text("a") + text("b") + text("c") + text("d"));
+    set_raw("tokenizer.ggml.tokens", 9,
+            u32(8) + u64(4) + text("a") + text("b") + text("c") + text("d"));
     set_raw("tokenizer.chat_template", 8, text("{{ messages }}"));
-    tensors = {{"token_embd.weight", {8, 4}}, {"blk.0.attn_norm.weight", {8}}, {"blk.1.attn_norm.weight", {8}}};
+    tensors = {{"token_embd.weight", {8, 4}},
+               {"blk.0.attn_norm.weight", {8}},
+               {"blk.1.attn_norm.weight", {8}}};
   }
 
   TestGguf& set_raw(const std::string& key, std::uint32_t type, const std::string& value) {

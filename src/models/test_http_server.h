@@ -1,10 +1,7 @@
-// A small HTTP server inside the test: it records requests and answers what the test says, broken on purpose if asked.
-// Thread: its own accept thread; the handler runs there, and `requests` is read after the exchange.
+// A small HTTP server inside the test: it records requests and answers what the test says, broken
+// on purpose if asked. Thread: its own accept thread; the handler runs there, and `requests` is
+// read after the exchange.
 #pragma once
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <functional>
 #include <mutex>
@@ -13,13 +10,19 @@
 #include <utility>
 #include <vector>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include "base/unique_fd.h"
 
 namespace glowplug::models {
 
 struct TestRequest {
   std::string text;  // request line and headers
-  bool is(const std::string& method_and_path) const { return text.starts_with(method_and_path + " "); }
+  bool is(const std::string& method_and_path) const {
+    return text.starts_with(method_and_path + " ");
+  }
   std::string header(const std::string& name) const {
     const std::size_t at = text.find("\r\n" + name + ": ");
     if (at == std::string::npos) return {};
@@ -30,9 +33,11 @@ struct TestRequest {
 
 class TestHttpServer final {
  public:
-  using Handler = std::function<std::string(const TestRequest&)>;  // the raw answer; the connection closes behind it
+  using Handler = std::function<std::string(const TestRequest&)>;  // the raw answer; the connection
+                                                                   // closes behind it
 
-  explicit TestHttpServer(Handler handler) : handler_(std::move(handler)), fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  explicit TestHttpServer(Handler handler)
+      : handler_(std::move(handler)), fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -48,7 +53,9 @@ class TestHttpServer final {
     thread_.join();
   }
 
-  std::string url(const std::string& path = "") const { return "http://127.0.0.1:" + std::to_string(port_) + path; }
+  std::string url(const std::string& path = "") const {
+    return "http://127.0.0.1:" + std::to_string(port_) + path;
+  }
   std::vector<TestRequest> requests() const {
     const std::lock_guard lock(mutex_);
     return requests_;
@@ -72,7 +79,8 @@ class TestHttpServer final {
       }
       const std::string answer = handler_(request);
       for (std::size_t sent = 0; sent < answer.size();) {
-        const ssize_t n = ::send(peer.get(), answer.data() + sent, answer.size() - sent, MSG_NOSIGNAL);
+        const ssize_t n =
+            ::send(peer.get(), answer.data() + sent, answer.size() - sent, MSG_NOSIGNAL);
         if (n <= 0) break;
         sent += static_cast<std::size_t>(n);
       }
@@ -87,9 +95,10 @@ class TestHttpServer final {
   std::thread thread_;
 };
 
-inline std::string answer(const std::string& status, const std::string& headers, const std::string& body) {
-  return "HTTP/1.1 " + status + "\r\n" + headers + "Content-Length: " + std::to_string(body.size()) +
-         "\r\nConnection: close\r\n\r\n" + body;
+inline std::string answer(const std::string& status, const std::string& headers,
+                          const std::string& body) {
+  return "HTTP/1.1 " + status + "\r\n" + headers +
+         "Content-Length: " + std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
 }
 
 }  // namespace glowplug::models

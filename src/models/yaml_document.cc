@@ -28,23 +28,28 @@ Error invalid(std::string message) {
 
 struct Refused : std::runtime_error {
   Refused(const YAML::Mark& mark, const std::string& why)
-      : std::runtime_error(fmt::format("line {}, column {}: {}", mark.line + 1, mark.column + 1, why)) {}
+      : std::runtime_error(
+            fmt::format("line {}, column {}: {}", mark.line + 1, mark.column + 1, why)) {}
 };
 
 // YAML 1.2 core schema: what a plain (unquoted) scalar means.
 json::value plain_value(const std::string& text) {
-  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return nullptr;
+  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL")
+    return nullptr;
   if (text == "true" || text == "True" || text == "TRUE") return true;
   if (text == "false" || text == "False" || text == "FALSE") return false;
-  const bool numeric = text.size() <= 32 && text.find_first_not_of("+-.0123456789eE") == std::string::npos;
+  const bool numeric =
+      text.size() <= 32 && text.find_first_not_of("+-.0123456789eE") == std::string::npos;
   if (!numeric) return json::string(text);
   const char* const begin = text.data() + (text.front() == '+' ? 1 : 0);
   const char* const end = text.data() + text.size();
   std::int64_t integer = 0;
-  if (const auto [at, error] = std::from_chars(begin, end, integer); error == std::errc() && at == end)
+  if (const auto [at, error] = std::from_chars(begin, end, integer);
+      error == std::errc() && at == end)
     return integer;
   double number = 0;
-  if (const auto [at, error] = std::from_chars(begin, end, number); error == std::errc() && at == end)
+  if (const auto [at, error] = std::from_chars(begin, end, number);
+      error == std::errc() && at == end)
     return number;
   return json::string(text);
 }
@@ -89,10 +94,12 @@ class Builder final : public YAML::EventHandler {
 
   static void check(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     if (anchor != 0) throw Refused(mark, "anchors (&name) are not accepted; write the value out");
-    if (!tag.empty() && tag != "?" && tag != "!") throw Refused(mark, "tags (!type) are not accepted");
+    if (!tag.empty() && tag != "?" && tag != "!")
+      throw Refused(mark, "tags (!type) are not accepted");
   }
 
-  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, json::value empty) {
+  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+            json::value empty) {
     check(mark, tag, anchor);
     if (levels_.size() >= kDocumentDepthMax)
       throw Refused(mark, fmt::format("nested deeper than {} levels", kDocumentDepthMax));
@@ -139,18 +146,21 @@ Result<json::value> parse_yaml(std::string_view text) {
     parser.HandleNextDocument(builder);
     if (!builder.has_root()) return invalid("the text is empty");
     Builder second;
-    if (parser.HandleNextDocument(second)) return invalid("there is more than one document; send one at a time");
+    if (parser.HandleNextDocument(second))
+      return invalid("there is more than one document; send one at a time");
     return builder.take();
   } catch (const Refused& refused) {
     return invalid(refused.what());
   } catch (const YAML::Exception& fault) {
-    return invalid(fmt::format("line {}, column {}: {}", fault.mark.line + 1, fault.mark.column + 1, fault.msg));
+    return invalid(fmt::format("line {}, column {}: {}", fault.mark.line + 1, fault.mark.column + 1,
+                               fault.msg));
   } catch (const std::exception& fault) {
     return invalid(fmt::format("not readable as YAML: {}", fault.what()));
   }
 }
 
-// Sees the events of a JSON text that is already known to be well-formed and remembers a repeated key.
+// Sees the events of a JSON text that is already known to be well-formed and remembers a repeated
+// key.
 struct DuplicateKeys {
   static constexpr std::size_t max_object_size = std::size_t(-1);
   static constexpr std::size_t max_array_size = std::size_t(-1);
@@ -164,11 +174,20 @@ struct DuplicateKeys {
 
   bool on_document_begin(error&) { return true; }
   bool on_document_end(error&) { return true; }
-  bool on_object_begin(error&) { open.emplace_back(); return true; }
-  bool on_object_end(std::size_t, error&) { open.pop_back(); return true; }
+  bool on_object_begin(error&) {
+    open.emplace_back();
+    return true;
+  }
+  bool on_object_end(std::size_t, error&) {
+    open.pop_back();
+    return true;
+  }
   bool on_array_begin(error&) { return true; }
   bool on_array_end(std::size_t, error&) { return true; }
-  bool on_key_part(json::string_view part, std::size_t, error&) { partial.append(part.data(), part.size()); return true; }
+  bool on_key_part(json::string_view part, std::size_t, error&) {
+    partial.append(part.data(), part.size());
+    return true;
+  }
   bool on_key(json::string_view part, std::size_t, error&) {
     partial.append(part.data(), part.size());
     if (!open.back().insert(partial).second) repeated = partial;
@@ -200,7 +219,8 @@ std::string repeated_key(std::string_view text) {
 
 Result<json::value> parse_document(std::string_view text) {
   if (text.size() > kDocumentBytesMax)
-    return invalid(fmt::format("the text has {} bytes; at most {} are accepted", text.size(), kDocumentBytesMax));
+    return invalid(fmt::format("the text has {} bytes; at most {} are accepted", text.size(),
+                               kDocumentBytesMax));
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first != std::string_view::npos && text[first] == '{') {
     boost::system::error_code error;

@@ -1,7 +1,7 @@
 // YAML or JSON text as one JSON value; the only file that knows yaml-cpp is its .cc.
 //
-// Text from outside is bounded before it is built: size, nesting depth, no anchors or aliases (a few hundred
-// bytes of them can unfold to gigabytes), no tags, no duplicate keys, one document.
+// Text from outside is bounded before it is built: size, nesting depth, no anchors or aliases (a
+// few hundred bytes of them can unfold to gigabytes), no tags, no duplicate keys, one document.
 //
 // Thread: pure function.
 #pragma once

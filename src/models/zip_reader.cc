@@ -1,16 +1,15 @@
 #include "models/zip_reader.h"
 
-#include <fcntl.h>
-#include <fnmatch.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cstring>
+#include <fcntl.h>
+#include <fnmatch.h>
 #include <optional>
 #include <vector>
+#include <zlib.h>
 
 #include <fmt/format.h>
-#include <zlib.h>
+#include <sys/stat.h>
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
@@ -35,19 +34,23 @@ struct Member {
 
 std::uint32_t number(const std::string& bytes, std::size_t at, int size) {
   std::uint32_t value = 0;
-  for (int i = size - 1; i >= 0; --i) value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
+  for (int i = size - 1; i >= 0; --i)
+    value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
   return value;
 }
 
 class Archive final {
  public:
-  explicit Archive(const std::string& path) : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  explicit Archive(const std::string& path)
+      : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     struct stat status {};
-    if (fd_.valid() && ::fstat(fd_.get(), &status) == 0) size_ = static_cast<std::uint64_t>(status.st_size);
+    if (fd_.valid() && ::fstat(fd_.get(), &status) == 0)
+      size_ = static_cast<std::uint64_t>(status.st_size);
   }
 
   Error fault(const std::string& why) const {
-    return {std::string(domain::error::kModelRejected), fmt::format("{} is not a usable archive: {}", path_, why), "model"};
+    return {std::string(domain::error::kModelRejected),
+            fmt::format("{} is not a usable archive: {}", path_, why), "model"};
   }
 
   // Exactly `bytes` bytes at `at`, or nothing.
@@ -56,7 +59,8 @@ class Archive final {
     std::string text(bytes, '\0');
     std::size_t done = 0;
     while (done < bytes) {
-      const ssize_t n = ::pread(fd_.get(), text.data() + done, bytes - done, static_cast<off_t>(at + done));
+      const ssize_t n =
+          ::pread(fd_.get(), text.data() + done, bytes - done, static_cast<off_t>(at + done));
       if (n <= 0) return std::nullopt;
       done += static_cast<std::size_t>(n);
     }
@@ -64,10 +68,12 @@ class Archive final {
   }
 
   Result<std::vector<Member>> members() const {
-    const std::size_t tail_bytes = static_cast<std::size_t>(std::min<std::uint64_t>(size_, kTailBytes));
+    const std::size_t tail_bytes =
+        static_cast<std::size_t>(std::min<std::uint64_t>(size_, kTailBytes));
     const auto tail = bytes_at(size_ - tail_bytes, tail_bytes);
     const std::size_t end = tail ? tail->rfind(std::string("PK\x05\x06", 4)) : std::string::npos;
-    if (end == std::string::npos || tail->size() - end < 22) return fault("its end record is missing");
+    if (end == std::string::npos || tail->size() - end < 22)
+      return fault("its end record is missing");
     const std::uint32_t count = number(*tail, end + 10, 2);
     const std::uint32_t bytes = number(*tail, end + 12, 4);
     const std::uint32_t at = number(*tail, end + 16, 4);
@@ -81,7 +87,8 @@ class Archive final {
       if (directory->size() - next < 46 || number(*directory, next, 4) != kDirectoryMagic)
         return fault("its directory is damaged");
       const std::size_t name = number(*directory, next + 28, 2);
-      const std::size_t whole = 46 + name + number(*directory, next + 30, 2) + number(*directory, next + 32, 2);
+      const std::size_t whole =
+          46 + name + number(*directory, next + 30, 2) + number(*directory, next + 32, 2);
       if (directory->size() - next < whole) return fault("its directory is damaged");
       found.push_back({directory->substr(next + 46, name), number(*directory, next + 10, 2),
                        number(*directory, next + 16, 4), number(*directory, next + 20, 4),
@@ -95,7 +102,8 @@ class Archive final {
   std::optional<std::uint64_t> data_of(const Member& member) const {
     const auto header = bytes_at(member.header_at, 30);
     if (!header || number(*header, 0, 4) != kLocalMagic) return std::nullopt;
-    const std::uint64_t at = member.header_at + 30 + number(*header, 26, 2) + number(*header, 28, 2);
+    const std::uint64_t at =
+        member.header_at + 30 + number(*header, 26, 2) + number(*header, 28, 2);
     if (at > size_ || member.packed > size_ - at) return std::nullopt;
     return at;
   }
@@ -121,9 +129,11 @@ struct Output {
 
 enum class Unpacked { Done, Stopped, Damaged };
 
-Unpacked copy_stored(const Archive& archive, const Member& member, std::uint64_t at, Output& output) {
+Unpacked copy_stored(const Archive& archive, const Member& member, std::uint64_t at,
+                     Output& output) {
   for (std::uint64_t done = 0; done < member.packed;) {
-    const auto chunk = archive.bytes_at(at + done, std::min<std::uint64_t>(kChunkBytes, member.packed - done));
+    const auto chunk =
+        archive.bytes_at(at + done, std::min<std::uint64_t>(kChunkBytes, member.packed - done));
     if (!chunk) return Unpacked::Damaged;
     if (!output.add(chunk->data(), chunk->size())) return Unpacked::Stopped;
     done += chunk->size();
@@ -131,7 +141,8 @@ Unpacked copy_stored(const Archive& archive, const Member& member, std::uint64_t
   return Unpacked::Done;
 }
 
-Unpacked inflate_member(const Archive& archive, const Member& member, std::uint64_t at, Output& output) {
+Unpacked inflate_member(const Archive& archive, const Member& member, std::uint64_t at,
+                        Output& output) {
   struct Inflater {
     z_stream stream{};
     bool ready = inflateInit2(&stream, -MAX_WBITS) == Z_OK;
@@ -140,7 +151,8 @@ Unpacked inflate_member(const Archive& archive, const Member& member, std::uint6
   if (!inflater.ready) return Unpacked::Damaged;
   std::vector<char> plain(kChunkBytes);
   for (std::uint64_t done = 0; done < member.packed;) {
-    auto chunk = archive.bytes_at(at + done, std::min<std::uint64_t>(kChunkBytes, member.packed - done));
+    auto chunk =
+        archive.bytes_at(at + done, std::min<std::uint64_t>(kChunkBytes, member.packed - done));
     if (!chunk) return Unpacked::Damaged;
     done += chunk->size();
     inflater.stream.next_in = reinterpret_cast<Bytef*>(chunk->data());
@@ -174,7 +186,8 @@ Result<bool> extract_member(const std::string& path, const std::string& glob,
     chosen = &member;
   }
   if (chosen == nullptr) return archive.fault(fmt::format("no member matches {}", glob));
-  if (chosen->method != 0 && chosen->method != 8) return archive.fault("its compression method is unknown");
+  if (chosen->method != 0 && chosen->method != 8)
+    return archive.fault("its compression method is unknown");
   const auto at = archive.data_of(*chosen);
   if (!at) return archive.fault(fmt::format("the member {} lies outside the file", chosen->name));
   Output output{write};

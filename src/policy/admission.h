@@ -1,7 +1,9 @@
-// Whether a replica fits this machine: bytes by estimate from the model file's header, cores by share.
+// Whether a replica fits this machine: bytes by estimate from the model file's header, cores by
+// share.
 //
-// The estimate is weights + KV for every slot's full context + a fixed part for the process and the engine's
-// compute buffers. It is deliberately high: a refusal can be explained, an over-committed machine cannot.
+// The estimate is weights + KV for every slot's full context + a fixed part for the process and the
+// engine's compute buffers. It is deliberately high: a refusal can be explained, an over-committed
+// machine cannot.
 //
 // Thread: pure functions.
 #pragma once
@@ -13,7 +15,8 @@
 
 namespace glowplug::policy {
 
-std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest, const domain::ModelFacts& facts);
+std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
+                                     const domain::ModelFacts& facts);
 
 struct CoreShare {
   int cores_total = 1;
@@ -21,7 +24,8 @@ struct CoreShare {
   int threads_requested = 0;  // 0 = auto
 };
 
-// Threads for a new replica: what it asked for, at most all cores; by default an equal share with the busy ones.
+// Threads for a new replica: what it asked for, at most all cores; by default an equal share with
+// the busy ones.
 int grant_threads(const CoreShare& share);
 
 }  // namespace glowplug::policy

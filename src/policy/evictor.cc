@@ -11,8 +11,8 @@ bool used_earlier(const EvictionCandidate& a, const EvictionCandidate& b) {
 
 }  // namespace
 
-std::optional<std::vector<domain::ReplicaId>> choose_evictions(std::span<const EvictionCandidate> candidates,
-                                                               std::uint64_t needed_bytes) {
+std::optional<std::vector<domain::ReplicaId>> choose_evictions(
+    std::span<const EvictionCandidate> candidates, std::uint64_t needed_bytes) {
   std::vector<EvictionCandidate> idle;
   for (const EvictionCandidate& candidate : candidates)
     if (candidate.in_flight == 0) idle.push_back(candidate);

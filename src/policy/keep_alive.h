@@ -13,9 +13,9 @@ namespace glowplug::policy {
 
 struct IdleReplica {
   Time idle_since{};
-  Duration keep_alive{};          // kForever = never
+  Duration keep_alive{};           // kForever = never
   std::optional<Time> held_until;  // a `warm` call asked for it
-  bool within_minimum = false;    // scale.min wants it
+  bool within_minimum = false;     // scale.min wants it
 };
 
 // The moment it stops; nullopt = never by itself.

@@ -10,7 +10,10 @@ namespace {
 using namespace std::chrono_literals;
 
 EvictionCandidate candidate(std::uint64_t id, std::uint64_t bytes, int in_flight, int used_s) {
-  return {.replica = {id}, .memory_bytes = bytes, .in_flight = in_flight, .last_used = Time(std::chrono::seconds(used_s))};
+  return {.replica = {id},
+          .memory_bytes = bytes,
+          .in_flight = in_flight,
+          .last_used = Time(std::chrono::seconds(used_s))};
 }
 
 TEST(Estimate, CountsWeightsAndKvOfEverySlot) {
@@ -40,7 +43,8 @@ TEST(Threads, ShareWithTheBusyAndNeverExceedTheMachine) {
 }
 
 TEST(Evictor, LeastRecentlyUsedIdleFirst) {
-  const std::vector all{candidate(1, 100, 0, 30), candidate(2, 100, 0, 10), candidate(3, 100, 1, 5)};
+  const std::vector all{candidate(1, 100, 0, 30), candidate(2, 100, 0, 10),
+                        candidate(3, 100, 1, 5)};
   EXPECT_EQ(choose_evictions(all, 100), (std::vector<domain::ReplicaId>{{2}}));
   EXPECT_EQ(choose_evictions(all, 150), (std::vector<domain::ReplicaId>{{2}, {1}}));
 }
@@ -62,8 +66,10 @@ TEST(KeepAlive, StopsAfterTheIdleTimeUnlessHeld) {
   EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s}), idle + 5s);
   EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 0s}), idle);
   EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = kForever}), std::nullopt);
-  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s, .held_until = idle + 60s}), idle + 60s);
-  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s, .within_minimum = true}), std::nullopt);
+  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s, .held_until = idle + 60s}),
+            idle + 60s);
+  EXPECT_EQ(stop_time({.idle_since = idle, .keep_alive = 5s, .within_minimum = true}),
+            std::nullopt);
 }
 
 }  // namespace

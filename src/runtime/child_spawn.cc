@@ -23,13 +23,14 @@ namespace {
 
 constexpr int kControlFd = 3;
 constexpr int kLifelineFd = 4;
-constexpr int kFirstOwnFd = 10;                 // above every number the child's descriptors are moved to
+constexpr int kFirstOwnFd = 10;  // above every number the child's descriptors are moved to
 constexpr std::size_t kStackBytes = 64 * 1024;  // the child's few calls before it executes
 
 Error failed(const char* step, int error) {
-  return Error{std::string(domain::error::kFunctionFailed),
-               fmt::format("the replica's process cannot be started: {}: {}", step, std::strerror(error)),
-               {}};
+  return Error{
+      std::string(domain::error::kFunctionFailed),
+      fmt::format("the replica's process cannot be started: {}: {}", step, std::strerror(error)),
+      {}};
 }
 
 struct ChildTask {
@@ -42,8 +43,8 @@ struct ChildTask {
   int error = 0;
 };
 
-// The child leaves its frames by execve, so a sanitizer's marks on them would stay for whoever maps that
-// memory next.
+// The child leaves its frames by execve, so a sanitizer's marks on them would stay for whoever maps
+// that memory next.
 #define GLOWPLUG_CHILD_ONLY __attribute__((no_sanitize("address", "thread")))
 
 // Asks for SIGKILL on the server's death and notices when that has happened already.
@@ -53,18 +54,20 @@ GLOWPLUG_CHILD_ONLY bool dies_with(pid_t parent) {
 
 GLOWPLUG_CHILD_ONLY bool place_descriptors(ChildTask& task) {
   task.step = "dup2";
-  if (::dup2(task.input, 0) < 0 || ::dup2(task.output, 1) < 0 || ::dup2(task.output, 2) < 0) return false;
+  if (::dup2(task.input, 0) < 0 || ::dup2(task.output, 1) < 0 || ::dup2(task.output, 2) < 0)
+    return false;
   int kept = 3;
   if (task.control >= 0) {
-    if (::dup2(task.control, kControlFd) < 0 || ::dup2(task.lifeline, kLifelineFd) < 0) return false;
+    if (::dup2(task.control, kControlFd) < 0 || ::dup2(task.lifeline, kLifelineFd) < 0)
+      return false;
     kept = kLifelineFd + 1;
   }
   task.step = "close_range";
   return ::close_range(static_cast<unsigned>(kept), ~0U, 0) == 0;
 }
 
-// Runs in the child, in the server's memory and on a stack of its own: only system calls, and it returns
-// instead of exiting. The parent stands still until execve or the return.
+// Runs in the child, in the server's memory and on a stack of its own: only system calls, and it
+// returns instead of exiting. The parent stands still until execve or the return.
 GLOWPLUG_CHILD_ONLY int child_main(void* argument) {
   ChildTask& task = *static_cast<ChildTask*>(argument);
   task.step = "prctl";
@@ -77,7 +80,8 @@ GLOWPLUG_CHILD_ONLY int child_main(void* argument) {
   if (ready) {
     struct sigaction defaults {};
     defaults.sa_handler = SIG_DFL;
-    for (int number = 1; number < NSIG; ++number) ::sigaction(number, &defaults, nullptr);  // fails for a few
+    for (int number = 1; number < NSIG; ++number)
+      ::sigaction(number, &defaults, nullptr);  // fails for a few
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -100,7 +104,8 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   return list;
 }
 
-// Moves a descriptor above those that the child fills, so that no dup2 closes the source of a later one.
+// Moves a descriptor above those that the child fills, so that no dup2 closes the source of a later
+// one.
 bool lift(UniqueFd& fd) {
   if (fd.get() >= kFirstOwnFd) return true;
   fd.reset(::fcntl(fd.get(), F_DUPFD_CLOEXEC, kFirstOwnFd));
@@ -110,8 +115,8 @@ bool lift(UniqueFd& fd) {
 class ChildStack final {
  public:
   ChildStack()
-      : base_(::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
-                     -1, 0)) {}
+      : base_(::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0)) {}
   ChildStack(const ChildStack&) = delete;
   ChildStack& operator=(const ChildStack&) = delete;
   ~ChildStack() {
@@ -139,7 +144,8 @@ Result<void> open_channels(const LaunchPlan& plan, SpawnedChild& child, ChildEnd
   if (::fcntl(child.output.get(), F_SETFL, O_NONBLOCK) != 0) return failed("fcntl", errno);
   bool lifted = lift(ends.input) && lift(ends.output);
   if (plan.readiness == Readiness::ControlChannel) {
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return failed("socketpair", errno);
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+      return failed("socketpair", errno);
     child.control.reset(pair[0]);
     ends.control.reset(pair[1]);
     if (::fcntl(child.control.get(), F_SETFL, O_NONBLOCK) != 0) return failed("fcntl", errno);
@@ -176,8 +182,8 @@ Result<SpawnedChild> spawn_child(const LaunchPlan& plan) {
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   int pidfd = -1;
-  const pid_t pid =
-      ::clone(child_main, stack.top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &task, &pidfd);
+  const pid_t pid = ::clone(child_main, stack.top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+                            &task, &pidfd);
   const int clone_error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return failed("clone", clone_error);
@@ -186,7 +192,8 @@ Result<SpawnedChild> spawn_child(const LaunchPlan& plan) {
   if (task.error != 0) {
     siginfo_t info{};
     ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
-    return failed(std::strcmp(task.step, "execve") == 0 ? plan.program.c_str() : task.step, task.error);
+    return failed(std::strcmp(task.step, "execve") == 0 ? plan.program.c_str() : task.step,
+                  task.error);
   }
   return child;
 }

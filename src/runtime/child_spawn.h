@@ -1,9 +1,10 @@
-// Starts one child process as a launch plan says, and hands over every descriptor that belongs to it.
+// Starts one child process as a launch plan says, and hands over every descriptor that belongs to
+// it.
 //
-// The child gets its own process group, default signals, /dev/null as input, one pipe for both outputs,
-// nothing else but 3 (control) and 4 (lifeline) when it is our worker, and SIGKILL when the starting thread
-// dies. It shares our memory until it executes, as posix_spawn does, so a large server starts it as fast as a
-// small one.
+// The child gets its own process group, default signals, /dev/null as input, one pipe for both
+// outputs, nothing else but 3 (control) and 4 (lifeline) when it is our worker, and SIGKILL when
+// the starting thread dies. It shares our memory until it executes, as posix_spawn does, so a large
+// server starts it as fast as a small one.
 //
 // Thread: the server loop, which lives as long as the server: PR_SET_PDEATHSIG follows the thread.
 #pragma once
@@ -26,8 +27,8 @@ struct SpawnedChild {
 
 Result<SpawnedChild> spawn_child(const LaunchPlan& plan);
 
-// A port of 127.0.0.1 that nobody listens on at this moment; another process may take it before the child
-// does.
+// A port of 127.0.0.1 that nobody listens on at this moment; another process may take it before the
+// child does.
 Result<int> find_free_port();
 
 }  // namespace glowplug::runtime

@@ -14,7 +14,9 @@ namespace {
 
 namespace json = boost::json;
 
-Error bad(std::string why) { return Error{std::string(domain::error::kReplicaFailed), std::move(why), {}}; }
+Error bad(std::string why) {
+  return Error{std::string(domain::error::kReplicaFailed), std::move(why), {}};
+}
 
 }  // namespace
 
@@ -22,7 +24,8 @@ Result<ControlMessage> parse_control_line(std::string_view line) {
   boost::system::error_code code;
   json::parse_options options;
   options.max_depth = 8;
-  const json::value value = json::parse(json::string_view(line.data(), line.size()), code, {}, options);
+  const json::value value =
+      json::parse(json::string_view(line.data(), line.size()), code, {}, options);
   if (code || !value.is_object())
     return bad(fmt::format("is not a JSON object: '{}'", printable(line.substr(0, 80))));
   const json::object& object = value.get_object();

@@ -2,8 +2,8 @@
 //
 //   {"state":"loading","progress":0.4}   {"state":"ready"}   {"state":"failed","cause":"…"}
 //
-// Fields that are not listed are ignored, so that a newer worker may say more; a line that breaks the rules
-// is an Error, after which the worker is not trusted further.
+// Fields that are not listed are ignored, so that a newer worker may say more; a line that breaks
+// the rules is an Error, after which the worker is not trusted further.
 //
 // Thread: pure functions.
 #pragma once

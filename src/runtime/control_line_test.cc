@@ -7,19 +7,26 @@ namespace {
 
 TEST(ControlLine, Loading_CarriesItsProgressClamped) {
   EXPECT_DOUBLE_EQ(
-      std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading","progress":0.4})")).progress, 0.4);
+      std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading","progress":0.4})"))
+          .progress,
+      0.4);
   EXPECT_DOUBLE_EQ(
-      std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading","progress":7})")).progress, 1);
-  EXPECT_DOUBLE_EQ(std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading"})")).progress, 0);
+      std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading","progress":7})")).progress,
+      1);
+  EXPECT_DOUBLE_EQ(std::get<WorkerLoading>(*parse_control_line(R"({"state":"loading"})")).progress,
+                   0);
 }
 
 TEST(ControlLine, Ready_MayCarryMoreFields) {
-  EXPECT_TRUE(std::holds_alternative<WorkerReady>(*parse_control_line(R"({"state":"ready","load_ms":12})")));
+  EXPECT_TRUE(std::holds_alternative<WorkerReady>(
+      *parse_control_line(R"({"state":"ready","load_ms":12})")));
 }
 
 TEST(ControlLine, Failed_CarriesItsCausePrintable) {
-  EXPECT_EQ(std::get<WorkerFailed>(*parse_control_line(R"({"state":"failed","cause":"no\u001bfile"})")).cause,
-            "no?file");
+  EXPECT_EQ(
+      std::get<WorkerFailed>(*parse_control_line(R"({"state":"failed","cause":"no\u001bfile"})"))
+          .cause,
+      "no?file");
 }
 
 TEST(ControlLine, BrokenLines_AreRefused) {

@@ -14,7 +14,8 @@ namespace glowplug::runtime {
 namespace {
 
 constexpr std::string_view kCgroupRoot = "/sys/fs/cgroup";
-constexpr std::uint64_t kUnlimitedFrom = std::uint64_t{1} << 60;  // version 1 writes "none" as almost 2^63
+constexpr std::uint64_t kUnlimitedFrom = std::uint64_t{1}
+                                         << 60;  // version 1 writes "none" as almost 2^63
 
 std::vector<std::string_view> split(std::string_view text, std::string_view separators) {
   std::vector<std::string_view> parts;
@@ -41,8 +42,8 @@ std::string read_text(const std::string& path) {
   return in ? std::string(std::istreambuf_iterator<char>(in), {}) : std::string{};
 }
 
-// The folder of a group and of each group above it. In a container the path may not exist below the mount;
-// then the levels that do exist still count.
+// The folder of a group and of each group above it. In a container the path may not exist below the
+// mount; then the levels that do exist still count.
 std::vector<std::string> levels(const std::string& mount, std::string path) {
   std::vector<std::string> folders;
   while (!path.empty() && path != "/") {
@@ -61,7 +62,8 @@ struct Limits {
   void lower_cores(std::optional<double> limit) {
     if (limit) cores = std::min(cores, *limit);
   }
-  void lower_memory(std::optional<std::uint64_t> limit, std::uint64_t used, std::uint64_t droppable) {
+  void lower_memory(std::optional<std::uint64_t> limit, std::uint64_t used,
+                    std::uint64_t droppable) {
     if (!limit) return;
     memory_bytes = std::min(memory_bytes, *limit);
     const std::uint64_t held = used - std::min(used, droppable);
@@ -92,9 +94,10 @@ void read_v1(const CgroupPaths& paths, Limits& limits) {
                                            read_text(folder + "/cpu.cfs_period_us")));
   if (const auto memory = paths.v1.find("memory"); memory != paths.v1.end())
     for (const std::string& folder : levels(root + "/memory", memory->second))
-      limits.lower_memory(parse_memory_limit(read_text(folder + "/memory.limit_in_bytes")),
-                          read_number(folder + "/memory.usage_in_bytes"),
-                          parse_stat_field(read_text(folder + "/memory.stat"), "total_inactive_file"));
+      limits.lower_memory(
+          parse_memory_limit(read_text(folder + "/memory.limit_in_bytes")),
+          read_number(folder + "/memory.usage_in_bytes"),
+          parse_stat_field(read_text(folder + "/memory.stat"), "total_inactive_file"));
 }
 
 int affinity_cores() {
@@ -144,7 +147,8 @@ CgroupPaths parse_cgroup_paths(std::string_view text) {
     const std::string path(line.substr(second + 1));
     const std::string_view controllers = line.substr(first + 1, second - first - 1);
     if (controllers.empty()) paths.unified = path;
-    for (const std::string_view controller : split(controllers, ",")) paths.v1.emplace(controller, path);
+    for (const std::string_view controller : split(controllers, ","))
+      paths.v1.emplace(controller, path);
   }
   return paths;
 }
@@ -169,7 +173,8 @@ std::optional<std::uint64_t> parse_memory_limit(std::string_view text) {
 std::uint64_t parse_stat_field(std::string_view text, std::string_view name) {
   for (const std::string_view line : split(text, "\n")) {
     const std::vector<std::string_view> words = split(line, " ");
-    if (words.size() == 2 && words[0] == name) return to_number<std::uint64_t>(words[1]).value_or(0);
+    if (words.size() == 2 && words[0] == name)
+      return to_number<std::uint64_t>(words[1]).value_or(0);
   }
   return 0;
 }

@@ -1,7 +1,9 @@
-// What this machine really gives us: cores by affinity and cgroup quota, memory by meminfo and cgroup limit.
+// What this machine really gives us: cores by affinity and cgroup quota, memory by meminfo and
+// cgroup limit.
 //
-// Control groups of both versions are read along the whole path up to the root, because every level may
-// limit. The parse functions are pure, over the text of the kernel's files; nothing there means "no limit".
+// Control groups of both versions are read along the whole path up to the root, because every level
+// may limit. The parse functions are pure, over the text of the kernel's files; nothing there means
+// "no limit".
 //
 // Thread: any. Looks at no accelerator.
 #pragma once
@@ -35,8 +37,10 @@ Meminfo parse_meminfo(std::string_view text);
 CgroupPaths parse_cgroup_paths(std::string_view text);       // /proc/self/cgroup
 std::optional<double> parse_cpu_max(std::string_view text);  // version 2 cpu.max: cores
 std::optional<double> parse_cpu_quota(std::string_view quota_us,
-                                      std::string_view period_us);       // version 1: cores
-std::optional<std::uint64_t> parse_memory_limit(std::string_view text);  // memory.max, memory.limit_in_bytes
-std::uint64_t parse_stat_field(std::string_view text, std::string_view name);  // memory.stat; 0 when absent
+                                      std::string_view period_us);  // version 1: cores
+std::optional<std::uint64_t> parse_memory_limit(
+    std::string_view text);  // memory.max, memory.limit_in_bytes
+std::uint64_t parse_stat_field(std::string_view text,
+                               std::string_view name);  // memory.stat; 0 when absent
 
 }  // namespace glowplug::runtime

@@ -6,7 +6,8 @@ namespace glowplug::runtime {
 namespace {
 
 TEST(DeviceProbe, Meminfo_IsReadInBytes) {
-  const Meminfo meminfo = parse_meminfo("MemTotal:       2048 kB\nMemFree:  5 kB\nMemAvailable:   1024 kB\n");
+  const Meminfo meminfo =
+      parse_meminfo("MemTotal:       2048 kB\nMemFree:  5 kB\nMemAvailable:   1024 kB\n");
   EXPECT_EQ(meminfo.total_bytes, 2048u * 1024);
   EXPECT_EQ(meminfo.available_bytes, 1024u * 1024);
   EXPECT_EQ(parse_meminfo("").total_bytes, 0u);
@@ -38,7 +39,8 @@ TEST(DeviceProbe, MemoryLimits_NoLimitIsNothing) {
 }
 
 TEST(DeviceProbe, StatField_IsFoundByItsWholeName) {
-  EXPECT_EQ(parse_stat_field("inactive_file 1\ntotal_inactive_file 22\n", "total_inactive_file"), 22u);
+  EXPECT_EQ(parse_stat_field("inactive_file 1\ntotal_inactive_file 22\n", "total_inactive_file"),
+            22u);
   EXPECT_EQ(parse_stat_field("inactive_file 1\n", "file"), 0u);
 }
 

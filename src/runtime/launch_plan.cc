@@ -35,8 +35,9 @@ std::string replace(std::string_view text, const Placeholders& placeholders) {
     if (open == std::string_view::npos) break;
     text.remove_prefix(open);
     const std::size_t close = text.find('}');
-    const auto found =
-        close == std::string_view::npos ? placeholders.end() : placeholders.find(text.substr(1, close - 1));
+    const auto found = close == std::string_view::npos
+                           ? placeholders.end()
+                           : placeholders.find(text.substr(1, close - 1));
     if (found == placeholders.end()) {
       out += '{';
       text.remove_prefix(1);
@@ -62,15 +63,17 @@ std::string template_file(const std::string& chat_template, const std::string& t
   return templates_dir + "/" + chat_template + ".jinja";
 }
 
-std::map<std::string, std::string> environment(const BaseEnvironment& base, const std::string& folder) {
-  std::map<std::string, std::string> env{{"PATH", base.path}, {"HOME", base.home}, {"LANG", base.lang}};
+std::map<std::string, std::string> environment(const BaseEnvironment& base,
+                                               const std::string& folder) {
+  std::map<std::string, std::string> env{
+      {"PATH", base.path}, {"HOME", base.home}, {"LANG", base.lang}};
   if (!base.tz.empty()) env["TZ"] = base.tz;
   env[std::string(kReplicaVariable)] = folder;
   return env;
 }
 
-std::vector<std::string> worker_arguments(const control::StartReplica& start, const LaunchPlaces& places,
-                                          const std::string& socket) {
+std::vector<std::string> worker_arguments(const control::StartReplica& start,
+                                          const LaunchPlaces& places, const std::string& socket) {
   const Manifest& manifest = start.manifest;
   std::vector<std::string> argv{places.worker_path,
                                 "--protocol",
@@ -115,9 +118,10 @@ Result<void> plan_process(const control::StartReplica& start, const LaunchPlaces
   const Manifest& manifest = start.manifest;
   const domain::ProcessEngine& process = manifest.engine.process;
   if (process.command.empty())
-    return failed(fmt::format("function '{}' has an empty engine.process.command; name the program to run",
-                              manifest.name),
-                  "engine.process.command");
+    return failed(
+        fmt::format("function '{}' has an empty engine.process.command; name the program to run",
+                    manifest.name),
+        "engine.process.command");
   const Placeholders placeholders{{"socket", socket},
                                   {"port", std::to_string(port)},
                                   {"model", start.facts.path},
@@ -146,7 +150,7 @@ Result<void> plan_process(const control::StartReplica& start, const LaunchPlaces
 BaseEnvironment base_environment() {
   BaseEnvironment base;
   const auto take = [](const char* name, std::string& into) {
-    const char* value = std::getenv(name);
+    const char* value = std::getenv(name);  // tidy: because children inherit these as they are
     if (value != nullptr && *value != '\0') into = value;
   };
   take("PATH", base.path);
@@ -166,10 +170,10 @@ Result<LaunchPlan> plan_launch(const control::StartReplica& start, const LaunchP
   plan.folder = places.run_dir + "/" + std::to_string(start.replica.value);
   const std::string socket = plan.folder + "/r.sock";
   if (socket.size() > kSocketPathMax)
-    return failed(
-        fmt::format("the run folder '{}' is too long: a replica's socket would be {} bytes, and a Unix "
-                    "socket's path has at most {}; choose a shorter folder",
-                    places.run_dir, socket.size(), kSocketPathMax));
+    return failed(fmt::format(
+        "the run folder '{}' is too long: a replica's socket would be {} bytes, and a Unix "
+        "socket's path has at most {}; choose a shorter folder",
+        places.run_dir, socket.size(), kSocketPathMax));
   plan.endpoint.socket_path = socket;
   std::map<std::string, std::string> env = environment(base, plan.folder);
   if (start.manifest.engine.kind == EngineKind::Process) {
@@ -179,7 +183,8 @@ Result<LaunchPlan> plan_launch(const control::StartReplica& start, const LaunchP
     plan.program = places.worker_path;
     plan.argv = worker_arguments(start, places, socket);
     if (!find_program(plan.program, {}))
-      return failed(fmt::format("the worker program '{}' does not exist or is not executable", plan.program));
+      return failed(
+          fmt::format("the worker program '{}' does not exist or is not executable", plan.program));
   }
   for (const auto& [name, value] : env) plan.env.push_back(name + "=" + value);
   return plan;
@@ -188,7 +193,8 @@ Result<LaunchPlan> plan_launch(const control::StartReplica& start, const LaunchP
 std::optional<std::string> find_program(const std::string& command, std::string_view path) {
   const auto executable = [](const std::string& file) {
     struct stat status {};
-    return ::stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) && ::access(file.c_str(), X_OK) == 0;
+    return ::stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+           ::access(file.c_str(), X_OK) == 0;
   };
   if (command.empty()) return std::nullopt;
   if (command.find('/') != std::string::npos)

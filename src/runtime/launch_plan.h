@@ -1,9 +1,9 @@
 // How one replica is started, decided before anything runs: program, arguments, environment, paths,
 // readiness.
 //
-// Built-in engines run the worker program with the control protocol; a process engine runs the owner's own
-// command with its placeholders replaced and is asked over HTTP whether it is ready. The environment is built
-// from nothing, so that no secret of the server reaches a replica.
+// Built-in engines run the worker program with the control protocol; a process engine runs the
+// owner's own command with its placeholders replaced and is asked over HTTP whether it is ready.
+// The environment is built from nothing, so that no secret of the server reaches a replica.
 //
 // Thread: pure functions, except find_program, which looks at the file system. Starts nothing.
 #pragma once
@@ -49,7 +49,8 @@ struct LaunchPlan {
   Duration start_timeout{};  // Http only
 };
 
-// Names the variable of a replica's environment that holds its folder; leftovers.cc finds strays by it.
+// Names the variable of a replica's environment that holds its folder; leftovers.cc finds strays by
+// it.
 inline constexpr std::string_view kReplicaVariable = "GLOWPLUG_REPLICA";
 
 BaseEnvironment base_environment();  // of this process, with the defaults above where it has none
@@ -61,7 +62,8 @@ bool wants_port(const domain::Manifest& manifest);
 Result<LaunchPlan> plan_launch(const control::StartReplica& start, const LaunchPlaces& places,
                                const BaseEnvironment& base, int port);
 
-// The executable that `command` names, searched in `path` as a shell does; nothing when there is none.
+// The executable that `command` names, searched in `path` as a shell does; nothing when there is
+// none.
 std::optional<std::string> find_program(const std::string& command, std::string_view path);
 
 }  // namespace glowplug::runtime

@@ -33,9 +33,10 @@ TEST(LaunchPlan, Llama_RunsTheWorkerOnItsSocket) {
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 0);
   ASSERT_TRUE(plan);
   EXPECT_THAT(plan->argv,
-              ElementsAre("/bin/true", "--protocol", "1", "--engine", "llama", "--socket", "/run/gp/7/r.sock",
-                          "--control-fd", "3", "--lifeline-fd", "4", "--task", "generate", "--context",
-                          "2048", "--slots", "4", "--threads", "3", "--model", "/m.gguf"));
+              ElementsAre("/bin/true", "--protocol", "1", "--engine", "llama", "--socket",
+                          "/run/gp/7/r.sock", "--control-fd", "3", "--lifeline-fd", "4", "--task",
+                          "generate", "--context", "2048", "--slots", "4", "--threads", "3",
+                          "--model", "/m.gguf"));
   EXPECT_EQ(plan->folder, "/run/gp/7");
   EXPECT_EQ(plan->endpoint.socket_path, "/run/gp/7/r.sock");
   EXPECT_EQ(plan->readiness, Readiness::ControlChannel);
@@ -73,8 +74,8 @@ TEST(LaunchPlan, Environment_IsMinimalAndTheManifestsOwn) {
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {.path = "/bin", .home = "/h"}, 4000);
   ASSERT_TRUE(plan);
   EXPECT_EQ(plan->program, "/bin/sh");
-  EXPECT_THAT(plan->env, ElementsAre("GLOWPLUG_REPLICA=/run/gp/7", "HOME=/h", "LANG=de", "PATH=/bin",
-                                     "URL=http://127.0.0.1:4569"));
+  EXPECT_THAT(plan->env, ElementsAre("GLOWPLUG_REPLICA=/run/gp/7", "HOME=/h", "LANG=de",
+                                     "PATH=/bin", "URL=http://127.0.0.1:4569"));
 }
 
 TEST(LaunchPlan, Placeholders_AreReplacedOnceAndUnknownOnesStay) {
@@ -84,7 +85,8 @@ TEST(LaunchPlan, Placeholders_AreReplacedOnceAndUnknownOnesStay) {
                                            "{\"a\":{}}", "{x",      "{threads}"};
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 4000);
   ASSERT_TRUE(plan);
-  EXPECT_THAT(plan->argv, ElementsAre("/bin/sh", "/{port}/m", "40004-2048", "{\"a\":{}}", "{x", "3"));
+  EXPECT_THAT(plan->argv,
+              ElementsAre("/bin/sh", "/{port}/m", "40004-2048", "{\"a\":{}}", "{x", "3"));
   EXPECT_EQ(plan->endpoint.port, 4000);
   EXPECT_EQ(plan->endpoint.socket_path, "");
   EXPECT_EQ(plan->readiness, Readiness::Http);

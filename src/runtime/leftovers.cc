@@ -37,7 +37,8 @@ std::optional<long> to_number(const std::string& text) {
   return number;
 }
 
-// Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and brackets, so counting starts behind it.
+// Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and brackets, so counting starts
+// behind it.
 std::optional<unsigned long long> start_time(pid_t pid) {
   const std::optional<std::string> text = read_text(fmt::format("/proc/{}/stat", pid));
   if (!text) return std::nullopt;
@@ -82,17 +83,20 @@ Result<void> write_pid_file(const std::string& folder, pid_t pid) {
   if (out) return {};
   return Error{
       std::string(domain::error::kStorageFailed),
-      fmt::format("'{}/pid' cannot be written; free some space or check the folder's rights", folder),
+      fmt::format("'{}/pid' cannot be written; free some space or check the folder's rights",
+                  folder),
       {}};
 }
 
-// Looks again until a look finds nobody new, because a process may fork or execute while /proc is read.
+// Looks again until a look finds nobody new, because a process may fork or execute while /proc is
+// read.
 std::vector<pid_t> kill_strays(std::string_view folder) {
   std::vector<pid_t> killed;
   for (int look = 0; look < kLooksMax; ++look) {
     const std::size_t before = killed.size();
     std::error_code code;
-    for (fs::directory_iterator entry("/proc", code), end; !code && entry != end; entry.increment(code)) {
+    for (fs::directory_iterator entry("/proc", code), end; !code && entry != end;
+         entry.increment(code)) {
       const auto pid = static_cast<pid_t>(to_number(entry->path().filename().string()).value_or(0));
       if (pid <= 1 || pid == ::getpid() || !belongs_to(pid, folder)) continue;
       const bool known = std::find(killed.begin(), killed.end(), pid) != killed.end();
@@ -107,7 +111,8 @@ int reap_leftovers(const std::string& run_dir) {
   int found = 0;
   std::error_code code;
   std::vector<fs::path> folders;
-  for (fs::directory_iterator entry(run_dir, code), end; !code && entry != end; entry.increment(code)) {
+  for (fs::directory_iterator entry(run_dir, code), end; !code && entry != end;
+       entry.increment(code)) {
     std::error_code ignored;  // an entry that cannot be looked at is not a replica's folder
     if (entry->is_directory(ignored) && !entry->is_symlink(ignored) &&
         to_number(entry->path().filename().string()))

@@ -1,10 +1,11 @@
 // Processes that outlive their server or their replica, and how they are found and ended.
 //
-// Every replica's folder holds a file `pid` (number and start time, so that a re-used number is not mistaken)
-// and every replica's environment names its folder, so that a child which left the process group is found
-// too.
+// Every replica's folder holds a file `pid` (number and start time, so that a re-used number is not
+// mistaken) and every replica's environment names its folder, so that a child which left the
+// process group is found too.
 //
-// Thread: any; reads /proc. Not found: a process that left the group and also wiped its environment.
+// Thread: any; reads /proc. Not found: a process that left the group and also wiped its
+// environment.
 #pragma once
 
 #include <string>
@@ -22,8 +23,9 @@ Result<void> write_pid_file(const std::string& folder, pid_t pid);
 // Sends SIGKILL to every process whose environment says that it belongs to the replica in `folder`.
 std::vector<pid_t> kill_strays(std::string_view folder);
 
-// Ends what a killed server left in its run folder and empties the folder. Only for whoever owns the data
-// folder's lock: a second server on the same run folder would lose its replicas. Returns the groups found.
+// Ends what a killed server left in its run folder and empties the folder. Only for whoever owns
+// the data folder's lock: a second server on the same run folder would lose its replicas. Returns
+// the groups found.
 int reap_leftovers(const std::string& run_dir);
 
 }  // namespace glowplug::runtime

@@ -26,8 +26,9 @@ class Leftovers : public ::testing::Test {
 
   SpawnedChild spawn(std::vector<std::string> env) {
     // It prints once its environment can be seen, and then stands still.
-    LaunchPlan plan{
-        .program = "/bin/sh", .argv = {"sh", "-c", "echo up; kill -STOP $$"}, .env = std::move(env)};
+    LaunchPlan plan{.program = "/bin/sh",
+                    .argv = {"sh", "-c", "echo up; kill -STOP $$"},
+                    .env = std::move(env)};
     plan.readiness = Readiness::Http;
     Result<SpawnedChild> child = spawn_child(plan);
     EXPECT_TRUE(child);

@@ -1,8 +1,8 @@
-// What a replica prints, as lines: LineSplitter cuts a byte stream, LogRing keeps the last lines of a
-// function.
+// What a replica prints, as lines: LineSplitter cuts a byte stream, LogRing keeps the last lines of
+// a function.
 //
-// Both are bounded whatever a process prints: a longer line loses its end, older lines make room for newer.
-// Text is made safe to show: control characters and bytes that are not UTF-8 become '?'.
+// Both are bounded whatever a process prints: a longer line loses its end, older lines make room
+// for newer. Text is made safe to show: control characters and bytes that are not UTF-8 become '?'.
 //
 // Thread: one owner. Reads no file descriptor itself.
 #pragma once
@@ -25,8 +25,10 @@ class LineSplitter final {
   explicit LineSplitter(std::size_t line_bytes_max) : line_bytes_max_(line_bytes_max) {}
 
   void feed(std::string_view bytes, const Sink& sink);
-  void finish(const Sink& sink);                      // a last line without its newline
-  bool over() const { return end_ == LineEnd::Cut; }  // the line under way is already over the limit
+  void finish(const Sink& sink);  // a last line without its newline
+  bool over() const {
+    return end_ == LineEnd::Cut;
+  }  // the line under way is already over the limit
 
  private:
   std::size_t line_bytes_max_;
@@ -36,7 +38,8 @@ class LineSplitter final {
 
 class LogRing final {
  public:
-  LogRing(std::size_t lines_max, std::size_t bytes_max) : lines_max_(lines_max), bytes_max_(bytes_max) {}
+  LogRing(std::size_t lines_max, std::size_t bytes_max)
+      : lines_max_(lines_max), bytes_max_(bytes_max) {}
 
   void push(std::string line);
   std::vector<std::string> lines() const { return {lines_.begin(), lines_.end()}; }  // oldest first

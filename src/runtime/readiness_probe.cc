@@ -23,7 +23,8 @@ using Code = boost::system::error_code;
 constexpr std::size_t kHeadBytesMax = 16 * 1024;
 
 asio::generic::stream_protocol::endpoint address_of(const control::Endpoint& endpoint) {
-  if (!endpoint.socket_path.empty()) return asio::local::stream_protocol::endpoint(endpoint.socket_path);
+  if (!endpoint.socket_path.empty())
+    return asio::local::stream_protocol::endpoint(endpoint.socket_path);
   return asio::ip::tcp::endpoint(asio::ip::address_v4::loopback(),
                                  static_cast<unsigned short>(endpoint.port));
 }
@@ -68,11 +69,13 @@ class ReadinessProbe::State final : public std::enable_shared_from_this<State> {
     buffer_.clear();
     parser_.emplace();
     parser_->header_limit(kHeadBytesMax);
-    http::async_read_header(*stream_, buffer_, *parser_, [self = shared_from_this()](Code code, std::size_t) {
-      if (code || self->parser_->get().result() != http::status::ok) return self->again();
-      self->close();
-      if (self->ready_) std::exchange(self->ready_, nullptr)();
-    });
+    http::async_read_header(*stream_, buffer_, *parser_,
+                            [self = shared_from_this()](Code code, std::size_t) {
+                              if (code || self->parser_->get().result() != http::status::ok)
+                                return self->again();
+                              self->close();
+                              if (self->ready_) std::exchange(self->ready_, nullptr)();
+                            });
   }
 
   void again() {

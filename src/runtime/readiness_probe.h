@@ -1,6 +1,7 @@
 // Asks a process over HTTP whether it can serve: GET every `interval` until it answers 200.
 //
-// Refused connections, other statuses and slow answers just mean "not yet"; the caller bounds the whole wait.
+// Refused connections, other statuses and slow answers just mean "not yet"; the caller bounds the
+// whole wait.
 //
 // Thread: the loop's. After the destructor the callback is not called; it is called at most once.
 #pragma once

@@ -37,7 +37,8 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kLogLineBytesMax = 4096;
 constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the exit, at most
-constexpr Duration kFailedGrace = 2s;   // a worker that said "failed" ends by itself within this time
+constexpr Duration kFailedGrace =
+    2s;  // a worker that said "failed" ends by itself within this time
 constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
 constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
 
@@ -46,7 +47,8 @@ bool group_gone(pid_t group) {
   siginfo_t info{};
   while (true) {
     info.si_pid = 0;
-    if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0) return errno == ECHILD;
+    if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0)
+      return errno == ECHILD;
     if (info.si_pid == 0) return false;
   }
 }
@@ -54,7 +56,8 @@ bool group_gone(pid_t group) {
 bool strays_gone(std::vector<pid_t>& strays) {
   std::erase_if(strays, [](pid_t pid) {
     siginfo_t info{};
-    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) != 0 || info.si_pid != 0;
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) != 0 ||
+           info.si_pid != 0;
   });
   return strays.empty();
 }
@@ -94,14 +97,15 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     read_output();
     if (plan_.readiness == Readiness::ControlChannel) {
       read_control();
-      watch_load(times_.load_stall_timeout,
-                 fmt::format("no progress while loading for {:g} s", to_seconds(times_.load_stall_timeout)));
+      watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
+                                                        to_seconds(times_.load_stall_timeout)));
       return;
     }
-    probe_.emplace(loop_, ReadinessProbe::Options{.endpoint = plan_.endpoint, .path = plan_.ready_path},
-                   [this] { became_ready(); });  // the probe is a member: it does not outlive `this`
-    watch_load(plan_.start_timeout, fmt::format("did not answer 200 on {} within {:g} s", plan_.ready_path,
-                                                to_seconds(plan_.start_timeout)));
+    probe_.emplace(
+        loop_, ReadinessProbe::Options{.endpoint = plan_.endpoint, .path = plan_.ready_path},
+        [this] { became_ready(); });  // the probe is a member: it does not outlive `this`
+    watch_load(plan_.start_timeout, fmt::format("did not answer 200 on {} within {:g} s",
+                                                plan_.ready_path, to_seconds(plan_.start_timeout)));
   }
 
   void stop() {
@@ -166,7 +170,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
                              [self = shared_from_this()](Code code, std::size_t size) {
                                if (code) return;
                                self->take_control(size);
-                               if (self->listener_ != nullptr && !self->control_broken_) self->read_control();
+                               if (self->listener_ != nullptr && !self->control_broken_)
+                                 self->read_control();
                              });
   }
 
@@ -185,7 +190,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void take_control(std::size_t size) {
     control_lines_.feed({control_bytes_.data(), size}, [this](std::string_view line, LineEnd end) {
       if (control_broken_ || listener_ == nullptr) return;
-      if (end == LineEnd::Cut) return break_control(fmt::format("is over {} bytes", kControlLineBytesMax));
+      if (end == LineEnd::Cut)
+        return break_control(fmt::format("is over {} bytes", kControlLineBytesMax));
       Result<ControlMessage> message = parse_control_line(line);
       if (!message) return break_control(message.error().message);
       obey(*message);
@@ -208,8 +214,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (const auto* loading = std::get_if<WorkerLoading>(&message)) {
       if (ready_ || !cause_.empty() || loading->progress <= progress_) return;
       progress_ = loading->progress;
-      watch_load(times_.load_stall_timeout,
-                 fmt::format("no progress while loading for {:g} s", to_seconds(times_.load_stall_timeout)));
+      watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
+                                                        to_seconds(times_.load_stall_timeout)));
       return listener_->progress(replica_, progress_);
     }
     failed_cause_ = std::get<WorkerFailed>(message).cause;
@@ -223,7 +229,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     listener_->ready(replica_);
   }
 
-  // The group is killed while its leader is still a zombie: until then its number cannot name anybody else.
+  // The group is killed while its leader is still a zombie: until then its number cannot name
+  // anybody else.
   void exited() {
     if (reaped_) return;
     reaping_ = true;
@@ -304,14 +311,16 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   std::string failed_cause_;  // the worker's own words
   std::string last_line_;
   double progress_ = -1;
-  bool ready_ = false, stopping_ = false, control_broken_ = false, reaping_ = false, reaped_ = false;
+  bool ready_ = false, stopping_ = false, control_broken_ = false, reaping_ = false,
+       reaped_ = false;
 };
 
 ReplicaProcess::ReplicaProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& loop,
-                                                              domain::ReplicaId replica, LaunchPlan plan,
-                                                              ReplicaTimes times, ReplicaListener& listener) {
+                                                              domain::ReplicaId replica,
+                                                              LaunchPlan plan, ReplicaTimes times,
+                                                              ReplicaListener& listener) {
   Result<SpawnedChild> child = spawn_child(plan);
   if (!child) return child.error();
   const pid_t pid = child->pid;
@@ -321,7 +330,8 @@ Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& 
   if (!error) {
     std::shared_ptr<State> state;
     try {
-      state = std::make_shared<State>(loop, replica, std::move(plan), times, listener, std::move(*child));
+      state = std::make_shared<State>(loop, replica, std::move(plan), times, listener,
+                                      std::move(*child));
       state->begin();
       return std::unique_ptr<ReplicaProcess>(new ReplicaProcess(std::move(state)));
     } catch (const std::exception& exception) {  // Asio: out of descriptors or memory

@@ -3,8 +3,9 @@
 //   start ─▶ loading ─▶ ready ─▶ exited ─▶ (group killed and reaped) ─▶ gone
 //               └── failed, stalled, too late: killed ──▲
 //
-// Thread: the server loop's. Destroying it kills the process group, waits for its leader and removes the
-// folder, and then the listener hears nothing more. The listener may destroy it from gone().
+// Thread: the server loop's. Destroying it kills the process group, waits for its leader and
+// removes the folder, and then the listener hears nothing more. The listener may destroy it from
+// gone().
 #pragma once
 
 #include <memory>
@@ -43,7 +44,8 @@ class ReplicaProcess final {
  public:
   static Result<std::unique_ptr<ReplicaProcess>> start(boost::asio::io_context& loop,
                                                        domain::ReplicaId replica, LaunchPlan plan,
-                                                       ReplicaTimes times, ReplicaListener& listener);
+                                                       ReplicaTimes times,
+                                                       ReplicaListener& listener);
   ~ReplicaProcess();
   ReplicaProcess(const ReplicaProcess&) = delete;
   ReplicaProcess& operator=(const ReplicaProcess&) = delete;
@@ -59,8 +61,8 @@ class ReplicaProcess final {
   std::shared_ptr<State> state_;  // owners: this object and the handlers waiting on the loop
 };
 
-// "exited with status 3", "killed by signal 9 (Killed), possibly out of memory"; code and status as in
-// siginfo_t.
+// "exited with status 3", "killed by signal 9 (Killed), possibly out of memory"; code and status as
+// in siginfo_t.
 std::string describe_exit(int code, int status);
 
 }  // namespace glowplug::runtime

@@ -36,8 +36,9 @@ Result<void> make_folder(const std::string& run_dir, const std::string& folder) 
   if (fs::create_directories(run_dir, code)) ::chmod(run_dir.c_str(), 0700);
   fs::remove_all(folder, code);
   if (::mkdir(folder.c_str(), 0700) == 0) return {};
-  return storage_failed(fmt::format("the replica's folder '{}' cannot be made: {}; check the rights of '{}'",
-                                    folder, std::generic_category().message(errno), run_dir));
+  return storage_failed(
+      fmt::format("the replica's folder '{}' cannot be made: {}; check the rights of '{}'", folder,
+                  std::generic_category().message(errno), run_dir));
 }
 
 }  // namespace
@@ -48,7 +49,8 @@ class Supervisor::State final : public ReplicaListener {
       : loop_(loop),
         options_(std::move(options)),
         observer_(observer),
-        places_{options_.worker_path, options_.run_dir, options_.server_url, options_.templates_dir} {
+        places_{options_.worker_path, options_.run_dir, options_.server_url,
+                options_.templates_dir} {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     reap_leftovers(options_.run_dir);
   }
@@ -117,8 +119,8 @@ class Supervisor::State final : public ReplicaListener {
     observer_.on_gone(replica, cause);
   }
 
-  // Logs outlive replicas, so that a failure can be read afterwards; functions without replicas make room
-  // first.
+  // Logs outlive replicas, so that a failure can be read afterwards; functions without replicas
+  // make room first.
   void make_log_room(const std::string& function) {
     if (logs_.size() < domain::kFunctionsMax || logs_.contains(function)) return;
     for (auto log = logs_.begin(); log != logs_.end(); ++log) {
@@ -139,7 +141,8 @@ class Supervisor::State final : public ReplicaListener {
   std::map<std::string, LogRing> logs_;
 };
 
-Supervisor::Supervisor(boost::asio::io_context& loop, SupervisorOptions options, ReplicaObserver& observer)
+Supervisor::Supervisor(boost::asio::io_context& loop, SupervisorOptions options,
+                       ReplicaObserver& observer)
     : state_(std::make_unique<State>(loop, std::move(options), observer)) {}
 
 Supervisor::~Supervisor() = default;

@@ -1,13 +1,14 @@
-// Runs replicas as processes and tells an observer how they fare; the hands of the brain's Start, Stop and
-// Kill.
+// Runs replicas as processes and tells an observer how they fare; the hands of the brain's Start,
+// Stop and Kill.
 //
-// A replica is in the supervisor from a successful start() until on_gone, which comes exactly once and last.
-// The supervisor decides nothing: when to start, stop or try again is the brain's business. Constructing it
-// makes this process the reaper of its replicas' orphans and ends what a killed server left in run_dir, so
-// the caller holds the data folder's lock by then. Destroying it kills every replica and calls nobody.
+// A replica is in the supervisor from a successful start() until on_gone, which comes exactly once
+// and last. The supervisor decides nothing: when to start, stop or try again is the brain's
+// business. Constructing it makes this process the reaper of its replicas' orphans and ends what a
+// killed server left in run_dir, so the caller holds the data folder's lock by then. Destroying it
+// kills every replica and calls nobody.
 //
-// Thread: the server loop's, which lives as long as the server (replicas die with the thread that started
-// them).
+// Thread: the server loop's, which lives as long as the server (replicas die with the thread that
+// started them).
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,8 @@ namespace glowplug::runtime {
 
 struct SupervisorOptions {
   std::string worker_path;
-  std::string run_dir;        // private, made with mode 0700; replicas' sockets live here, so keep it short
+  std::string
+      run_dir;  // private, made with mode 0700; replicas' sockets live here, so keep it short
   std::string server_url;     // {url} of process functions
   std::string templates_dir;  // shipped chat templates, NAME.jinja
   Duration load_stall_timeout = domain::kLoadStallTimeout;
@@ -57,17 +59,20 @@ class Supervisor final {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  void set_server_url(std::string url);  // {url} of later starts, for a port known only once it is bound
+  void set_server_url(
+      std::string url);  // {url} of later starts, for a port known only once it is bound
 
   Result<void> start(
       const control::StartReplica& start);  // on an error nothing runs and on_gone is not called
-  void stop(domain::ReplicaId replica);     // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
+  void stop(domain::ReplicaId replica);  // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
   void kill(domain::ReplicaId replica);
 
   std::optional<control::Endpoint> endpoint(domain::ReplicaId replica) const;
   std::optional<pid_t> pid(domain::ReplicaId replica) const;
-  std::vector<std::string> logs(const std::string& function) const;  // oldest first, "replica 3 | …"
-  std::uint64_t memory_bytes(domain::ReplicaId replica) const;       // proportional set size; 0 when gone
+  std::vector<std::string> logs(
+      const std::string& function) const;  // oldest first, "replica 3 | …"
+  std::uint64_t memory_bytes(
+      domain::ReplicaId replica) const;  // proportional set size; 0 when gone
   std::size_t running() const;
 
  private:

@@ -141,7 +141,8 @@ TEST_F(SupervisorTest, Worker_GetsNothingThatIsNotIts) {
     const std::string text = line.substr(std::string("replica 1 | ").size());
     if (text.find_first_not_of("0123456789") == std::string::npos) descriptors.push_back(text);
   }
-  EXPECT_THAT(descriptors, ElementsAre("0", "1", "2", "3", "4", "5"));  // 5 is the folder that ls reads
+  EXPECT_THAT(descriptors,
+              ElementsAre("0", "1", "2", "3", "4", "5"));  // 5 is the folder that ls reads
 }
 
 TEST_F(SupervisorTest, ServerKilled_ItsReplicasDieWithIt) {
@@ -212,8 +213,8 @@ TEST_F(SupervisorTest, NoProgress_IsKilledAfterTheStall) {
 }
 
 TEST_F(SupervisorTest, BrokenControlLines_AreKilled) {
-  for (const char* body :
-       {"say hello; forever", "printf '%05000d' 1 >&3; forever", "say \"$(printf '%05000d' 1)\"; forever"}) {
+  for (const char* body : {"say hello; forever", "printf '%05000d' 1 >&3; forever",
+                           "say \"$(printf '%05000d' 1)\"; forever"}) {
     seen_ = {};
     open(body);
     ASSERT_TRUE(supervisor_->start(fake()));
@@ -234,8 +235,8 @@ TEST_F(SupervisorTest, ChildrenOfAKilledReplica_DoNotSurvive) {
 
 TEST_F(SupervisorTest, ChildThatLeftTheGroup_DoesNotSurviveAProcessFunction) {
   open("");
-  ASSERT_TRUE(
-      supervisor_->start(process({"/bin/sh", "-c", "setsid sh -c 'echo $$; exec sleep 600' & wait"})));
+  ASSERT_TRUE(supervisor_->start(
+      process({"/bin/sh", "-c", "setsid sh -c 'echo $$; exec sleep 600' & wait"})));
   ASSERT_TRUE(until([this] { return !logs().empty(); }));
   const pid_t child = std::stoi(logs()[0].substr(std::string("replica 1 | ").size()));
   supervisor_->stop({1});
@@ -285,7 +286,8 @@ TEST_F(SupervisorTest, ProcessOnAPort_IsReadyWhenItAnswers200) {
                "  n=0\n"
                "  def do_GET(self):\n"
                "    H.n+=1\n"
-               "    self.send_response(200 if H.n>2 and self.path=='/health' else 503); self.end_headers()\n"
+               "    self.send_response(200 if H.n>2 and self.path=='/health' else 503); "
+               "self.end_headers()\n"
                "http.server.HTTPServer(('127.0.0.1',int(sys.argv[1])),H).serve_forever()",
                "{port}"})));
   ASSERT_TRUE(until_ready()) << seen_.cause[1];
@@ -296,13 +298,14 @@ TEST_F(SupervisorTest, ProcessOnAPort_IsReadyWhenItAnswers200) {
 
 TEST_F(SupervisorTest, ProcessOnASocket_IsReadyWhenItAnswers200) {
   open("");
-  ASSERT_TRUE(supervisor_->start(process({"python3", "-c",
-                                          "import socket,sys\n"
-                                          "s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n"
-                                          "while True:\n"
-                                          "  c,_=s.accept(); c.recv(4096); c.sendall(b'HTTP/1.1 200 "
-                                          "OK\\r\\ncontent-length: 0\\r\\n\\r\\n'); c.close()",
-                                          "{socket}"})));
+  ASSERT_TRUE(supervisor_->start(
+      process({"python3", "-c",
+               "import socket,sys\n"
+               "s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n"
+               "while True:\n"
+               "  c,_=s.accept(); c.recv(4096); c.sendall(b'HTTP/1.1 200 "
+               "OK\\r\\ncontent-length: 0\\r\\n\\r\\n'); c.close()",
+               "{socket}"})));
   ASSERT_TRUE(until_ready()) << seen_.cause[1];
   EXPECT_EQ(supervisor_->endpoint({1})->socket_path, dir_ + "/run/1/r.sock");
 }

@@ -18,12 +18,12 @@ namespace glowplug::storage {
 namespace {
 
 Error unusable(const std::string& data_dir, const std::string& why) {
-  return Error{
-      std::string(domain::error::kStorageFailed),
-      fmt::format("the data folder '{}' cannot be used: {}; make it writable for this user or choose another "
-                  "with --data-dir",
-                  data_dir, why),
-      {}};
+  return Error{std::string(domain::error::kStorageFailed),
+               fmt::format("the data folder '{}' cannot be used: {}; make it writable for this "
+                           "user or choose another "
+                           "with --data-dir",
+                           data_dir, why),
+               {}};
 }
 
 std::string read_owner(int fd) {
@@ -42,15 +42,17 @@ Result<UniqueFd> lock_data_folder(const std::string& data_dir) {
   if (code) return unusable(data_dir, code.message());
   if (made && ::chmod(data_dir.c_str(), 0700) != 0)
     return unusable(data_dir, std::generic_category().message(errno));
-  UniqueFd fd(::open((data_dir + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  UniqueFd fd(
+      ::open((data_dir + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return unusable(data_dir, std::generic_category().message(errno));
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return unusable(data_dir, std::generic_category().message(errno));
     return Error{
         std::string(domain::error::kStorageFailed),
-        fmt::format("the data folder '{}' is in use by another server (pid {}); stop that one or choose "
-                    "another folder with --data-dir",
-                    data_dir, read_owner(fd.get())),
+        fmt::format(
+            "the data folder '{}' is in use by another server (pid {}); stop that one or choose "
+            "another folder with --data-dir",
+            data_dir, read_owner(fd.get())),
         {}};
   }
   const std::string owner = fmt::format("{}\n", ::getpid());

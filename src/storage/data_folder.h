@@ -1,7 +1,9 @@
-// The data folder's ownership: one server at a time, by an flock that the kernel drops when its holder dies.
+// The data folder's ownership: one server at a time, by an flock that the kernel drops when its
+// holder dies.
 //
-// Thread: one owner. The lock lives as long as the descriptor it returns; the file `lock` stays behind, and
-// holds the number of the process that owns the folder, for the message that a second server prints.
+// Thread: one owner. The lock lives as long as the descriptor it returns; the file `lock` stays
+// behind, and holds the number of the process that owns the folder, for the message that a second
+// server prints.
 #pragma once
 
 #include <string>

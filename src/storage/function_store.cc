@@ -13,7 +13,8 @@
 namespace glowplug::storage {
 namespace {
 
-// The step at index i brings the schema from version i to i + 1. Steps are never edited, only added.
+// The step at index i brings the schema from version i to i + 1. Steps are never edited, only
+// added.
 constexpr std::array<std::string_view, 1> kMigrations{
     "CREATE TABLE revisions (name TEXT NOT NULL, revision INTEGER NOT NULL, manifest TEXT NOT NULL,"
     "  PRIMARY KEY (name, revision)) WITHOUT ROWID;"
@@ -36,8 +37,8 @@ Result<std::string> query_text(Database& database, std::string_view sql) {
 
 // One connection and no mmap: SQLite before 3.51.3 can corrupt a WAL that two connections write.
 Result<void> configure(Database& database, const std::string& file) {
-  for (const char* pragma : {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA mmap_size=0", "PRAGMA foreign_keys=ON",
-                             "PRAGMA trusted_schema=OFF"}) {
+  for (const char* pragma : {"PRAGMA locking_mode=EXCLUSIVE", "PRAGMA mmap_size=0",
+                             "PRAGMA foreign_keys=ON", "PRAGMA trusted_schema=OFF"}) {
     const Result<void> set = database.execute(pragma);
     if (!set) return set.error();
   }
@@ -77,17 +78,18 @@ Result<void> migrate(Database& database, const std::string& file) {
   const Result<int> version = schema_version(database);
   if (!version) return version.error();
   if (*version > kSchemaVersion)
-    return storage_failed(
-        fmt::format("'{}' was written by a newer Glowplug (schema {}, this program knows up to {}); "
-                    "use that version, or another data folder",
-                    file, *version, kSchemaVersion));
+    return storage_failed(fmt::format(
+        "'{}' was written by a newer Glowplug (schema {}, this program knows up to {}); "
+        "use that version, or another data folder",
+        file, *version, kSchemaVersion));
   if (*version == kSchemaVersion) return {};
   for (int step = *version; step < kSchemaVersion; ++step) {
-    const Result<void> done = database.execute(std::string(kMigrations[static_cast<std::size_t>(step)]));
+    const Result<void> done =
+        database.execute(std::string(kMigrations[static_cast<std::size_t>(step)]));
     if (!done) return done.error();
   }
-  const Result<void> noted = database.execute(
-      fmt::format("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({})", kSchemaVersion));
+  const Result<void> noted = database.execute(fmt::format(
+      "DELETE FROM schema_version; INSERT INTO schema_version VALUES ({})", kSchemaVersion));
   if (!noted) return noted.error();
   return transaction->commit();
 }
@@ -114,8 +116,8 @@ Result<std::unique_ptr<FunctionStore>> FunctionStore::open(const std::string& da
   Result<UniqueFd> lock = lock_data_folder(data_dir);
   if (!lock) return lock.error();
   const std::string file = data_dir + "/glowplug.db";
-  // Made here, for its owner alone, because SQLite would give it the rights of the umask; the WAL copies
-  // them.
+  // Made here, for its owner alone, because SQLite would give it the rights of the umask; the WAL
+  // copies them.
   UniqueFd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)).reset();
   Result<Database> database = Database::open(file);
   if (!database) return database.error();
@@ -126,20 +128,22 @@ Result<std::unique_ptr<FunctionStore>> FunctionStore::open(const std::string& da
   return std::unique_ptr<FunctionStore>(new FunctionStore(std::move(*lock), std::move(*database)));
 }
 
-Result<void> FunctionStore::put(const std::string& name, int revision, const std::string& manifest_json) {
+Result<void> FunctionStore::put(const std::string& name, int revision,
+                                const std::string& manifest_json) {
   Result<Transaction> transaction = Transaction::begin(database_);
   if (!transaction) return transaction.error();
   const Result<int> next = next_revision(name);
   if (!next) return next.error();
   if (revision < *next)
-    return Error{
-        std::string(domain::error::kRevisionConflict),
-        fmt::format("revision {} of function '{}' exists already; the next one is {}", revision, name, *next),
-        "revision"};
+    return Error{std::string(domain::error::kRevisionConflict),
+                 fmt::format("revision {} of function '{}' exists already; the next one is {}",
+                             revision, name, *next),
+                 "revision"};
   Result<Statement> add =
       database_.prepare("INSERT INTO revisions (name, revision, manifest) VALUES (?, ?, ?)");
   if (!add) return add.error();
-  const Result<void> added = add->bind(name).bind(std::int64_t{revision}).bind(manifest_json).finish();
+  const Result<void> added =
+      add->bind(name).bind(std::int64_t{revision}).bind(manifest_json).finish();
   if (!added) return added.error();
   Result<Statement> point = database_.prepare(
       "INSERT INTO functions (name, current, deleted) VALUES (?, ?, 0)"
@@ -151,7 +155,8 @@ Result<void> FunctionStore::put(const std::string& name, int revision, const std
 }
 
 Result<void> FunctionStore::remove(const std::string& name) {
-  Result<Statement> statement = database_.prepare("UPDATE functions SET deleted = 1 WHERE name = ?");
+  Result<Statement> statement =
+      database_.prepare("UPDATE functions SET deleted = 1 WHERE name = ?");
   if (!statement) return statement.error();
   return statement->bind(name).finish();
 }
@@ -159,14 +164,16 @@ Result<void> FunctionStore::remove(const std::string& name) {
 Result<std::vector<StoredFunction>> FunctionStore::load() {
   Result<Statement> statement = database_.prepare(
       "SELECT f.name, f.current, r.manifest, f.deleted FROM functions f"
-      " JOIN revisions r ON r.name = f.name AND r.revision = f.current WHERE f.deleted = 0 ORDER BY f.name");
+      " JOIN revisions r ON r.name = f.name AND r.revision = f.current WHERE f.deleted = 0 ORDER "
+      "BY f.name");
   if (!statement) return statement.error();
   return read_functions(*statement);
 }
 
 Result<std::vector<StoredFunction>> FunctionStore::revisions(const std::string& name) {
   Result<Statement> statement = database_.prepare(
-      "SELECT r.name, r.revision, r.manifest, f.deleted FROM revisions r JOIN functions f ON f.name = r.name"
+      "SELECT r.name, r.revision, r.manifest, f.deleted FROM revisions r JOIN functions f ON "
+      "f.name = r.name"
       " WHERE r.name = ? ORDER BY r.revision");
   if (!statement) return statement.error();
   statement->bind(name);
@@ -174,7 +181,8 @@ Result<std::vector<StoredFunction>> FunctionStore::revisions(const std::string& 
 }
 
 Result<int> FunctionStore::next_revision(const std::string& name) {
-  Result<Statement> statement = database_.prepare("SELECT max(revision) FROM revisions WHERE name = ?");
+  Result<Statement> statement =
+      database_.prepare("SELECT max(revision) FROM revisions WHERE name = ?");
   if (!statement) return statement.error();
   statement->bind(name);
   const Result<bool> row = statement->step();

@@ -1,8 +1,8 @@
 // Functions and all their revisions, durable: what survives a restart of the server.
 //
-// Every put and remove is one transaction that is on the disk when the call returns (WAL, synchronous=FULL).
-// The store owns its data folder: a second server on it is refused. It understands no manifest; JSON goes in
-// and out.
+// Every put and remove is one transaction that is on the disk when the call returns (WAL,
+// synchronous=FULL). The store owns its data folder: a second server on it is refused. It
+// understands no manifest; JSON goes in and out.
 //
 // Thread: the server loop's. Not here: model files, keys, usage.
 #pragma once
@@ -29,13 +29,15 @@ class FunctionStore final {
  public:
   static Result<std::unique_ptr<FunctionStore>> open(const std::string& data_dir);
 
-  // Makes `revision` the current one. A number that the name has used already is refused: revisions never
-  // change.
+  // Makes `revision` the current one. A number that the name has used already is refused: revisions
+  // never change.
   Result<void> put(const std::string& name, int revision, const std::string& manifest_json);
   Result<void> remove(const std::string& name);  // of a function that does not exist: nothing
-  Result<std::vector<StoredFunction>> load();  // the current revision of every function that exists, by name
+  Result<std::vector<StoredFunction>>
+  load();  // the current revision of every function that exists, by name
   Result<std::vector<StoredFunction>> revisions(const std::string& name);  // oldest first
-  Result<int> next_revision(const std::string& name);  // 1 + the highest ever used, also after a delete
+  Result<int> next_revision(
+      const std::string& name);  // 1 + the highest ever used, also after a delete
 
  private:
   FunctionStore(UniqueFd lock, Database database);

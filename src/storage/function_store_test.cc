@@ -66,7 +66,8 @@ TEST_F(FunctionStoreTest, Functions_SurviveReopening) {
   ASSERT_TRUE(store_->put("a", 1, "{}"));
   open();
   EXPECT_THAT(*store_->load(), ElementsAre(row("a", 1, "{}"), row("b", 2, R"({"v":2})")));
-  EXPECT_THAT(*store_->revisions("b"), ElementsAre(row("b", 1, R"({"v":1})"), row("b", 2, R"({"v":2})")));
+  EXPECT_THAT(*store_->revisions("b"),
+              ElementsAre(row("b", 1, R"({"v":1})"), row("b", 2, R"({"v":2})")));
   EXPECT_EQ(*store_->next_revision("b"), 3);
   EXPECT_EQ(*store_->next_revision("new"), 1);
 }
@@ -74,7 +75,8 @@ TEST_F(FunctionStoreTest, Functions_SurviveReopening) {
 TEST_F(FunctionStoreTest, PutWithoutClosing_IsOnTheDiskAlready) {
   open();
   ASSERT_TRUE(store_->put("a", 1, "{}"));
-  fs::copy(data_, root_ + "/copy", fs::copy_options::recursive);  // what a killed server would leave
+  fs::copy(data_, root_ + "/copy",
+           fs::copy_options::recursive);  // what a killed server would leave
   Result<std::unique_ptr<FunctionStore>> copy = FunctionStore::open(root_ + "/copy");
   ASSERT_TRUE(copy);
   EXPECT_THAT(*(*copy)->load(), ElementsAre(row("a", 1, "{}")));
@@ -123,12 +125,14 @@ TEST_F(FunctionStoreTest, SecondServer_IsRefusedWithTheFirstOnesPid) {
 TEST_F(FunctionStoreTest, NewFolder_IsPrivate) {
   open();
   EXPECT_EQ(fs::status(data_).permissions(), fs::perms::owner_all);
-  EXPECT_EQ(fs::status(data_ + "/glowplug.db").permissions(), fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_EQ(fs::status(data_ + "/glowplug.db").permissions(),
+            fs::perms::owner_read | fs::perms::owner_write);
 }
 
 TEST_F(FunctionStoreTest, FolderThatCannotBeWritten_IsNamedWithTheFix) {
   std::ofstream(root_ + "/file") << "x";
-  for (const std::string& folder : {root_ + "/file/data", std::string("/proc/data"), std::string("/proc")}) {
+  for (const std::string& folder :
+       {root_ + "/file/data", std::string("/proc/data"), std::string("/proc")}) {
     const Error error = error_of(folder);
     EXPECT_EQ(error.code, "storage_failed");
     EXPECT_THAT(error.message, HasSubstr("'" + folder + "'"));

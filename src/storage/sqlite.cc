@@ -17,13 +17,16 @@ Error failure(const std::string& file, int code, const char* detail) {
                  fmt::format("there is no room to write '{}'; free some space and try again", file),
                  {}};
   if (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB)
-    return Error{std::string(domain::error::kStorageFailed),
-                 fmt::format("'{}' is damaged ({}); restore it from a backup, or move it away to start empty",
-                             file, detail),
-                 {}};
-  return Error{std::string(domain::error::kStorageFailed),
-               fmt::format("'{}' cannot be used: {}; check the folder's rights and its disk", file, detail),
-               {}};
+    return Error{
+        std::string(domain::error::kStorageFailed),
+        fmt::format(
+            "'{}' is damaged ({}); restore it from a backup, or move it away to start empty", file,
+            detail),
+        {}};
+  return Error{
+      std::string(domain::error::kStorageFailed),
+      fmt::format("'{}' cannot be used: {}; check the folder's rights and its disk", file, detail),
+      {}};
 }
 
 Error failure(const std::string& file, sqlite3* database) {
@@ -38,8 +41,8 @@ Statement::Statement(sqlite3_stmt* statement, std::string file)
     : statement_(statement), file_(std::move(file)) {}
 
 Statement& Statement::bind(std::string_view text) {
-  const int code = sqlite3_bind_text64(statement_.get(), ++bound_, text.data(), text.size(), SQLITE_TRANSIENT,
-                                       SQLITE_UTF8);
+  const int code = sqlite3_bind_text64(statement_.get(), ++bound_, text.data(), text.size(),
+                                       SQLITE_TRANSIENT, SQLITE_UTF8);
   if (code != SQLITE_OK) bind_code_ = code;
   return *this;
 }
@@ -66,7 +69,9 @@ Result<void> Statement::finish() {
   }
 }
 
-std::int64_t Statement::number(int column) const { return sqlite3_column_int64(statement_.get(), column); }
+std::int64_t Statement::number(int column) const {
+  return sqlite3_column_int64(statement_.get(), column);
+}
 
 std::string Statement::text(int column) const {
   const unsigned char* bytes = sqlite3_column_text(statement_.get(), column);
@@ -77,11 +82,13 @@ std::string Statement::text(int column) const {
 
 void Database::Close::operator()(sqlite3* database) const { sqlite3_close(database); }
 
-Database::Database(sqlite3* database, std::string file) : database_(database), file_(std::move(file)) {}
+Database::Database(sqlite3* database, std::string file)
+    : database_(database), file_(std::move(file)) {}
 
 Result<Database> Database::open(const std::string& file) {
   sqlite3* raw = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  const int flags =
+      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   const int code = sqlite3_open_v2(file.c_str(), &raw, flags, nullptr);
   Database database(raw, file);
   if (code != SQLITE_OK)
@@ -96,8 +103,8 @@ Result<void> Database::execute(const std::string& sql) {
 
 Result<Statement> Database::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
-  const int code =
-      sqlite3_prepare_v2(database_.get(), sql.data(), static_cast<int>(sql.size()), &statement, nullptr);
+  const int code = sqlite3_prepare_v2(database_.get(), sql.data(), static_cast<int>(sql.size()),
+                                      &statement, nullptr);
   if (code != SQLITE_OK) return failure(file_, database_.get());
   return Statement(statement, file_);
 }
@@ -108,7 +115,8 @@ Result<Transaction> Transaction::begin(Database& database) {
   return Transaction(database);
 }
 
-Transaction::Transaction(Transaction&& other) noexcept : database_(std::exchange(other.database_, nullptr)) {}
+Transaction::Transaction(Transaction&& other) noexcept
+    : database_(std::exchange(other.database_, nullptr)) {}
 
 Transaction::~Transaction() {
   // A failed rollback means that SQLite has rolled back by itself already.

@@ -1,7 +1,8 @@
-// A thin owner of one SQLite connection and its statements; every failure becomes a Result that names the
-// file.
+// A thin owner of one SQLite connection and its statements; every failure becomes a Result that
+// names the file.
 //
-// Thread: one owner, no sharing (the connection is opened without SQLite's own mutexes). Knows no table.
+// Thread: one owner, no sharing (the connection is opened without SQLite's own mutexes). Knows no
+// table.
 #pragma once
 
 #include <cstdint>

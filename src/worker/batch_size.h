@@ -1,5 +1,6 @@
-// How many prompt tokens one engine step may take. A step cannot be interrupted, so its length bounds how late a
-// cancellation, another slot's turn and the next token of a running answer can be: at most 200 ms.
+// How many prompt tokens one engine step may take. A step cannot be interrupted, so its length
+// bounds how late a cancellation, another slot's turn and the next token of a running answer can
+// be: at most 200 ms.
 //
 // Thread: pure.
 #pragma once

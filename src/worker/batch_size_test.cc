@@ -1,8 +1,8 @@
 #include "worker/batch_size.h"
 
-#include <gtest/gtest.h>
-
 #include <bit>
+
+#include <gtest/gtest.h>
 
 namespace glowplug::worker {
 namespace {

@@ -1,21 +1,23 @@
 #include "worker/control_channel.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
-#include <boost/json.hpp>
 #include <cerrno>
 #include <cstdio>
+
+#include <boost/json.hpp>
+#include <sys/socket.h>
 
 namespace glowplug::worker {
 
 namespace json = boost::json;
 
 std::string loading_line(int percent) {
-  // The number is written by hand because a double of 0.07 has no short spelling of its own in every library.
+  // The number is written by hand because a double of 0.07 has no short spelling of its own in
+  // every library.
   char line[64];
   const int bounded = std::clamp(percent, 0, 100);
-  std::snprintf(line, sizeof line, "{\"state\":\"loading\",\"progress\":%d.%02d}\n", bounded / 100, bounded % 100);
+  std::snprintf(line, sizeof line, "{\"state\":\"loading\",\"progress\":%d.%02d}\n", bounded / 100,
+                bounded % 100);
   return line;
 }
 

@@ -1,7 +1,8 @@
-// The worker's end of the control channel: JSON lines that tell the server how loading goes. The server waits for
-// these lines, so nobody polls a replica's health.
+// The worker's end of the control channel: JSON lines that tell the server how loading goes. The
+// server waits for these lines, so nobody polls a replica's health.
 //
-// Thread: any; a lock keeps lines whole. A server that is gone is no error here: the lifeline ends the worker.
+// Thread: any; a lock keeps lines whole. A server that is gone is no error here: the lifeline ends
+// the worker.
 #pragma once
 
 #include <mutex>
@@ -13,11 +14,11 @@
 namespace glowplug::worker {
 
 struct ReadyFacts {
-  long load_ms = 0;           // from the process's start to serving
+  long load_ms = 0;  // from the process's start to serving
   bool chat_template = false;
   bool tools = false;
-  std::string pooling;        // none, mean, cls, last or rank
-  int context = 0;            // tokens of one slot, after the model's own limit
+  std::string pooling;  // none, mean, cls, last or rank
+  int context = 0;      // tokens of one slot, after the model's own limit
 };
 
 // One line each, with its newline.

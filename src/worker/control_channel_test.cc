@@ -1,9 +1,9 @@
 #include "worker/control_channel.h"
 
+#include <optional>
+
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-
-#include <optional>
 
 namespace glowplug::worker {
 namespace {
@@ -28,16 +28,19 @@ class ControlChannelTest : public ::testing::Test {
 TEST_F(ControlChannelTest, ProgressIsWrittenOncePerPercent) {
   for (int i = 0; i <= 10'000; ++i) channel_->loading(i / 10'000.0 * 0.02);
   channel_->loading(0.01);
-  EXPECT_EQ(received(), "{\"state\":\"loading\",\"progress\":0.00}\n{\"state\":\"loading\",\"progress\":0.01}\n"
-                        "{\"state\":\"loading\",\"progress\":0.02}\n");
+  EXPECT_EQ(received(),
+            "{\"state\":\"loading\",\"progress\":0.00}\n{\"state\":\"loading\",\"progress\":0.01}\n"
+            "{\"state\":\"loading\",\"progress\":0.02}\n");
   channel_->loading(7);
   EXPECT_EQ(received(), "{\"state\":\"loading\",\"progress\":1.00}\n");
 }
 
 TEST_F(ControlChannelTest, ReadyCarriesEveryFact) {
-  channel_->ready({.load_ms = 12, .chat_template = true, .tools = false, .pooling = "mean", .context = 512});
-  EXPECT_EQ(received(), "{\"state\":\"ready\",\"load_ms\":12,\"chat_template\":true,\"tools\":false,"
-                        "\"pooling\":\"mean\",\"context\":512}\n");
+  channel_->ready(
+      {.load_ms = 12, .chat_template = true, .tools = false, .pooling = "mean", .context = 512});
+  EXPECT_EQ(received(),
+            "{\"state\":\"ready\",\"load_ms\":12,\"chat_template\":true,\"tools\":false,"
+            "\"pooling\":\"mean\",\"context\":512}\n");
 }
 
 TEST_F(ControlChannelTest, CauseIsEscaped) {

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/json.hpp>
 #include <optional>
+
+#include <boost/json.hpp>
 
 #include "domain/errors.h"
 #include "worker/fake_schema.h"
@@ -51,8 +52,9 @@ Result<std::optional<int>> whole_number(const json::object& request, const char*
   boost::system::error_code failure;
   const int number = value->to_number<int>(failure);
   if (failure || number < low) {
-    return invalid(domain::error::kInvalidValue,
-                   std::string(field) + " must be a whole number of at least " + std::to_string(low), field);
+    return invalid(
+        domain::error::kInvalidValue,
+        std::string(field) + " must be a whole number of at least " + std::to_string(low), field);
   }
   return std::optional<int>(number);
 }
@@ -116,7 +118,8 @@ std::optional<ToolCall> forced_tool(const json::value& request) {
     if (choice->get_string() != "required") return std::nullopt;
   } else {
     const json::value* type = find(choice, {"type"});
-    if (!type || !type->is_string() || type->get_string() == "auto" || type->get_string() == "none") {
+    if (!type || !type->is_string() || type->get_string() == "auto" ||
+        type->get_string() == "none") {
       return std::nullopt;
     }
     const json::value* name = find(choice, {"function", "name"});
@@ -153,14 +156,17 @@ std::vector<std::string> word_pieces(std::string_view prompt, int choice, int co
   const std::uint64_t first = (hash_text(prompt) + static_cast<std::uint64_t>(choice) * 37) % 1000;
   std::vector<std::string> pieces;
   for (int i = 0; i < count; ++i) {
-    std::string piece = (i ? " tok" : "tok") + std::to_string(first + static_cast<std::uint64_t>(i));
-    if (wide && i % 2 == 0) piece += kWideCharacters[static_cast<std::size_t>(i / 2) % kWideCharacters.size()];
+    std::string piece =
+        (i ? " tok" : "tok") + std::to_string(first + static_cast<std::uint64_t>(i));
+    if (wide && i % 2 == 0)
+      piece += kWideCharacters[static_cast<std::size_t>(i / 2) % kWideCharacters.size()];
     pieces.push_back(std::move(piece));
   }
   return pieces;
 }
 
-// Cuts the choice before the earliest stop string, as engines do: the string itself is not part of the answer.
+// Cuts the choice before the earliest stop string, as engines do: the string itself is not part of
+// the answer.
 void apply_stops(Choice& choice, const std::vector<std::string>& stops) {
   const std::string text = choice.text();
   std::size_t cut = std::string::npos;
@@ -191,8 +197,8 @@ Result<std::optional<int>> token_limit(const json::object& request) {
   return std::optional<int>();
 }
 
-Choice plan_choice(Api api, const json::object& request, const std::string& prompt, int index, int room,
-                   std::optional<int> limit) {
+Choice plan_choice(Api api, const json::object& request, const std::string& prompt, int index,
+                   int room, std::optional<int> limit) {
   Choice choice;
   choice.finish = "stop";
   const json::value whole(request);
@@ -244,7 +250,9 @@ int Answer::completion_tokens() const {
 }
 
 Result<Answer> plan_answer(Api api, const json::object& request, int context) {
-  const char* input = api == Api::kCompletions ? "prompt" : api == Api::kResponses ? "input" : "messages";
+  const char* input = api == Api::kCompletions ? "prompt"
+                      : api == Api::kResponses ? "input"
+                                               : "messages";
   if (!request.contains(input)) {
     return invalid(domain::error::kMissingField, std::string(input) + " is required", input);
   }
@@ -254,7 +262,8 @@ Result<Answer> plan_answer(Api api, const json::object& request, int context) {
   if (!count) return count.error();
   const int choices = count->value_or(1);
   if (choices > kChoicesMax) {
-    return invalid(domain::error::kInvalidValue, "n must be at most " + std::to_string(kChoicesMax), "n");
+    return invalid(domain::error::kInvalidValue, "n must be at most " + std::to_string(kChoicesMax),
+                   "n");
   }
 
   Answer answer;
@@ -262,14 +271,16 @@ Result<Answer> plan_answer(Api api, const json::object& request, int context) {
   const auto* model = request.if_contains("model");
   answer.model = model && model->is_string() ? std::string(model->get_string()) : "fake";
   answer.stream = is_true(request, "stream");
-  if (const auto* options = request.if_contains("stream_options"); options && options->is_object()) {
+  if (const auto* options = request.if_contains("stream_options");
+      options && options->is_object()) {
     answer.include_usage = is_true(options->get_object(), "include_usage");
   }
   for (const std::string& prompt : prompts_of(api, request)) {
     const int words = count_words(prompt);
     if (words >= context) {
       return invalid(domain::error::kContextLengthExceeded,
-                     "the prompt has " + std::to_string(words) + " tokens and the context " + std::to_string(context),
+                     "the prompt has " + std::to_string(words) + " tokens and the context " +
+                         std::to_string(context),
                      input);
     }
     answer.prompt_tokens += words;
@@ -286,9 +297,11 @@ Result<json::object> parse_request(std::string_view body) {
   boost::system::error_code failure;
   json::value value = json::parse(body, failure);
   if (failure) {
-    return invalid(domain::error::kInvalidJson, "the body is no valid JSON: " + failure.message(), "");
+    return invalid(domain::error::kInvalidJson, "the body is no valid JSON: " + failure.message(),
+                   "");
   }
-  if (!value.is_object()) return invalid(domain::error::kInvalidJson, "the body must be a JSON object", "");
+  if (!value.is_object())
+    return invalid(domain::error::kInvalidJson, "the body must be a JSON object", "");
   return std::move(value.get_object());
 }
 
@@ -304,7 +317,8 @@ int count_words(std::string_view text) {
 }
 
 std::uint64_t hash_text(std::string_view text) {
-  std::uint64_t hash = 14695981039346656037ULL;  // FNV-1a: the same on every machine, unlike std::hash
+  std::uint64_t hash =
+      14695981039346656037ULL;  // FNV-1a: the same on every machine, unlike std::hash
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
   return hash;
 }

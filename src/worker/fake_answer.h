@@ -1,22 +1,25 @@
-// What the fake engine answers to a generation request: a plan of every token of every choice, a pure function of the
-// request. Words are "tokN" with N counted up from the prompt's hash; "emoji" in a prompt brings characters of several
-// bytes; a JSON response_format or a forced tool brings the smallest JSON that its schema allows.
+// What the fake engine answers to a generation request: a plan of every token of every choice, a
+// pure function of the request. Words are "tokN" with N counted up from the prompt's hash; "emoji"
+// in a prompt brings characters of several bytes; a JSON response_format or a forced tool brings
+// the smallest JSON that its schema allows.
 //
 // Thread: pure. Knows nothing of HTTP, pace or faults.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <boost/json/object.hpp>
+
 #include "base/result.h"
 
 namespace glowplug::worker {
 
-inline constexpr int kCompletionTokens = 16;  // without max_tokens, as OpenAI's legacy route; finish_reason length
-inline constexpr int kChatTokens = 32;        // without max_tokens; finish_reason stop
+inline constexpr int kCompletionTokens =
+    16;  // without max_tokens, as OpenAI's legacy route; finish_reason length
+inline constexpr int kChatTokens = 32;  // without max_tokens; finish_reason stop
 
 enum class Api { kChat, kCompletions, kResponses, kMessages };
 

@@ -1,12 +1,13 @@
 #include "worker/fake_embeddings.h"
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <cmath>
 #include <cstdint>
 #include <set>
 #include <sstream>
 #include <vector>
+
+#include <boost/json.hpp>
 
 #include "domain/errors.h"
 #include "worker/fake_answer.h"
@@ -65,14 +66,17 @@ std::string base64(const std::vector<float>& vector) {
   for (const float value : vector) {
     std::uint32_t bits;
     static_assert(sizeof bits == sizeof value);
-    std::copy_n(reinterpret_cast<const unsigned char*>(&value), sizeof value, reinterpret_cast<unsigned char*>(&bits));
-    for (int shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<unsigned char>(bits >> shift));
+    std::copy_n(reinterpret_cast<const unsigned char*>(&value), sizeof value,
+                reinterpret_cast<unsigned char*>(&bits));
+    for (int shift = 0; shift < 32; shift += 8)
+      bytes.push_back(static_cast<unsigned char>(bits >> shift));
   }
   constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string text;
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     const std::size_t left = bytes.size() - i;
-    const unsigned group = bytes[i] << 16 | (left > 1 ? bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
+    const unsigned group =
+        bytes[i] << 16 | (left > 1 ? bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
     text += kAlphabet[group >> 18];
     text += kAlphabet[group >> 12 & 63];
     text += left > 1 ? kAlphabet[group >> 6 & 63] : '=';
@@ -88,13 +92,15 @@ std::set<std::string> words_of(const std::string& text) {
   return words;
 }
 
-// The share of the query's words that the document has, with a touch of the document's hash to break ties.
+// The share of the query's words that the document has, with a touch of the document's hash to
+// break ties.
 double relevance(const std::string& query, const std::string& document) {
   const auto wanted = words_of(query);
   const auto present = words_of(document);
   std::size_t shared = 0;
   for (const std::string& word : wanted) shared += present.count(word);
-  const double share = wanted.empty() ? 0 : static_cast<double>(shared) / static_cast<double>(wanted.size());
+  const double share =
+      wanted.empty() ? 0 : static_cast<double>(shared) / static_cast<double>(wanted.size());
   return share + static_cast<double>(hash_text(document) % 1000) / 1e6;
 }
 
@@ -109,12 +115,15 @@ Result<std::string> embeddings_body(const json::object& request) {
   const auto* input = request.if_contains("input");
   if (!input) return invalid(domain::error::kMissingField, "input is required", "input");
   int length = kEmbeddingLength;
-  if (const auto* dimensions = request.if_contains("dimensions"); dimensions && !dimensions->is_null()) {
+  if (const auto* dimensions = request.if_contains("dimensions");
+      dimensions && !dimensions->is_null()) {
     boost::system::error_code failure;
     length = dimensions->to_number<int>(failure);
     if (failure || length < 1 || length > kDimensionsMax) {
-      return invalid(domain::error::kInvalidValue,
-                     "dimensions must be a whole number from 1 to " + std::to_string(kDimensionsMax), "dimensions");
+      return invalid(
+          domain::error::kInvalidValue,
+          "dimensions must be a whole number from 1 to " + std::to_string(kDimensionsMax),
+          "dimensions");
     }
   }
   const auto* format = request.if_contains("encoding_format");
@@ -132,16 +141,18 @@ Result<std::string> embeddings_body(const json::object& request) {
     }
     data.push_back(std::move(item));
   }
-  return json::serialize(json::object{{"object", "list"},
-                                      {"model", model_of(request)},
-                                      {"data", std::move(data)},
-                                      {"usage", {{"prompt_tokens", words}, {"total_tokens", words}}}});
+  return json::serialize(
+      json::object{{"object", "list"},
+                   {"model", model_of(request)},
+                   {"data", std::move(data)},
+                   {"usage", {{"prompt_tokens", words}, {"total_tokens", words}}}});
 }
 
 Result<std::string> rerank_body(const json::object& request) {
   const auto* query = request.if_contains("query");
   const auto* documents = request.if_contains("documents");
-  if (!query || !query->is_string()) return invalid(domain::error::kMissingField, "query must be a string", "query");
+  if (!query || !query->is_string())
+    return invalid(domain::error::kMissingField, "query must be a string", "query");
   if (!documents || !documents->is_array()) {
     return invalid(domain::error::kMissingField, "documents must be a list", "documents");
   }
@@ -153,18 +164,21 @@ Result<std::string> rerank_body(const json::object& request) {
     words += count_words(question) + count_words(text);
     scores.emplace_back(relevance(question, text), scores.size());
   }
-  std::stable_sort(scores.begin(), scores.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  if (const auto* top = request.if_contains("top_n"); top && top->is_int64() && top->get_int64() >= 0) {
+  std::stable_sort(scores.begin(), scores.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  if (const auto* top = request.if_contains("top_n");
+      top && top->is_int64() && top->get_int64() >= 0) {
     scores.resize(std::min(scores.size(), static_cast<std::size_t>(top->get_int64())));
   }
   json::array results;
   for (const auto& [score, index] : scores) {
     results.push_back(json::object{{"index", index}, {"relevance_score", score}});
   }
-  return json::serialize(json::object{{"object", "list"},
-                                      {"model", model_of(request)},
-                                      {"results", std::move(results)},
-                                      {"usage", {{"prompt_tokens", words}, {"total_tokens", words}}}});
+  return json::serialize(
+      json::object{{"object", "list"},
+                   {"model", model_of(request)},
+                   {"results", std::move(results)},
+                   {"usage", {{"prompt_tokens", words}, {"total_tokens", words}}}});
 }
 
 std::string tokenize_body(const json::object& request) {
@@ -193,7 +207,8 @@ std::string apply_template_body(const json::object& request) {
       if (!message.is_object()) continue;
       const auto* role = message.get_object().if_contains("role");
       const auto* content = message.get_object().if_contains("content");
-      prompt += "<" + (role ? text_of(*role) : "user") + ">" + (content ? text_of(*content) : "") + "\n";
+      prompt +=
+          "<" + (role ? text_of(*role) : "user") + ">" + (content ? text_of(*content) : "") + "\n";
     }
   }
   return json::serialize(json::object{{"prompt", prompt + "<assistant>"}});

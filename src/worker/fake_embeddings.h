@@ -1,10 +1,12 @@
-// The fake engine's other replies: embeddings, rerank, tokens, templates. Vectors and scores are functions of the text.
+// The fake engine's other replies: embeddings, rerank, tokens, templates. Vectors and scores are
+// functions of the text.
 //
 // Thread: pure.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <string>
+
+#include <boost/json/object.hpp>
 
 #include "base/result.h"
 

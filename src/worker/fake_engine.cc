@@ -1,24 +1,24 @@
 #include "worker/fake_engine.h"
 
+#include <condition_variable>
+#include <cstdlib>
+#include <ctime>
+#include <map>
+#include <mutex>
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <set>
+#include <thread>
 #include <unistd.h>
+#include <utility>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/json.hpp>
-#include <condition_variable>
-#include <cstdlib>
-#include <ctime>
-#include <map>
-#include <mutex>
-#include <set>
-#include <thread>
-#include <utility>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
@@ -56,7 +56,8 @@ class StopEvent final {
   UniqueFd fd_;
 };
 
-// Waits until the deadline. False as soon as the peer hangs up or the worker stops; socket < 0 watches no peer.
+// Waits until the deadline. False as soon as the peer hangs up or the worker stops; socket < 0
+// watches no peer.
 bool wait_until(int socket, const StopEvent& stop, Clock::time_point deadline) {
   for (;;) {
     const auto left = std::max(Clock::duration::zero(), deadline - Clock::now());
@@ -72,10 +73,10 @@ bool wait_until(int socket, const StopEvent& stop, Clock::time_point deadline) {
 }
 
 struct Counters {
-  int running = 0;    // generation requests under way
-  int peak = 0;       // the most there ever were
-  long tokens = 0;    // emitted since the start
-  long completed = 0; // answers that reached their end
+  int running = 0;     // generation requests under way
+  int peak = 0;        // the most there ever were
+  long tokens = 0;     // emitted since the start
+  long completed = 0;  // answers that reached their end
 };
 
 class FakeServer final {
@@ -98,8 +99,8 @@ class FakeServer final {
   const Options& options_;
   asio::io_context context_;
   asio::local::stream_protocol::acceptor acceptor_;
-  StopEvent stop_;    // cuts off running answers
-  StopEvent close_;   // ends the accept loop
+  StopEvent stop_;   // cuts off running answers
+  StopEvent close_;  // ends the accept loop
   std::mutex mutex_;
   std::condition_variable changed_;
   std::set<int> open_;  // sockets of the connections
@@ -158,13 +159,14 @@ void FakeServer::serve() {
       open_.insert(fd);
     }
     // Ends before the server does: serve() returns when open_ is empty.
-    std::thread([this, fd, connection = std::make_unique<Connection>(*this, std::move(socket))]() mutable {
+    std::thread([this, fd,
+                 connection = std::make_unique<Connection>(*this, std::move(socket))]() mutable {
       connection->run();
       const std::lock_guard lock(mutex_);
       open_.erase(fd);
       connection.reset();
       changed_.notify_all();
-    }).detach();
+    }).detach();  // tidy: because serve() waits until the last one has left open_
   }
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return open_.empty(); });
@@ -249,7 +251,8 @@ bool FakeServer::Connection::refuse(const Request& request, const Error& error) 
     body["type"] = "exceed_context_size_error";  // llama.cpp's word, which the gateway translates
     body["n_ctx"] = server_.options_.context;
   }
-  return reply(request, http::status::bad_request, json::serialize(json::object{{"error", std::move(body)}}));
+  return reply(request, http::status::bad_request,
+               json::serialize(json::object{{"error", std::move(body)}}));
 }
 
 bool FakeServer::Connection::answer(const Request& request) {
@@ -260,16 +263,19 @@ bool FakeServer::Connection::answer(const Request& request) {
     if (path == "/fake/stats") return reply(request, http::status::ok, server_.stats());
     if (path == "/props") {
       return reply(request, http::status::ok,
-                   json::serialize(json::object{{"default_generation_settings", {{"n_ctx", server_.options_.context}}},
-                                                {"total_slots", server_.options_.slots}}));
+                   json::serialize(json::object{
+                       {"default_generation_settings", {{"n_ctx", server_.options_.context}}},
+                       {"total_slots", server_.options_.slots}}));
     }
   }
-  static const std::map<std::string_view, Api> kGeneration = {{"/v1/chat/completions", Api::kChat},
-                                                              {"/v1/completions", Api::kCompletions},
-                                                              {"/v1/responses", Api::kResponses},
-                                                              {"/v1/messages", Api::kMessages}};
+  static const std::map<std::string_view, Api> kGeneration = {
+      {"/v1/chat/completions", Api::kChat},
+      {"/v1/completions", Api::kCompletions},
+      {"/v1/responses", Api::kResponses},
+      {"/v1/messages", Api::kMessages}};
   const auto api = kGeneration.find(path);
-  if (request.method() == http::verb::post && api != kGeneration.end()) return generate(request, api->second);
+  if (request.method() == http::verb::post && api != kGeneration.end())
+    return generate(request, api->second);
   if (request.method() == http::verb::post) {
     const auto parsed = parse_request(request.body());
     if (!parsed) return refuse(request, parsed.error());
@@ -277,9 +283,11 @@ bool FakeServer::Connection::answer(const Request& request) {
     if (path == "/v1/rerank") return reply(request, rerank_body(*parsed));
     if (path == "/tokenize") return reply(request, http::status::ok, tokenize_body(*parsed));
     if (path == "/detokenize") return reply(request, http::status::ok, detokenize_body(*parsed));
-    if (path == "/apply-template") return reply(request, http::status::ok, apply_template_body(*parsed));
+    if (path == "/apply-template")
+      return reply(request, http::status::ok, apply_template_body(*parsed));
     json::object count{{"input_tokens", count_prompt_tokens(*parsed)}};
-    if (path == "/v1/messages/count_tokens") return reply(request, http::status::ok, json::serialize(count));
+    if (path == "/v1/messages/count_tokens")
+      return reply(request, http::status::ok, json::serialize(count));
     if (path == "/v1/responses/input_tokens") {
       count["object"] = "response.input_tokens";
       return reply(request, http::status::ok, json::serialize(count));
@@ -295,15 +303,16 @@ bool FakeServer::Connection::generate(const Request& request, Api api) {
   auto plan = plan_answer(api, *parsed, server_.options_.context);
   if (!plan) return refuse(request, plan.error());
   if (!server_.enter()) {
-    return reply(request, http::status::service_unavailable,
-                 R"({"error":{"code":503,"message":"the replica is stopping","type":"unavailable_error"}})");
+    return reply(
+        request, http::status::service_unavailable,
+        R"({"error":{"code":503,"message":"the replica is stopping","type":"unavailable_error"}})");
   }
   {
     const std::lock_guard lock(server_.mutex_);
-    const char* prefix = api == Api::kChat         ? "chatcmpl-"
-                         : api == Api::kMessages   ? "msg_"
-                         : api == Api::kResponses  ? "resp_"
-                                                   : "cmpl-";
+    const char* prefix = api == Api::kChat        ? "chatcmpl-"
+                         : api == Api::kMessages  ? "msg_"
+                         : api == Api::kResponses ? "resp_"
+                                                  : "cmpl-";
     plan->id = prefix + std::to_string(++server_.serial_);
   }
   plan->created = std::time(nullptr);
@@ -353,7 +362,8 @@ bool FakeServer::Connection::send_stream(const Request& request, const Answer& p
   return send(stream->closing()) && raw("0\r\n\r\n");
 }
 
-// Waits for the next token's turn and applies the faults that strike at a token. False ends the answer.
+// Waits for the next token's turn and applies the faults that strike at a token. False ends the
+// answer.
 bool FakeServer::Connection::pace_token(int emitted, Clock::time_point started) {
   const FakeOptions& fake = server_.options_.fake;
   if (fake.fault == FakeFault::kCrashAfterTokens && emitted >= fake.fault_tokens) std::abort();
@@ -376,7 +386,8 @@ bool load(const FakeOptions& fake, ControlChannel& channel, const StopEvent& sto
     channel.loading(static_cast<double>(step) / kLoadSteps);
     if (step == kLoadSteps / 2 && fake.fault == FakeFault::kCrashOnLoad) std::abort();
     auto due = started + std::chrono::milliseconds(fake.load_ms) * (step + 1) / kLoadSteps;
-    if (step == kLoadSteps / 2 && fake.fault == FakeFault::kNeverReady) due = Clock::time_point::max();
+    if (step == kLoadSteps / 2 && fake.fault == FakeFault::kNeverReady)
+      due = Clock::time_point::max();
     if (!wait_until(-1, stop, due)) return false;
   }
   channel.loading(1);
@@ -394,10 +405,13 @@ int run_fake_engine(const Options& options, ControlChannel& channel, Clock::time
     ::_exit(1);
   }
   ReadyFacts facts;
-  facts.load_ms = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started).count();
+  facts.load_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started).count();
   facts.chat_template = options.task == Task::kGenerate;
   facts.tools = facts.chat_template;
-  facts.pooling = options.task == Task::kEmbed ? "mean" : options.task == Task::kRerank ? "rank" : "none";
+  facts.pooling = options.task == Task::kEmbed    ? "mean"
+                  : options.task == Task::kRerank ? "rank"
+                                                  : "none";
   facts.context = options.context;
   channel.ready(facts);
   if (options.fake.fault == FakeFault::kExitAfterLoad) ::_exit(kExitAfterLoadStatus);

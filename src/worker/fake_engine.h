@@ -1,7 +1,9 @@
-// A replica without a model, for tests and simulations of everything around it: the same protocol and the same HTTP
-// routes over the Unix socket, deterministic answers at a set pace, and faults on request.
+// A replica without a model, for tests and simulations of everything around it: the same protocol
+// and the same HTTP routes over the Unix socket, deterministic answers at a set pace, and faults on
+// request.
 //
-// Thread: run from main; one thread per connection. What the answers say is in fake_answer.h and fake_replies.h.
+// Thread: run from main; one thread per connection. What the answers say is in fake_answer.h and
+// fake_replies.h.
 #pragma once
 
 #include <chrono>

@@ -20,7 +20,8 @@ std::string openai_body(const Answer& answer) {
   const bool chat = answer.api == Api::kChat;
   json::array choices;
   for (std::size_t i = 0; i < answer.choices.size(); ++i) {
-    json::object choice{{"index", i}, {"logprobs", nullptr}, {"finish_reason", answer.choices[i].finish}};
+    json::object choice{
+        {"index", i}, {"logprobs", nullptr}, {"finish_reason", answer.choices[i].finish}};
     if (chat) {
       choice["message"] = chat_message(answer, i);
     } else {
@@ -43,18 +44,22 @@ std::string messages_body(const Answer& answer) {
     boost::system::error_code failure;
     json::value input = json::parse(choice.text(), failure);
     if (failure) input = json::object{};
-    content = {{"type", "tool_use"}, {"id", call_id(answer, 0)}, {"name", choice.tool}, {"input", std::move(input)}};
+    content = {{"type", "tool_use"},
+               {"id", call_id(answer, 0)},
+               {"name", choice.tool},
+               {"input", std::move(input)}};
   }
   json::value stop_sequence = nullptr;
   if (!choice.stop_string.empty()) stop_sequence = json::string(choice.stop_string);
-  return json::serialize(json::object{{"id", answer.id},
-                                      {"type", "message"},
-                                      {"role", "assistant"},
-                                      {"model", answer.model},
-                                      {"content", json::array{std::move(content)}},
-                                      {"stop_reason", messages_stop_reason(choice)},
-                                      {"stop_sequence", std::move(stop_sequence)},
-                                      {"usage", messages_usage(answer, answer.completion_tokens())}});
+  return json::serialize(
+      json::object{{"id", answer.id},
+                   {"type", "message"},
+                   {"role", "assistant"},
+                   {"model", answer.model},
+                   {"content", json::array{std::move(content)}},
+                   {"stop_reason", messages_stop_reason(choice)},
+                   {"stop_sequence", std::move(stop_sequence)},
+                   {"usage", messages_usage(answer, answer.completion_tokens())}});
 }
 
 }  // namespace
@@ -95,16 +100,21 @@ json::object messages_usage(const Answer& answer, int output_tokens) {
 
 json::object response_item(const Answer& answer, bool finished) {
   const Choice& choice = answer.choices.front();
-  const char* status = !finished ? "in_progress" : choice.finish == "length" ? "incomplete" : "completed";
+  const char* status = !finished                   ? "in_progress"
+                       : choice.finish == "length" ? "incomplete"
+                                                   : "completed";
   if (!choice.tool.empty()) {
-    return {{"type", "function_call"},           {"id", "fc_" + answer.id},
-            {"call_id", call_id(answer, 0)},     {"name", choice.tool},
-            {"arguments", finished ? choice.text() : std::string()}, {"status", status}};
+    return {{"type", "function_call"},
+            {"id", "fc_" + answer.id},
+            {"call_id", call_id(answer, 0)},
+            {"name", choice.tool},
+            {"arguments", finished ? choice.text() : std::string()},
+            {"status", status}};
   }
   json::array content;
   if (finished) {
-    content.push_back(
-        json::object{{"type", "output_text"}, {"text", choice.text()}, {"annotations", json::array{}}});
+    content.push_back(json::object{
+        {"type", "output_text"}, {"text", choice.text()}, {"annotations", json::array{}}});
   }
   return {{"type", "message"},
           {"id", "msg_" + answer.id},
@@ -118,7 +128,9 @@ json::object response_object(const Answer& answer, bool finished) {
   json::object response{{"id", answer.id},
                         {"object", "response"},
                         {"created_at", answer.created},
-                        {"status", !finished ? "in_progress" : cut ? "incomplete" : "completed"},
+                        {"status", !finished ? "in_progress"
+                                   : cut     ? "incomplete"
+                                             : "completed"},
                         {"error", nullptr},
                         {"incomplete_details", nullptr},
                         {"model", answer.model},

@@ -3,8 +3,9 @@
 // Thread: pure. Streams are in fake_stream.h.
 #pragma once
 
-#include <boost/json/object.hpp>
 #include <string>
+
+#include <boost/json/object.hpp>
 
 #include "worker/fake_answer.h"
 

@@ -1,9 +1,10 @@
 #include "worker/fake_schema.h"
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <string>
 #include <string_view>
+
+#include <boost/json.hpp>
 
 namespace glowplug::worker {
 namespace {
@@ -22,7 +23,8 @@ class Builder final {
     const json::object& rules = schema.get_object();
     if (const auto* value = rules.if_contains("const")) return *value;
     if (const auto* values = list(rules, "enum")) return values->front();
-    if (const auto* reference = rules.if_contains("$ref")) return build(resolve(*reference), depth + 1);
+    if (const auto* reference = rules.if_contains("$ref"))
+      return build(resolve(*reference), depth + 1);
     if (const auto* any = list(rules, "anyOf")) return build(any->front(), depth + 1);
     if (const auto* one = list(rules, "oneOf")) return build(one->front(), depth + 1);
     if (const auto* all = list(rules, "allOf")) return merge(*all, rules, depth);
@@ -39,7 +41,8 @@ class Builder final {
  private:
   static const json::array* list(const json::object& rules, const char* field) {
     const auto* value = rules.if_contains(field);
-    return value && value->is_array() && !value->get_array().empty() ? &value->get_array() : nullptr;
+    return value && value->is_array() && !value->get_array().empty() ? &value->get_array()
+                                                                     : nullptr;
   }
 
   static std::string_view type_of(const json::object& rules) {
@@ -81,8 +84,9 @@ class Builder final {
     if (const auto* required = list(rules, "required")) {
       for (const json::value& name : *required) {
         if (!name.is_string()) continue;
-        const json::value* schema =
-            properties && properties->is_object() ? properties->get_object().if_contains(name.get_string()) : nullptr;
+        const json::value* schema = properties && properties->is_object()
+                                        ? properties->get_object().if_contains(name.get_string())
+                                        : nullptr;
         result[name.get_string()] = schema ? build(*schema, depth + 1) : json::value(nullptr);
       }
     }

@@ -20,10 +20,11 @@ class ChunkStream final : public AnswerStream {
       json::object delta{{"role", "assistant"}, {"content", ""}};
       if (const Choice& choice = answer_.choices[i]; !choice.tool.empty()) {
         delta["content"] = nullptr;
-        delta["tool_calls"] = json::array{json::object{{"index", 0},
-                                                       {"id", call_id(answer_, i)},
-                                                       {"type", "function"},
-                                                       {"function", {{"name", choice.tool}, {"arguments", ""}}}}};
+        delta["tool_calls"] =
+            json::array{json::object{{"index", 0},
+                                     {"id", call_id(answer_, i)},
+                                     {"type", "function"},
+                                     {"function", {{"name", choice.tool}, {"arguments", ""}}}}};
       }
       events += chunk(json::array{choice_chunk(i, std::move(delta), nullptr)});
     }
@@ -38,7 +39,8 @@ class ChunkStream final : public AnswerStream {
     }
     json::object delta{{"content", text}};
     if (!answer_.choices[choice].tool.empty()) {
-      delta = {{"tool_calls", json::array{json::object{{"index", 0}, {"function", {{"arguments", text}}}}}}};
+      delta = {{"tool_calls",
+                json::array{json::object{{"index", 0}, {"function", {{"arguments", text}}}}}}};
     }
     return chunk(json::array{choice_chunk(choice, std::move(delta), nullptr)});
   }
@@ -47,9 +49,11 @@ class ChunkStream final : public AnswerStream {
     std::string events;
     for (std::size_t i = 0; i < answer_.choices.size(); ++i) {
       const json::value finish = json::string(answer_.choices[i].finish);
-      events += chat_ ? chunk(json::array{choice_chunk(i, {}, finish)})
-                      : chunk(json::array{json::object{
-                            {"index", i}, {"text", ""}, {"logprobs", nullptr}, {"finish_reason", finish}}});
+      events +=
+          chat_
+              ? chunk(json::array{choice_chunk(i, {}, finish)})
+              : chunk(json::array{json::object{
+                    {"index", i}, {"text", ""}, {"logprobs", nullptr}, {"finish_reason", finish}}});
     }
     if (answer_.include_usage) events += chunk({}, openai_usage(answer_));
     return events + "data: [DONE]\n\n";
@@ -57,7 +61,10 @@ class ChunkStream final : public AnswerStream {
 
  private:
   static json::object choice_chunk(std::size_t index, json::object delta, json::value finish) {
-    return {{"index", index}, {"delta", std::move(delta)}, {"logprobs", nullptr}, {"finish_reason", std::move(finish)}};
+    return {{"index", index},
+            {"delta", std::move(delta)},
+            {"logprobs", nullptr},
+            {"finish_reason", std::move(finish)}};
   }
 
   std::string chunk(json::array choices, json::value usage = nullptr) const {

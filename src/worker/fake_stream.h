@@ -1,13 +1,15 @@
-// The fake engine's answers as server-sent events, one piece per token, in the form of each API. The caller asks for
-// the opening, then every piece in any order that keeps each choice's own, then the closing, and sets the pace.
+// The fake engine's answers as server-sent events, one piece per token, in the form of each API.
+// The caller asks for the opening, then every piece in any order that keeps each choice's own, then
+// the closing, and sets the pace.
 //
 // Thread: one stream, one thread. Holds a reference to the answer, which outlives it.
 #pragma once
 
-#include <boost/json/fwd.hpp>
 #include <memory>
 #include <string>
 #include <string_view>
+
+#include <boost/json/fwd.hpp>
 
 #include "worker/fake_answer.h"
 

@@ -11,12 +11,14 @@ namespace json = boost::json;
 // OpenAI's /v1/responses: every event carries its type and a sequence number.
 class ResponsesStream final : public AnswerStream {
  public:
-  explicit ResponsesStream(const Answer& answer) : answer_(answer), tool_(!answer.choices.front().tool.empty()) {}
+  explicit ResponsesStream(const Answer& answer)
+      : answer_(answer), tool_(!answer.choices.front().tool.empty()) {}
 
   std::string opening() override {
     std::string events = event("response.created", {{"response", response_object(answer_, false)}});
     events += event("response.in_progress", {{"response", response_object(answer_, false)}});
-    events += event("response.output_item.added", {{"output_index", 0}, {"item", response_item(answer_, false)}});
+    events += event("response.output_item.added",
+                    {{"output_index", 0}, {"item", response_item(answer_, false)}});
     if (!tool_) events += event("response.content_part.added", in_part({{"part", part("")}}));
     return events;
   }
@@ -36,7 +38,8 @@ class ResponsesStream final : public AnswerStream {
       events += event("response.output_text.done", in_part({{"text", text}}));
       events += event("response.content_part.done", in_part({{"part", part(text)}}));
     }
-    events += event("response.output_item.done", {{"output_index", 0}, {"item", response_item(answer_, true)}});
+    events += event("response.output_item.done",
+                    {{"output_index", 0}, {"item", response_item(answer_, true)}});
     const bool cut = answer_.choices.front().finish == "length";
     return events + event(cut ? "response.incomplete" : "response.completed",
                           {{"response", response_object(answer_, true)}});
@@ -73,24 +76,25 @@ class ResponsesStream final : public AnswerStream {
 // Anthropic's /v1/messages.
 class MessagesStream final : public AnswerStream {
  public:
-  explicit MessagesStream(const Answer& answer) : answer_(answer), choice_(answer.choices.front()) {}
+  explicit MessagesStream(const Answer& answer)
+      : answer_(answer), choice_(answer.choices.front()) {}
 
   std::string opening() override {
-    const json::object message{{"id", answer_.id},
-                               {"type", "message"},
-                               {"role", "assistant"},
-                               {"model", answer_.model},
-                               {"content", json::array{}},
-                               {"stop_reason", nullptr},
-                               {"stop_sequence", nullptr},
-                               {"usage", messages_usage(answer_, 0)}};
+    const json::object message{{"id", answer_.id},         {"type", "message"},
+                               {"role", "assistant"},      {"model", answer_.model},
+                               {"content", json::array{}}, {"stop_reason", nullptr},
+                               {"stop_sequence", nullptr}, {"usage", messages_usage(answer_, 0)}};
     json::object block{{"type", "text"}, {"text", ""}};
     if (!choice_.tool.empty()) {
-      block = {{"type", "tool_use"}, {"id", call_id(answer_, 0)}, {"name", choice_.tool}, {"input", json::object{}}};
+      block = {{"type", "tool_use"},
+               {"id", call_id(answer_, 0)},
+               {"name", choice_.tool},
+               {"input", json::object{}}};
     }
     return sse_event("message_start", {{"type", "message_start"}, {"message", message}}) +
-           sse_event("content_block_start",
-                     {{"type", "content_block_start"}, {"index", 0}, {"content_block", std::move(block)}});
+           sse_event("content_block_start", {{"type", "content_block_start"},
+                                             {"index", 0},
+                                             {"content_block", std::move(block)}});
   }
 
   std::string piece(std::size_t, std::size_t index) override {
@@ -108,9 +112,10 @@ class MessagesStream final : public AnswerStream {
     const json::object delta{{"stop_reason", messages_stop_reason(choice_)},
                              {"stop_sequence", std::move(stop_sequence)}};
     return sse_event("content_block_stop", {{"type", "content_block_stop"}, {"index", 0}}) +
-           sse_event("message_delta", {{"type", "message_delta"},
-                                       {"delta", delta},
-                                       {"usage", messages_usage(answer_, answer_.completion_tokens())}}) +
+           sse_event("message_delta",
+                     {{"type", "message_delta"},
+                      {"delta", delta},
+                      {"usage", messages_usage(answer_, answer_.completion_tokens())}}) +
            sse_event("message_stop", {{"type", "message_stop"}});
   }
 

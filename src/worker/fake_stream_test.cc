@@ -1,9 +1,9 @@
 #include "worker/fake_stream.h"
 
-#include <gtest/gtest.h>
+#include <vector>
 
 #include <boost/json.hpp>
-#include <vector>
+#include <gtest/gtest.h>
 
 namespace glowplug::worker {
 namespace {
@@ -51,7 +51,8 @@ TEST(FakeStream, ChatChunksFollowOpenAi) {
     const auto chunk = json::parse(events[i].data);
     EXPECT_TRUE(chunk.at("usage").is_null());
     const auto& choice = chunk.at("choices").at(0);
-    if (!choice.at("finish_reason").is_null()) ++finished[choice.at("index").to_number<std::size_t>()];
+    if (!choice.at("finish_reason").is_null())
+      ++finished[choice.at("index").to_number<std::size_t>()];
   }
   EXPECT_EQ(finished, (std::vector<int>{1, 1}));
   const auto usage = json::parse(events[events.size() - 2].data);
@@ -67,7 +68,8 @@ TEST(FakeStream, UsageIsAbsentUnlessAskedFor) {
 
 TEST(FakeStream, ToolArgumentsComeInFragments) {
   std::string arguments;
-  for (const auto& event : events_of(Api::kChat, R"({"messages":[],"tool_choice":"required","tools":[{"function":{
+  for (const auto& event :
+       events_of(Api::kChat, R"({"messages":[],"tool_choice":"required","tools":[{"function":{
          "name":"f","parameters":{"type":"object","required":["city"],"properties":{"city":{"const":"Paris"}}}}}]})")) {
     if (event.data == "[DONE]") continue;
     const auto chunk = json::parse(event.data);
@@ -93,9 +95,10 @@ TEST(FakeStream, MessagesEventsAreAnthropics) {
   const auto events = events_of(Api::kMessages, R"({"messages":[],"max_tokens":2})");
   std::vector<std::string> names;
   for (const auto& event : events) names.push_back(event.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"message_start", "content_block_start", "content_block_delta",
-                                             "content_block_delta", "content_block_stop", "message_delta",
-                                             "message_stop"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"message_start", "content_block_start", "content_block_delta",
+                                      "content_block_delta", "content_block_stop", "message_delta",
+                                      "message_stop"}));
   EXPECT_EQ(json::parse(events[5].data).at("delta").at("stop_reason"), "max_tokens");
 }
 

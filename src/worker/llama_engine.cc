@@ -1,11 +1,10 @@
 #include "worker/llama_engine.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <clocale>
 #include <mutex>
 #include <string>
+#include <unistd.h>
 
 #include "common.h"
 #include "llama.h"
@@ -20,19 +19,23 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kAssertionStatus = 134;                  // as if by SIGABRT, for whoever reads exit statuses
-constexpr std::chrono::milliseconds kFinishLimit{4000}; // leaves the engine a second of the 5 s that a stop may take
+constexpr int kAssertionStatus = 134;  // as if by SIGABRT, for whoever reads exit statuses
+constexpr std::chrono::milliseconds kFinishLimit{
+    4000};  // leaves the engine a second of the 5 s that a stop may take
 
-// The engine's abort callback takes no argument of ours, so the descriptor it writes to is the one global here.
+// The engine's abort callback takes no argument of ours, so the descriptor it writes to is the one
+// global here.
 std::atomic<int> assertion_fd{-1};
 
 void report_assertion(const char* message) {
-  const std::string line = failed_line(std::string("engine assertion: ") + (message ? message : "unknown"));
+  const std::string line =
+      failed_line(std::string("engine assertion: ") + (message ? message : "unknown"));
   [[maybe_unused]] const ssize_t written = ::write(assertion_fd.load(), line.data(), line.size());
   ::_exit(kAssertionStatus);
 }
 
-// Keeps the first error that the engine logs while it loads: later ones only say that loading failed.
+// Keeps the first error that the engine logs while it loads: later ones only say that loading
+// failed.
 class LoadErrors final {
  public:
   void add(ggml_log_level level, const char* text) {
@@ -44,7 +47,9 @@ class LoadErrors final {
   }
   std::string cause() {
     const std::lock_guard lock(mutex_);
-    return first_.empty() ? "the engine refused the model without a message; its log has the details" : first_;
+    return first_.empty()
+               ? "the engine refused the model without a message; its log has the details"
+               : first_;
   }
 
  private:
@@ -74,12 +79,15 @@ std::string pooling_name(enum llama_pooling_type pooling) {
   return "none";
 }
 
-ReadyFacts ready_facts(const server_context& engine, const common_params& params, Clock::time_point started) {
+ReadyFacts ready_facts(const server_context& engine, const common_params& params,
+                       Clock::time_point started) {
   const server_context_meta meta = engine.get_meta();
   const llama_model* model = llama_get_model(engine.get_llama_context());
   ReadyFacts facts;
-  facts.load_ms = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started).count();
-  facts.chat_template = !params.chat_template.empty() || llama_model_chat_template(model, nullptr) != nullptr;
+  facts.load_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started).count();
+  facts.chat_template =
+      !params.chat_template.empty() || llama_model_chat_template(model, nullptr) != nullptr;
   const auto tools = meta.chat_template_caps.find("supports_tools");
   facts.tools = facts.chat_template && tools != meta.chat_template_caps.end() && tools->second;
   facts.pooling = pooling_name(meta.pooling_type);
@@ -97,7 +105,8 @@ void prepare_engine(const ControlChannel& channel, LoadErrors& errors) {
   llama_backend_init();
 }
 
-int serve(const Options& options, ControlChannel& channel, Clock::time_point started, LoadErrors& errors) {
+int serve(const Options& options, ControlChannel& channel, Clock::time_point started,
+          LoadErrors& errors) {
   auto params = engine_params(options);
   if (!params) {
     channel.failed(params.error().message);
@@ -106,7 +115,8 @@ int serve(const Options& options, ControlChannel& channel, Clock::time_point sta
   params->load_progress_callback = report_progress;
   params->load_progress_callback_user_data = &channel;
 
-  // The engine attaches one thread pool to its context while it loads (cpuparams), and warms up with it.
+  // The engine attaches one thread pool to its context while it loads (cpuparams), and warms up
+  // with it.
   server_context engine;
   if (!engine.load_model(*params)) {
     channel.failed(errors.cause());
@@ -125,7 +135,8 @@ int serve(const Options& options, ControlChannel& channel, Clock::time_point sta
   engine.start_loop();
   http.join();
   common_log_flush(common_log_main());
-  // The stop thread refers to this function's objects, and unmapping the model takes time that nobody waits for.
+  // The stop thread refers to this function's objects, and unmapping the model takes time that
+  // nobody waits for.
   ::_exit(0);
 }
 

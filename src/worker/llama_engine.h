@@ -1,7 +1,8 @@
-// The replica's life on llama.cpp: load, warm up, serve, stop. Everything the engine prints or asserts on the way to
-// ready becomes a cause on the control channel.
+// The replica's life on llama.cpp: load, warm up, serve, stop. Everything the engine prints or
+// asserts on the way to ready becomes a cause on the control channel.
 //
-// Thread: call once, from main; it runs the engine's loop on that thread. Holds no HTTP code (llama_http.h does).
+// Thread: call once, from main; it runs the engine's loop on that thread. Holds no HTTP code
+// (llama_http.h does).
 #pragma once
 
 #include <chrono>

@@ -1,10 +1,9 @@
 #include "worker/llama_http.h"
 
-#include <unistd.h>
-
 #include <cctype>
 #include <condition_variable>
 #include <mutex>
+#include <unistd.h>
 #include <utility>
 
 #include "server-common.h"
@@ -67,9 +66,11 @@ LlamaHttp::LlamaHttp(const common_params& params, server_context& engine)
 LlamaHttp::~LlamaHttp() = default;
 
 server_http_context::handler_t LlamaHttp::guarded(server_http_context::handler_t handler) {
-  return [handler = std::move(handler), running = running_](const server_http_req& request) -> server_http_res_ptr {
+  return [handler = std::move(handler),
+          running = running_](const server_http_req& request) -> server_http_res_ptr {
     if (!running->enter()) return error_reply("the replica is stopping", ERROR_TYPE_UNAVAILABLE);
-    // Released when the reply is complete: here for a whole body, with the last copy of next for a stream.
+    // Released when the reply is complete: here for a whole body, with the last copy of next for a
+    // stream.
     const std::shared_ptr<void> inside(nullptr, [running](void*) { running->leave(); });
     try {
       for (const auto& [name, value] : request.headers) {
@@ -79,7 +80,9 @@ server_http_context::handler_t LlamaHttp::guarded(server_http_context::handler_t
       }
       server_http_res_ptr reply = handler(request);
       if (reply && reply->is_stream()) {
-        reply->next = [next = std::move(reply->next), inside](std::string& chunk) { return next(chunk); };
+        reply->next = [next = std::move(reply->next), inside](std::string& chunk) {
+          return next(chunk);
+        };
       }
       return reply;
     } catch (const std::invalid_argument& failure) {

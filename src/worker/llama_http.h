@@ -1,8 +1,9 @@
-// The engine's HTTP face on the Unix socket: only the routes that the gateway uses, every handler's exception turned
-// into an error body, and a count of the answers under way so that a stop can wait for them.
+// The engine's HTTP face on the Unix socket: only the routes that the gateway uses, every handler's
+// exception turned into an error body, and a count of the answers under way so that a stop can wait
+// for them.
 //
-// Thread: construct and start() on main after loading; finish() on the stop thread; handlers on the core's HTTP
-// threads. Decides nothing about who may call: only the server can reach the socket.
+// Thread: construct and start() on main after loading; finish() on the stop thread; handlers on the
+// core's HTTP threads. Decides nothing about who may call: only the server can reach the socket.
 #pragma once
 
 #include <chrono>
@@ -22,7 +23,8 @@ class LlamaHttp final {
   // False when the socket cannot be bound; when it returns true the socket serves.
   [[nodiscard]] bool start();
 
-  // Takes no new connection or request, waits for the running answers up to limit, then cuts off the rest.
+  // Takes no new connection or request, waits for the running answers up to limit, then cuts off
+  // the rest.
   void finish(std::chrono::milliseconds limit);
   void join();
 

@@ -30,15 +30,18 @@ struct HeaderFacts {
 
 Result<HeaderFacts> read_header(const std::string& path) {
   const gguf_init_params no_data{/*.no_alloc =*/true, /*.ctx =*/nullptr};
-  const std::unique_ptr<gguf_context, decltype(&gguf_free)> header(gguf_init_from_file(path.c_str(), no_data),
-                                                                   &gguf_free);
-  if (!header) return rejected("the model file is damaged or no GGUF file: its header cannot be read");
+  const std::unique_ptr<gguf_context, decltype(&gguf_free)> header(
+      gguf_init_from_file(path.c_str(), no_data), &gguf_free);
+  if (!header)
+    return rejected("the model file is damaged or no GGUF file: its header cannot be read");
   HeaderFacts facts;
   facts.classifier_head = gguf_find_tensor(header.get(), "cls.weight") >= 0 ||
                           gguf_find_tensor(header.get(), "cls.output.weight") >= 0;
   const auto architecture = gguf_find_key(header.get(), "general.architecture");
-  if (architecture < 0 || gguf_get_kv_type(header.get(), architecture) != GGUF_TYPE_STRING) return facts;
-  const std::string key = std::string(gguf_get_val_str(header.get(), architecture)) + ".pooling_type";
+  if (architecture < 0 || gguf_get_kv_type(header.get(), architecture) != GGUF_TYPE_STRING)
+    return facts;
+  const std::string key =
+      std::string(gguf_get_val_str(header.get(), architecture)) + ".pooling_type";
   const auto pooling = gguf_find_key(header.get(), key.c_str());
   if (pooling >= 0 && gguf_get_kv_type(header.get(), pooling) == GGUF_TYPE_UINT32) {
     facts.pooling = static_cast<enum llama_pooling_type>(gguf_get_val_u32(header.get(), pooling));
@@ -51,18 +54,22 @@ Result<void> set_task(common_params& params, const Options& options) {
   const auto header = read_header(options.model_path);
   if (!header) return header.error();
   params.embedding = true;
-  // A model without causal attention sees a whole input at once, so the step must hold the longest one.
+  // A model without causal attention sees a whole input at once, so the step must hold the longest
+  // one.
   params.n_batch = std::max(params.n_batch, options.context);
   params.n_ubatch = params.n_batch;
   if (options.task == Task::kRerank) {
     if (header->pooling != LLAMA_POOLING_TYPE_RANK && !header->classifier_head) {
-      return rejected("the model has no rank pooling and no classifier head, so it cannot rerank; deploy a reranker "
-                      "model or set task to embed or generate");
+      return rejected(
+          "the model has no rank pooling and no classifier head, so it cannot rerank; deploy a "
+          "reranker "
+          "model or set task to embed or generate");
     }
     params.pooling_type = LLAMA_POOLING_TYPE_RANK;
   } else if (header->pooling == LLAMA_POOLING_TYPE_RANK) {
     return rejected("the model is a reranker and gives no embeddings; set task to rerank");
-  } else if (header->pooling == LLAMA_POOLING_TYPE_UNSPECIFIED || header->pooling == LLAMA_POOLING_TYPE_NONE) {
+  } else if (header->pooling == LLAMA_POOLING_TYPE_UNSPECIFIED ||
+             header->pooling == LLAMA_POOLING_TYPE_NONE) {
     params.pooling_type = LLAMA_POOLING_TYPE_MEAN;
   }
   return {};
@@ -87,7 +94,9 @@ Result<void> set_chat_template(common_params& params, const std::string& path) {
 Result<common_params> engine_params(const Options& options) {
   std::error_code failure;
   const auto bytes = std::filesystem::file_size(options.model_path, failure);
-  if (failure) return rejected("the model file " + options.model_path + " cannot be read: " + failure.message());
+  if (failure)
+    return rejected("the model file " + options.model_path +
+                    " cannot be read: " + failure.message());
 
   common_params params;
   params.model.path = options.model_path;
@@ -99,10 +108,10 @@ Result<common_params> engine_params(const Options& options) {
   params.kv_unified = true;
   params.kv_unified_per_slot = options.context;
   params.ctx_shift = false;
-  params.cache_ram_mib = 0;        // prompt states outside the server's memory ledger
-  params.cache_idle_slots = false; // the same, and one caller's conversation could reach another
+  params.cache_ram_mib = 0;         // prompt states outside the server's memory ledger
+  params.cache_idle_slots = false;  // the same, and one caller's conversation could reach another
   params.load_mode = LLAMA_LOAD_MODE_MMAP;
-  params.fit_params = false;       // admission decides what fits, before this process exists
+  params.fit_params = false;  // admission decides what fits, before this process exists
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;
 
   params.cpuparams.n_threads = options.threads;
@@ -111,15 +120,17 @@ Result<common_params> engine_params(const Options& options) {
   params.n_threads_http = options.slots + 4;  // a full house still answers /health
 
   // A step must have room for one token of every slot.
-  params.n_batch = std::max(llama_supports_gpu_offload() ? kBatchMax : batch_for_step(bytes, options.threads),
-                            options.slots);
+  params.n_batch =
+      std::max(llama_supports_gpu_offload() ? kBatchMax : batch_for_step(bytes, options.threads),
+               options.slots);
   params.n_ubatch = params.n_batch;
 
   params.use_jinja = true;
   params.ui = false;
   params.endpoint_slots = false;
-  params.cors_origins = "localhost";  // only the server talks to this socket; no CORS headers in its replies
-  params.sse_ping_interval = -1;      // the gateway keeps its clients' connections alive itself
+  params.cors_origins =
+      "localhost";  // only the server talks to this socket; no CORS headers in its replies
+  params.sse_ping_interval = -1;  // the gateway keeps its clients' connections alive itself
 
   if (auto set = set_task(params, options); !set) return set.error();
   if (auto set = set_chat_template(params, options.chat_template_path); !set) return set.error();

@@ -1,5 +1,6 @@
-// Turns the worker's options into the engine's parameters. They are filled in here and nowhere else: neither the
-// environment nor a configuration file takes part, so one command line always means one engine.
+// Turns the worker's options into the engine's parameters. They are filled in here and nowhere
+// else: neither the environment nor a configuration file takes part, so one command line always
+// means one engine.
 //
 // Thread: pure but for reading the model file's header and the chat template file.
 #pragma once

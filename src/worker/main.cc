@@ -1,8 +1,8 @@
-// glowplug-worker: one replica. Reads its command line, ties its life to the server's and runs one engine.
-#include <fcntl.h>
-
+// glowplug-worker: one replica. Reads its command line, ties its life to the server's and runs one
+// engine.
 #include <chrono>
 #include <cstdio>
+#include <fcntl.h>
 #include <string>
 #include <vector>
 
@@ -38,7 +38,8 @@ int run(const std::vector<std::string>& arguments) {
   if (!parsed) return refuse(parsed.error().message);
   const Options& options = *parsed;
   if (options.version) {
-    std::printf("glowplug-worker %s protocol %d engine %s\n", GLOWPLUG_VERSION, kProtocol, GLOWPLUG_ENGINE_COMMIT);
+    std::printf("glowplug-worker %s protocol %d engine %s\n", GLOWPLUG_VERSION, kProtocol,
+                GLOWPLUG_ENGINE_COMMIT);
     return 0;
   }
   if (!adopt(options.control_fd)) return refuse("--control-fd: the descriptor is not open");
@@ -50,7 +51,8 @@ int run(const std::vector<std::string>& arguments) {
 #ifdef GLOWPLUG_HAS_ENGINE
   return run_llama_engine(options, channel, started);
 #else
-  channel.failed("this glowplug-worker was built without llama.cpp; build it with -DGLOWPLUG_WORKER=ON");
+  channel.failed(
+      "this glowplug-worker was built without llama.cpp; build it with -DGLOWPLUG_WORKER=ON");
   return 1;
 #endif
 }

@@ -16,21 +16,22 @@ constexpr std::size_t kSocketPathMax = 107;
 constexpr int kLoadMsMax = 600'000;
 
 Error refuse(std::string_view option, std::string message) {
-  return Error{std::string(domain::error::kInvalidValue), std::string(option) + ": " + std::move(message),
-               std::string(option)};
+  return Error{std::string(domain::error::kInvalidValue),
+               std::string(option) + ": " + std::move(message), std::string(option)};
 }
 
 Result<int> parse_int(std::string_view option, std::string_view text, int low, int high) {
   int value = 0;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (failure != std::errc{} || end != text.data() + text.size() || value < low || value > high) {
-    return refuse(option, "'" + std::string(text) + "' is not a whole number from " + std::to_string(low) + " to " +
-                              std::to_string(high));
+    return refuse(option, "'" + std::string(text) + "' is not a whole number from " +
+                              std::to_string(low) + " to " + std::to_string(high));
   }
   return value;
 }
 
-Result<void> store_int(int& field, std::string_view option, std::string_view text, int low, int high) {
+Result<void> store_int(int& field, std::string_view option, std::string_view text, int low,
+                       int high) {
   auto value = parse_int(option, text, low, high);
   if (!value) return value.error();
   field = *value;
@@ -41,7 +42,8 @@ Result<void> store_rate(double& field, std::string_view option, std::string_view
   double value = 0;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (failure != std::errc{} || end != text.data() + text.size() || !(value >= 0) || value > 1e9) {
-    return refuse(option, "'" + std::string(text) + "' is not a rate in tokens per second from 0 to 1e9");
+    return refuse(option,
+                  "'" + std::string(text) + "' is not a rate in tokens per second from 0 to 1e9");
   }
   field = value;
   return {};
@@ -53,7 +55,8 @@ Result<void> store_choice(T& field, std::string_view option, std::string_view te
   const auto found = choices.find(text);
   if (found == choices.end()) {
     std::string names;
-    for (const auto& [name, unused] : choices) names += (names.empty() ? "" : ", ") + std::string(name);
+    for (const auto& [name, unused] : choices)
+      names += (names.empty() ? "" : ", ") + std::string(name);
     return refuse(option, "'" + std::string(text) + "' is unknown; choose one of " + names);
   }
   field = found->second;
@@ -69,13 +72,16 @@ Result<void> store_fault(FakeOptions& fake, std::string_view option, std::string
                                                {"crash_after_tokens", FakeFault::kCrashAfterTokens},
                                                {"hang_after_tokens", FakeFault::kHangAfterTokens}});
   if (!stored) return stored;
-  const bool counts = fake.fault == FakeFault::kCrashAfterTokens || fake.fault == FakeFault::kHangAfterTokens;
+  const bool counts =
+      fake.fault == FakeFault::kCrashAfterTokens || fake.fault == FakeFault::kHangAfterTokens;
   if (counts != (colon != std::string_view::npos)) {
-    return refuse(option, counts ? "needs a number of tokens, as in crash_after_tokens:5"
-                                 : "takes a number only with crash_after_tokens and hang_after_tokens");
+    return refuse(option,
+                  counts ? "needs a number of tokens, as in crash_after_tokens:5"
+                         : "takes a number only with crash_after_tokens and hang_after_tokens");
   }
-  return counts ? store_int(fake.fault_tokens, option, text.substr(colon + 1), 0, domain::kContextMax)
-                : Result<void>{};
+  return counts
+             ? store_int(fake.fault_tokens, option, text.substr(colon + 1), 0, domain::kContextMax)
+             : Result<void>{};
 }
 
 Result<void> store(Options& options, std::string_view name, std::string_view value) {
@@ -83,7 +89,8 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
     int protocol = 0;
     if (auto stored = store_int(protocol, name, value, 0, 1'000'000); !stored) return stored;
     if (protocol == kProtocol) return {};
-    return refuse(name, "this worker speaks protocol " + std::to_string(kProtocol) + ", not " + std::string(value) +
+    return refuse(name, "this worker speaks protocol " + std::to_string(kProtocol) + ", not " +
+                            std::string(value) +
                             "; install glowplug and glowplug-worker of one version");
   }
   if (name == "--engine") {
@@ -91,8 +98,9 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
                                     {{"llama", EngineKind::kLlama}, {"fake", EngineKind::kFake}});
   }
   if (name == "--task") {
-    return store_choice<Task>(options.task, name, value,
-                              {{"generate", Task::kGenerate}, {"embed", Task::kEmbed}, {"rerank", Task::kRerank}});
+    return store_choice<Task>(
+        options.task, name, value,
+        {{"generate", Task::kGenerate}, {"embed", Task::kEmbed}, {"rerank", Task::kRerank}});
   }
   if (name == "--control-fd") return store_int(options.control_fd, name, value, 0, 1 << 20);
   if (name == "--lifeline-fd") return store_int(options.lifeline_fd, name, value, 0, 1 << 20);
@@ -100,7 +108,8 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
   if (name == "--slots") return store_int(options.slots, name, value, 1, domain::kSlotsMax);
   if (name == "--threads") return store_int(options.threads, name, value, 1, 512);
   if (name == "--fake-load-ms") return store_int(options.fake.load_ms, name, value, 0, kLoadMsMax);
-  if (name == "--fake-tokens-per-second") return store_rate(options.fake.tokens_per_second, name, value);
+  if (name == "--fake-tokens-per-second")
+    return store_rate(options.fake.tokens_per_second, name, value);
   if (name == "--fake-fault") return store_fault(options.fake, name, value);
   if (value.empty()) return refuse(name, "must not be empty");
   if (name == "--model") {
@@ -109,9 +118,11 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
     options.chat_template_path = value;
   } else if (name == "--socket") {
     options.socket_path = value;
-    if (!value.ends_with(".sock")) return refuse(name, "'" + options.socket_path + "' must end in .sock");
+    if (!value.ends_with(".sock"))
+      return refuse(name, "'" + options.socket_path + "' must end in .sock");
     if (value.size() > kSocketPathMax) {
-      return refuse(name, "'" + options.socket_path + "' is longer than the " + std::to_string(kSocketPathMax) +
+      return refuse(name, "'" + options.socket_path + "' is longer than the " +
+                              std::to_string(kSocketPathMax) +
                               " bytes a Unix socket's path may have");
     }
   } else {
@@ -144,8 +155,8 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
     if (!seen.insert(name).second) return refuse(name, "is given twice");
     if (auto stored = store(options, name, value); !stored) return stored.error();
   }
-  for (const char* name : {"--protocol", "--engine", "--socket", "--control-fd", "--lifeline-fd", "--task",
-                           "--context", "--slots", "--threads"}) {
+  for (const char* name : {"--protocol", "--engine", "--socket", "--control-fd", "--lifeline-fd",
+                           "--task", "--context", "--slots", "--threads"}) {
     if (!seen.contains(name)) return refuse(name, "is required");
   }
   if (options.engine == EngineKind::kLlama && options.model_path.empty()) {

@@ -1,7 +1,8 @@
-// The command line of glowplug-worker. The server is its only caller, so every option has one spelling and a bad one
-// is refused by name. Tokens and milliseconds are in the option's comment.
+// The command line of glowplug-worker. The server is its only caller, so every option has one
+// spelling and a bad one is refused by name. Tokens and milliseconds are in the option's comment.
 //
-// Thread: pure functions over values. Opens no file: whether a path exists is for the engine to say.
+// Thread: pure functions over values. Opens no file: whether a path exists is for the engine to
+// say.
 #pragma once
 
 #include <optional>
@@ -20,11 +21,11 @@ enum class Task { kGenerate, kEmbed, kRerank };
 
 enum class FakeFault {
   kNone,
-  kCrashOnLoad,      // dies by SIGABRT half way through loading
-  kNeverReady,       // loads half way and then says nothing more
-  kExitAfterLoad,    // says ready, then exits with status 3
-  kCrashAfterTokens, // dies by SIGABRT once one answer has this many tokens
-  kHangAfterTokens,  // one answer stops growing at this many tokens and its connection stays open
+  kCrashOnLoad,       // dies by SIGABRT half way through loading
+  kNeverReady,        // loads half way and then says nothing more
+  kExitAfterLoad,     // says ready, then exits with status 3
+  kCrashAfterTokens,  // dies by SIGABRT once one answer has this many tokens
+  kHangAfterTokens,   // one answer stops growing at this many tokens and its connection stays open
 };
 
 struct FakeOptions {

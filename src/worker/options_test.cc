@@ -6,9 +6,10 @@ namespace glowplug::worker {
 namespace {
 
 std::vector<std::string> fake_line(std::vector<std::string> more = {}) {
-  std::vector<std::string> line = {"--protocol",   "1",  "--engine",      "fake", "--socket",  "/run/a.sock",
-                                   "--control-fd", "3",  "--lifeline-fd", "4",    "--task",    "generate",
-                                   "--context",    "64", "--slots",       "2",    "--threads", "1"};
+  std::vector<std::string> line = {
+      "--protocol",   "1",  "--engine",      "fake", "--socket",  "/run/a.sock",
+      "--control-fd", "3",  "--lifeline-fd", "4",    "--task",    "generate",
+      "--context",    "64", "--slots",       "2",    "--threads", "1"};
   line.insert(line.end(), more.begin(), more.end());
   return line;
 }
@@ -19,9 +20,9 @@ std::string refused(const std::vector<std::string>& line) {
 }
 
 TEST(Options, ReadsEveryField) {
-  const auto parsed = parse_options(fake_line({"--model=/m.gguf", "--chat-template-file", "/t.jinja", "--fake-load-ms",
-                                               "50", "--fake-tokens-per-second", "12.5", "--fake-fault",
-                                               "crash_after_tokens:7"}));
+  const auto parsed = parse_options(
+      fake_line({"--model=/m.gguf", "--chat-template-file", "/t.jinja", "--fake-load-ms", "50",
+                 "--fake-tokens-per-second", "12.5", "--fake-fault", "crash_after_tokens:7"}));
   ASSERT_TRUE(parsed.ok());
   EXPECT_EQ(parsed->engine, EngineKind::kFake);
   EXPECT_EQ(parsed->socket_path, "/run/a.sock");
@@ -44,14 +45,17 @@ TEST(Options, VersionNeedsNothingElse) {
 TEST(Options, RefusalNamesTheOption) {
   EXPECT_EQ(refused({}), "--protocol: is required");
   EXPECT_EQ(refused({"--what", "1"}), "--what: no such option");
-  EXPECT_TRUE(refused({"--slots", "65"}).starts_with("--slots: '65' is not a whole number from 1 to 64"));
+  EXPECT_TRUE(
+      refused({"--slots", "65"}).starts_with("--slots: '65' is not a whole number from 1 to 64"));
   EXPECT_TRUE(refused({"--slots", "2x"}).starts_with("--slots: '2x'"));
   EXPECT_TRUE(refused({"--task", "sing"}).find("embed, generate, rerank") != std::string::npos);
   EXPECT_TRUE(refused({"--socket", "/run/a"}).find("must end in .sock") != std::string::npos);
-  EXPECT_TRUE(refused({"--socket", "/" + std::string(110, 'a') + ".sock"}).find("107 bytes") != std::string::npos);
+  EXPECT_TRUE(refused({"--socket", "/" + std::string(110, 'a') + ".sock"}).find("107 bytes") !=
+              std::string::npos);
   EXPECT_TRUE(refused({"--protocol", "2"}).find("speaks protocol 1") != std::string::npos);
   EXPECT_EQ(refused(fake_line({"--slots", "3"})), "--slots: is given twice");
-  EXPECT_TRUE(refused(fake_line({"--fake-fault", "hang_after_tokens"})).find("number of tokens") != std::string::npos);
+  EXPECT_TRUE(refused(fake_line({"--fake-fault", "hang_after_tokens"})).find("number of tokens") !=
+              std::string::npos);
   EXPECT_TRUE(refused(fake_line({"--fake-fault", "never_ready:1"})).starts_with("--fake-fault:"));
 }
 

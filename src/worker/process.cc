@@ -1,21 +1,21 @@
 #include "worker/process.h"
 
-#include <pthread.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
+#include <pthread.h>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unistd.h>
 #include <vector>
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 namespace glowplug::worker {
 namespace {
@@ -64,21 +64,20 @@ void watch_lifeline(UniqueFd lifeline) {
       const ssize_t count = ::read(lifeline.get(), ignored.data(), ignored.size());
       if (count == 0 || (count < 0 && errno != EINTR)) ::_exit(0);
     }
-  }).detach();
+  }).detach();  // tidy: because it owns what it uses and ends with the process
 }
 
 void watch_stop_signal(std::function<void()> on_stop) {
   std::thread([on_stop = std::move(on_stop)] {
     const sigset_t signals = stop_signals();
     int signal = 0;
-    while (::sigwait(&signals, &signal) != 0) {
-    }
+    while (::sigwait(&signals, &signal) != 0) {}
     std::thread([] {
-      std::this_thread::sleep_for(kStopLimit);
+      std::this_thread::sleep_for(kStopLimit);  // tidy: because it is the watchdog's own time
       ::_exit(0);
-    }).detach();
+    }).detach();  // tidy: because it ends the process
     on_stop();
-  }).detach();
+  }).detach();  // tidy: because it owns what it uses and ends with the process
 }
 
 }  // namespace glowplug::worker
