@@ -82,7 +82,9 @@ void LivePlatform::abandon(domain::CallId call) {
   post(control::CallAbandoned{call});
 }
 
-void LivePlatform::finish(domain::CallId call) { post(control::CallEnded{call}); }
+void LivePlatform::finish(domain::CallId call, control::CallOutcome outcome) {
+  post(control::CallEnded{call, outcome});
+}
 
 Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
                                               std::optional<int> if_revision) {

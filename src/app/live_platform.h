@@ -57,7 +57,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int retry_after_s)> done) override;
   void abandon(domain::CallId call) override;
-  void finish(domain::CallId call) override;
+  void finish(domain::CallId call, control::CallOutcome outcome) override;
   Result<control::PutOutcome> put(const domain::Manifest& manifest,
                                   std::optional<int> if_revision) override;
   Result<void> remove(const std::string& function) override;

@@ -41,12 +41,6 @@ std::string env(const char* name) {
 
 std::string first_of(const std::string& a, const std::string& b) { return a.empty() ? b : a; }
 
-std::string default_folder(const char* variable, const char* xdg, const char* below_home) {
-  if (const std::string set = env(variable); !set.empty()) return set;
-  if (const std::string base = env(xdg); !base.empty()) return base + "/glowplug";
-  return first_of(env("HOME"), "/var/lib") + below_home;
-}
-
 std::string folder_of_this_program() {
   return fs::read_symlink("/proc/self/exe").parent_path().string();
 }
@@ -65,9 +59,12 @@ bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
-int cannot_start(const Error& error) {
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+int cannot_start(const Error& error, int exit_code = kExitFailed) {
   std::fprintf(stderr, "glowplug: %s\n", error.message.c_str());
-  return 1;
+  return exit_code;
 }
 
 models::ModelStoreOptions store_options(const std::string& cache_dir) {
@@ -158,17 +155,11 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   spdlog::set_level(spdlog::level::from_str(first_of(options.log_level, "info")));
   std::signal(SIGPIPE, SIG_IGN);
 
-  const std::string data_dir =
-      first_of(options.data_dir,
-               default_folder("GLOWPLUG_DATA_DIR", "XDG_DATA_HOME", "/.local/share/glowplug"));
-  const std::string cache_dir =
-      first_of(options.cache_dir,
-               default_folder("GLOWPLUG_CACHE_DIR", "XDG_CACHE_HOME", "/.cache/glowplug"));
   const auto listen = gateway::parse_listen(options.listen);
-  if (!listen) return cannot_start(listen.error());
+  if (!listen) return cannot_start(listen.error(), kExitUsage);
   const auto admin = gateway::parse_listen(options.admin_listen);
-  if (!admin) return cannot_start(admin.error());
-  auto store = storage::FunctionStore::open(data_dir);
+  if (!admin) return cannot_start(admin.error(), kExitUsage);
+  auto store = storage::FunctionStore::open(options.data_dir);
   if (!store) return cannot_start(store.error());
 
   const runtime::Machine machine = runtime::probe_machine();
@@ -177,7 +168,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
-  models::ModelStore models(store_options(cache_dir));
+  models::ModelStore models(store_options(options.cache_dir));
   const std::string bin = folder_of_this_program();
   LivePlatform platform(
       {.loop = loop,
@@ -187,7 +178,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
        .brain = {.memory_bytes = options.memory_bytes ? options.memory_bytes : share,
                  .cores = machine.cores},
        .supervisor = {.worker_path = first_of(options.worker_path, bin + "/glowplug-worker"),
-                      .run_dir = run_folder(data_dir),
+                      .run_dir = run_folder(options.data_dir),
                       .templates_dir = bin + "/../share/glowplug/templates"}});
   auto edge = gateway_options(options, *listen, *admin, version, engine_commit);
   edge.memory_of = [&platform](domain::ReplicaId replica) { return platform.memory_of(replica); };
@@ -202,7 +193,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   std::fflush(stdout);
   spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} data={}", version,
                engine_commit.substr(0, 9), machine.cores,
-               format_bytes(options.memory_bytes ? options.memory_bytes : share), data_dir);
+               format_bytes(options.memory_bytes ? options.memory_bytes : share), options.data_dir);
   loop.run();
   return 0;
 }

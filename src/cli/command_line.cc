@@ -61,7 +61,6 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       ->capture_default_str();
   command->add_option("--data-dir", serve.data_dir, "Functions and state (GLOWPLUG_DATA_DIR)");
   command->add_option("--cache-dir", serve.cache_dir, "Downloaded models (GLOWPLUG_CACHE_DIR)");
-  command->add_option("--config", serve.config, "Settings file")->check(CLI::ExistingFile);
   command->add_option("--memory", parsed.memory, "What replicas may use together, as 8GiB")
       ->check(CLI::Validator(check_bytes, "BYTES"))
       ->capture_default_str();

@@ -18,7 +18,6 @@ struct ServeOptions {
   std::string admin_listen = "127.0.0.1:4570";
   std::string data_dir;   // never empty once parsed: option, environment or the default below HOME
   std::string cache_dir;  // likewise
-  std::string config;     // a settings file; empty = none
   std::string worker_path;         // empty = beside this program
   std::string log_level = "info";  // trace | debug | info | warn | error
   std::uint64_t memory_bytes = 0;  // 0 = decided from the machine

@@ -30,6 +30,7 @@ Result<Manifest> read_manifest(const DeployOptions& options) {
   if (name.empty())
     return usage(
         fmt::format("'{}' has no top-level name; add one or give --name NAME", options.source));
+  if (!options.name.empty()) *text = renamed_manifest(*text, name);
   const bool json = options.source.ends_with("json") || options.source.ends_with("JSON");
   return Manifest{name, *std::move(text), json ? "application/json" : "application/yaml"};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <boost/json/serialize.hpp>
 #include <fmt/format.h>
 
 #include "cli/exit_code.h"
@@ -89,6 +90,19 @@ std::string name_from_source(SourceKind kind, std::string_view source) {
   // suffix.
   return kind == SourceKind::Catalogue ? name_from_text(source)
                                        : name_from_text(stem_of(kind, source));
+}
+
+std::string renamed_manifest(std::string_view text, std::string_view name) {
+  if (Result<boost::json::value> parsed = parse_json(text); parsed.ok() && parsed->is_object()) {
+    parsed->as_object()["name"] = name;
+    return boost::json::serialize(*parsed);
+  }
+  const bool first = text.starts_with("name:");
+  const auto found = first ? 0 : text.find("\nname:");
+  if (found == std::string_view::npos) return fmt::format("name: {}\n{}", name, text);
+  const auto begin = first ? 0 : found + 1;
+  const auto end = std::min(text.find('\n', begin), text.size());
+  return fmt::format("{}name: {}{}", text.substr(0, begin), name, text.substr(end));
 }
 
 std::optional<std::string> name_from_manifest(std::string_view text) {

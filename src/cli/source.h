@@ -30,4 +30,7 @@ std::string name_from_source(SourceKind kind, std::string_view source);
 // properly.
 std::optional<std::string> name_from_manifest(std::string_view text);
 
+// The manifest under another name, for --name.
+std::string renamed_manifest(std::string_view text, std::string_view name);
+
 }  // namespace glowplug::cli

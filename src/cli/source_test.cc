@@ -59,6 +59,10 @@ TEST(Source, ManifestName_IsFoundAtTopLevelOnly) {
   EXPECT_EQ(name_from_manifest("name: chat # the name\n"), "chat");
   EXPECT_EQ(name_from_manifest("{\"kind\":\"Function\",\"name\":\"chat\"}"), "chat");
   EXPECT_EQ(name_from_manifest("model:\n  name: inner\n"), std::nullopt);
+  EXPECT_EQ(renamed_manifest("kind: Function\nname: a # old\nmodel: x\n", "b"),
+            "kind: Function\nname: b\nmodel: x\n");
+  EXPECT_EQ(renamed_manifest("model: x\n", "b"), "name: b\nmodel: x\n");
+  EXPECT_EQ(name_from_manifest(renamed_manifest("{\"name\":\"a\"}", "b")), "b");
   EXPECT_EQ(name_from_manifest("name:\n"), std::nullopt);
   EXPECT_EQ(name_from_manifest(""), std::nullopt);
 }

@@ -169,6 +169,8 @@ void Brain::on(const CallEnded& event) {
       if (replica.state == domain::State::Draining)
         effects_.list.push_back(StopReplica{entry->first});
     }
+    if (event.outcome == CallOutcome::ReplicaBroke && replica.state == domain::State::Ready)
+      drain(*entry, "it broke off an answer");
   }
   calls_.erase(call);
 }

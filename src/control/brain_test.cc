@@ -199,6 +199,18 @@ TEST(CrashWhileServing, NextCallStartsAnother) {
   EXPECT_EQ(world.started.size(), 2u);
 }
 
+TEST(BrokenAnswer, ItsReplicaGetsNoNewCallsAndTheNextCallStartsAnother) {
+  World world;
+  world.deploy(world.manifest("f"));
+  const CallId id = world.call("f");
+  world.ready(0);
+  world.post(CallEnded{id, CallOutcome::ReplicaBroke});
+  EXPECT_EQ(world.stopped, std::vector{world.started[0].replica});
+  world.call("f");
+  EXPECT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.granted.size(), 1u);
+}
+
 TEST(ModelUnavailable, RefusesAndTheNextCallTriesAgain) {
   World world;
   world.post(FunctionPut{world.manifest("f"), 1});

@@ -47,9 +47,13 @@ struct CallArrived {
   std::optional<Duration>
       keep_alive;  // the caller's own value for this function's next idle period
 };
+// ReplicaBroke: the connection ended in the midst of the answer, so the replica gets no new calls.
+enum class CallOutcome { Answered, ReplicaBroke };
+// The answer is complete, or was broken off after the grant.
 struct CallEnded {
   domain::CallId call;
-};  // the answer is complete, or was broken off after the grant
+  CallOutcome outcome = CallOutcome::Answered;
+};
 struct CallAbandoned {
   domain::CallId call;
 };  // the caller left while waiting

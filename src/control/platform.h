@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/time_types.h"
 #include "control/effects.h"
+#include "control/events.h"
 #include "control/views.h"
 
 namespace glowplug::control {
@@ -62,7 +63,8 @@ class Platform {
                               std::function<void(Result<Grant>, int retry_after_s)> done) = 0;
   virtual void abandon(domain::CallId call) = 0;  // the caller left before `done`
   virtual void finish(
-      domain::CallId call) = 0;  // after a grant, exactly once: the slots are free again
+      domain::CallId call,
+      CallOutcome outcome) = 0;  // after a grant, exactly once: the slots are free again
 
   virtual Result<PutOutcome> put(const domain::Manifest& manifest,
                                  std::optional<int> if_revision) = 0;

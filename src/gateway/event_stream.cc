@@ -72,6 +72,28 @@ std::string EventStream::feed(std::string_view bytes) {
   return out;
 }
 
+namespace {
+
+// Chat streams open with a chunk that only names the role; all else belongs to the answer.
+bool only_names_the_role(const json::object& chunk) {
+  const json::value* choices = chunk.if_contains("choices");
+  if (!choices || !choices->is_array() || choices->as_array().empty()) return false;
+  for (const json::value& choice : choices->as_array()) {
+    const json::value* delta =
+        choice.is_object() ? choice.as_object().if_contains("delta") : nullptr;
+    if (!delta || !delta->is_object()) return false;
+    for (const auto& [key, value] : delta->as_object()) {
+      const bool says_something = !value.is_null() && value != json::value("");
+      if (key != "role" && says_something) return false;
+    }
+    const json::value* reason = choice.as_object().if_contains("finish_reason");
+    if (reason && !reason->is_null()) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 void EventStream::take_event(std::string_view event, std::string& out) {
   std::string_view name;
   std::string joined;
@@ -129,6 +151,9 @@ void EventStream::take_data(std::string_view name, std::string_view data, std::s
   rename(chunk, options_.model);
   chunk.erase("timings");
   read_usage(chunk, usage_);
+  const bool opening = named_events() ? name != "content_block_delta" && !name.ends_with(".delta")
+                                      : only_names_the_role(chunk);
+  began_ = began_ || !opening;
   if (named_events()) {
     for (const std::string_view holder : {"response", "message"}) {
       if (json::value* inner = chunk.if_contains(holder); inner && inner->is_object()) {

@@ -36,6 +36,8 @@ class EventStream final {
   // What the client gets for these bytes of the replica; empty when nothing is complete yet.
   std::string feed(std::string_view bytes);
 
+  // Whether anything of the answer itself has come: text, a tool call, a reason to end.
+  bool began() const { return began_; }
   // Whether the stream came to its proper end.
   bool complete() const { return complete_; }
   // The raw body of an engine's error event, when one came. Nothing is produced after it.
@@ -56,6 +58,7 @@ class EventStream final {
   std::optional<std::string> engine_error_;
   bool usage_sent_ = false;
   bool complete_ = false;
+  bool began_ = false;
 };
 
 // A whole JSON answer: model renamed, private fields dropped, usage read. Not JSON is passed on as

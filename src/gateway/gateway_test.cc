@@ -43,7 +43,7 @@ class FakePlatform final : public control::Platform {
     return id;
   }
   void abandon(domain::CallId) override { ++abandoned; }
-  void finish(domain::CallId) override { ++finished; }
+  void finish(domain::CallId, control::CallOutcome) override { ++finished; }
   Result<control::PutOutcome> put(const domain::Manifest& manifest, std::optional<int>) override {
     views[manifest.name].manifest = manifest;
     return control::PutOutcome{1, true, true};

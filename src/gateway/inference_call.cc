@@ -1,5 +1,8 @@
 #include "gateway/inference_call.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -44,18 +47,20 @@ class CallGuard final {
   ~CallGuard() {
     if (server_.closed || refused_) return;
     if (granted_)
-      server_.platform.finish(call_);
+      server_.platform.finish(call_, outcome_);
     else
       server_.platform.abandon(call_);
   }
   void granted() { granted_ = true; }
   void refused() { refused_ = true; }
+  void replica_broke() { outcome_ = control::CallOutcome::ReplicaBroke; }
 
  private:
   Server& server_;
   domain::CallId call_;
   bool granted_ = false;
   bool refused_ = false;
+  control::CallOutcome outcome_ = control::CallOutcome::Answered;
 };
 
 // A replica's address in the state lives as long as the connection object.
@@ -72,12 +77,16 @@ class ReplicaInUse final {
   CallState& state_;
 };
 
-std::string call_headers(const control::Grant& grant, Duration prefill) {
+// Overhead is the gateway's own time before the replica had the call, waiting for it left out.
+std::string call_headers(const control::Grant& grant, Duration before_grant, Duration prefill) {
+  const Duration overhead =
+      std::max(Duration(0), before_grant - grant.queued - grant.fetched - grant.loaded);
   return fmt::format(
       "x-glowplug-function: {}\r\nx-glowplug-revision: {}\r\nx-glowplug-cold-start: {}\r\n"
+      "x-glowplug-overhead-ms: {:.2f}\r\n"
       "server-timing: queue;dur={:.1f}, fetch;dur={:.1f}, load;dur={:.1f}, prefill;dur={:.1f}\r\n",
-      grant.manifest.name, grant.revision, grant.cold, to_ms(grant.queued), to_ms(grant.fetched),
-      to_ms(grant.loaded), to_ms(prefill));
+      grant.manifest.name, grant.revision, grant.cold, to_ms(overhead), to_ms(grant.queued),
+      to_ms(grant.fetched), to_ms(grant.loaded), to_ms(prefill));
 }
 
 ErrorAnswer replica_failed(const control::Grant& grant) {
@@ -132,11 +141,13 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
   CallResult result;
   EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage});
   Server& server = exchange.server;
+  std::string held;  // what comes before the first token: until then another replica can take over
   while (!events.complete() && !events.engine_error()) {
     const std::string_view piece = co_await replica.read_piece();
     if (piece.empty()) break;
-    const std::string text = events.feed(piece);
-    if (text.empty()) continue;
+    held += events.feed(piece);
+    if (held.empty() || !(events.began() || events.complete())) continue;
+    const std::string text = std::exchange(held, {});
     std::string message;
     if (!result.streamed) {
       result.streamed = true;
@@ -144,8 +155,9 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
       if (!exchange.chunked || server.draining) exchange.keep_alive = false;
       Reply reply;
       reply.content_type = "text/event-stream; charset=utf-8";
-      reply.headers = call_headers(grant, server.clock.now() - granted_at) +
-                      "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
+      reply.headers =
+          call_headers(grant, granted_at - exchange.started, server.clock.now() - granted_at) +
+          "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
       message = exchange.head(reply, std::nullopt);
       server.metrics.observe_first_token(plan.function, server.clock.now() - exchange.started);
     }
@@ -177,13 +189,14 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
   if (events.engine_error())
     failure = from_engine(500, *events.engine_error(), grant.manifest.context);
   replica.close();
+  result.replica_broke = state.stopped == Stopped::No && !events.engine_error();
   result.status = failure.status;
   if (result.streamed) {
     exchange.keep_alive = false;
     const std::string last = frame(exchange, in_band_error(exchange, failure));
     co_await exchange.client.write(last);
   } else {
-    result.may_retry = state.stopped == Stopped::No && !events.engine_error();
+    result.may_retry = result.replica_broke;
     result.failure = std::move(failure);
   }
   co_return result;
@@ -213,11 +226,13 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
     bool whole = false;
     if (head.status != 0) whole = co_await replica.read_all(result.body);
     result.client_gone = state->stopped == Stopped::ClientGone;
-    result.headers = call_headers(grant, server.clock.now() - granted_at);
+    result.headers =
+        call_headers(grant, granted_at - exchange.started, server.clock.now() - granted_at);
     if (!whole) {
       replica.close();
       result.failure = stop_reason(*state, grant);
       result.may_retry = state->stopped == Stopped::No;
+      result.replica_broke = result.may_retry;
     } else {
       replica.release();
       result.status = head.status;
@@ -267,6 +282,7 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
   }
   const control::Grant grant = std::move(*state->outcome).value();
   result = co_await run_granted(exchange, plan, grant, state);
+  if (result.replica_broke) guard.replica_broke();
   co_return result;
 }
 

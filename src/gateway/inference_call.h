@@ -33,6 +33,7 @@ struct CallResult {
   std::string headers;  // x-glowplug-… and Server-Timing lines
   Usage usage;
   bool may_retry = false;
+  bool replica_broke = false;  // its connection ended in the midst of the answer
 };
 
 Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan);

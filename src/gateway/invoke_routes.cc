@@ -181,7 +181,10 @@ Result<PreparedInvoke> prepare_invoke(Exchange& exchange, Event& event, std::str
   }
   if (Result<void> type = check_media_type(exchange); !type) return type.error();
   std::optional<control::FunctionView> view;
-  if (!exchange.name.empty()) view = exchange.server.platform.function(exchange.name);
+  if (!exchange.name.empty()) {  // the model is resolved before the fields are looked at
+    view = exchange.server.platform.function(exchange.name);
+    if (!view) return unknown_model(exchange.server, exchange.name);
+  }
   PreparedInvoke prepared;
   prepared.process = view && view->manifest.engine.kind == domain::EngineKind::Process;
   if (prepared.process) {

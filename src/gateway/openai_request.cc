@@ -206,8 +206,21 @@ Result<void> check_rerank(const json::object& request) {
                       check_integer(request, "top_n", {1, kUnbounded})});
 }
 
+// An empty text has no embedding; the engine would answer with that of nothing.
+Result<void> check_not_empty(string_view name, const json::value& text) {
+  const bool empty = (text.is_string() && text.as_string().empty()) ||
+                     (text.is_array() && text.as_array().empty());
+  if (empty) return invalid(name, "must not be empty, nor may one of its texts.");
+  if (text.is_array()) {
+    for (const json::value& one : text.as_array())
+      if (Result<void> inner = check_not_empty(name, one); !inner) return inner;
+  }
+  return {};
+}
+
 Result<void> check_embeddings(const json::object& request) {
   if (Result<void> input = check_text_or_list(request, "input"); !input) return input;
+  if (Result<void> input = check_not_empty("input", *field(request, "input")); !input) return input;
   if (field(request, "dimensions"))
     return unsupported("dimensions", "cannot be chosen for this model; leave it out.");
   if (Result<void> kind = check_kind(request, "encoding_format", JsonKind::String); !kind)
@@ -236,6 +249,8 @@ Result<void> check_prompt(Surface surface, const json::object& request) {
       return check_messages(request, "messages",
                             {"system", "developer", "user", "assistant", "tool", "function"});
     case Surface::Messages:
+      if (!field(request, "max_tokens")) return missing("max_tokens", "is required.");
+      [[fallthrough]];
     case Surface::CountTokens:
       return check_messages(request, "messages", {"user", "assistant", "system"});
     case Surface::Completions: return check_text_or_list(request, "prompt");

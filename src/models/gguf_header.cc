@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -184,6 +185,17 @@ std::int64_t take_integer(FileCursor& file, std::uint32_t type, const std::strin
 
 bool is_whole(std::uint32_t type) { return type <= kI32 || type == kI64 || type == kU64; }
 
+// A token such as <0x0A> stands for a byte; the engine aborts on one whose digits are none.
+constexpr std::uint64_t kByteTokenLength = 6;
+
+void check_byte_token(FileCursor& file, const std::string& what, std::uint64_t index) {
+  std::string token(kByteTokenLength, '\0');
+  file.read(token.data(), token.size(), what);
+  const auto is_hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
+  if (token.starts_with("<0x") && token.ends_with('>') && !(is_hex(token[3]) && is_hex(token[4])))
+    refuse("{}[{}] is {}, which looks like a byte token but names no byte", what, index, token);
+}
+
 GgufArray take_array(FileCursor& file, const std::string& what) {
   GgufArray array;
   const std::uint64_t at = file.offset();
@@ -203,7 +215,10 @@ GgufArray take_array(FileCursor& file, const std::string& what) {
       if (bytes > kStringBytesMax)
         refuse("{}[{}] at offset {} claims {} bytes; at most {} are accepted", what, i, element_at,
                bytes, kStringBytesMax);
-      file.skip(bytes, what);
+      if (bytes == kByteTokenLength)
+        check_byte_token(file, what, i);
+      else
+        file.skip(bytes, what);
       if (file.offset() - at > kArrayBytesMax)
         refuse("{} is larger than {} bytes", what, kArrayBytesMax);
     }

@@ -90,10 +90,21 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (child.control.valid()) control_.assign(child.control.release());
   }
 
-  void begin() {
+  // A descriptor's number is used again, and the loop may still hold an event of its former owner:
+  // only the kernel's word that the process has ended counts.
+  void watch_exit() {
     pidfd_.async_wait(Descriptor::wait_read, [self = shared_from_this()](Code code) {
-      if (!code) self->exited();
+      if (code) return;
+      siginfo_t info{};
+      constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;
+      const int looked = ::waitid(P_PID, static_cast<id_t>(self->pid_), &info, kLook);
+      if (looked == 0 && info.si_pid == 0) return self->watch_exit();
+      self->exited();
     });
+  }
+
+  void begin() {
+    watch_exit();
     read_output();
     if (plan_.readiness == Readiness::ControlChannel) {
       read_control();

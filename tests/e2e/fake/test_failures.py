@@ -225,6 +225,7 @@ def test_full_queue_is_503_with_retry_after(server: Server, deploy) -> None:
         tokens_per_second=20,
         limits={"queue": 2, "queue_timeout": "30s"},
     )
+    assert server.chat(name, max_tokens=1).status_code == 200  # warm: one runs, two wait
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda i: server.chat(name, f"{i}", max_tokens=20), range(8)))
     codes = sorted(reply.status_code for reply in replies)

@@ -257,7 +257,7 @@ def test_line_15_prompt_over_context(server: Server, smol: str) -> None:
 
 
 def test_line_15_prompt_and_answer_together_over_context(server: Server, smol: str) -> None:
-    reply = server.chat(smol, "word " * 1_500, max_tokens=2_000)
+    reply = server.chat(smol, "word " * 1_900, max_tokens=300)
     if reply.status_code == 400:
         assert reply.json()["error"]["code"] == "context_length_exceeded"
     else:
