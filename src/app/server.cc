@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
@@ -61,6 +63,11 @@ bool is_loopback(const std::string& host) {
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 int cannot_start(const Error& error, int exit_code = kExitFailed) {
   std::fprintf(stderr, "glowplug: %s\n", error.message.c_str());
@@ -170,6 +177,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   const SystemClock clock;
   models::ModelStore models(store_options(options.cache_dir));
   const std::string bin = folder_of_this_program();
+  const std::string share_dir = bin + "/../share/glowplug";
   LivePlatform platform(
       {.loop = loop,
        .clock = clock,
@@ -179,9 +187,10 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                  .cores = machine.cores},
        .supervisor = {.worker_path = first_of(options.worker_path, bin + "/glowplug-worker"),
                       .run_dir = run_folder(options.data_dir),
-                      .templates_dir = bin + "/../share/glowplug/templates"}});
+                      .templates_dir = share_dir + "/templates"}});
   auto edge = gateway_options(options, *listen, *admin, version, engine_commit);
   edge.memory_of = [&platform](domain::ReplicaId replica) { return platform.memory_of(replica); };
+  edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
   if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());
   platform.set_server_url(fmt::format("http://{}:{}", listen->host, gateway.port()));

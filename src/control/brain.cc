@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -111,8 +112,11 @@ void Brain::start_what_is_wanted() {
   for (const auto& [oldest, name] : order) {
     Function& function = functions_.at(name);
     if (function.failure && function.failure->forgotten_at > now_) continue;
-    if (live_replicas(name, function.current.revision) < wanted_replicas(function)) {
+    for (int live = live_replicas(name, function.current.revision);
+         live < wanted_replicas(function);) {
       ensure_started(name, function, function.current);
+      const int before = std::exchange(live, live_replicas(name, function.current.revision));
+      if (live == before) break;  // it waits for its model or for room
     }
     // A new revision is started beside the old one, which serves until the new one is ready.
     if (function.next && live_replicas(name, function.next->revision) == 0) {

@@ -352,6 +352,21 @@ TEST(Warm, StartsWithoutACallAndHolds) {
   EXPECT_EQ(world.stopped.size(), 1u);
 }
 
+TEST(Warm, StartsAsManyAsAsked) {
+  World world;
+  world.deploy(world.manifest("f"));
+  world.post(WarmWanted{"f", 3, 60s});
+  EXPECT_EQ(world.started.size(), 3u);
+}
+
+TEST(Warm, StartsNoMoreThanFit) {
+  World world(250);
+  world.deploy(world.manifest("f"));
+  world.post(WarmWanted{"f", 3, 60s});
+  EXPECT_EQ(world.started.size(), 2u);
+  EXPECT_LE(world.brain.reserved_bytes(), 250 * kMB);
+}
+
 TEST(Drain, RefusesNewCallsStopsIdleAndFinishesRunning) {
   World world;
   world.deploy(world.manifest("f"));
