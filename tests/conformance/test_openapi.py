@@ -1,0 +1,17 @@
+"""The published description and the route table say the same."""
+
+import httpx
+import yaml
+from support.server import Server
+
+
+def test_every_described_route_exists(server: Server) -> None:
+    described = yaml.safe_load(httpx.get(f"{server.url}/openapi.yaml").text)
+    assert len(described["paths"]) >= 20
+    for path, operations in described["paths"].items():
+        for method in operations.keys() - {"parameters"}:
+            reply = httpx.request(method, server.url + path.replace("{name}", "absent"))
+            assert reply.status_code != 405, (method, path)
+            if reply.status_code == 404:
+                answer = reply.json().get("body", reply.json())  # invoke answers in an envelope
+                assert answer["error"]["code"] == "model_not_found", (method, path, reply.text)
