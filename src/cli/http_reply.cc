@@ -6,25 +6,13 @@
 #include <fmt/format.h>
 
 #include "cli/exit_code.h"
+#include "cli/words.h"
 #include "domain/limits.h"
 
 namespace glowplug::cli {
 namespace {
 
 Error bad_reply(std::string message) { return {std::string(kBadReply), std::move(message), ""}; }
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return out;
-}
-
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 template <typename Number>
 bool read_number(std::string_view text, Number& value, int base = 10) {

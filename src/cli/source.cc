@@ -7,6 +7,7 @@
 
 #include "cli/exit_code.h"
 #include "cli/json_fields.h"
+#include "cli/words.h"
 
 namespace glowplug::cli {
 namespace {
@@ -14,19 +15,6 @@ namespace {
 constexpr std::size_t kNameLengthMax = 63;  // a DNS label
 
 Error usage(std::string message) { return {std::string(kUsage), std::move(message), "source"}; }
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return out;
-}
-
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t\r");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
 
 // The last part of a path or address, without query, fragment and ".gguf".
 std::string_view stem_of(SourceKind kind, std::string_view source) {
