@@ -154,6 +154,8 @@ void EventStream::take_data(std::string_view name, std::string_view data, std::s
   const bool opening = named_events() ? name != "content_block_delta" && !name.ends_with(".delta")
                                       : only_names_the_role(chunk);
   began_ = began_ || !opening;
+  if (options_.surface == Surface::Chat) name_roles(chunk);
+  if (options_.surface == Surface::Messages) start_message(name, out);
   if (named_events()) {
     for (const std::string_view holder : {"response", "message"}) {
       if (json::value* inner = chunk.if_contains(holder); inner && inner->is_object()) {
@@ -189,6 +191,34 @@ void EventStream::take_data(std::string_view name, std::string_view data, std::s
     chunk.erase("usage");
   }
   append_data(out, name, json::serialize(chunk));
+}
+
+// The engine names the role and starts the message with its first token, and loses both when that
+// token is only the beginning of a character (the first byte of an emoji): then they are said here.
+void EventStream::name_roles(json::object& chunk) {
+  json::value* choices = chunk.if_contains("choices");
+  if (!choices || !choices->is_array()) return;
+  for (json::value& choice : choices->as_array()) {
+    if (!choice.is_object()) continue;
+    const json::value* index = choice.as_object().if_contains("index");
+    json::value* delta = choice.as_object().if_contains("delta");
+    if (!index || !index->is_int64() || !delta || !delta->is_object()) continue;
+    if (roles_named_.insert(index->as_int64()).second && !delta->as_object().contains("role"))
+      delta->as_object()["role"] = "assistant";
+  }
+}
+
+void EventStream::start_message(std::string_view name, std::string& out) {
+  if (message_started_ || name == "ping" || name == "error") return;
+  message_started_ = true;
+  if (name == "message_start") return;
+  const json::object usage{{"input_tokens", usage_.prompt_tokens}, {"output_tokens", 0}};
+  const json::object message{{"id", options_.id},        {"type", "message"},
+                             {"role", "assistant"},      {"content", json::array()},
+                             {"model", options_.model},  {"stop_reason", nullptr},
+                             {"stop_sequence", nullptr}, {"usage", usage}};
+  append_data(out, "message_start",
+              json::serialize(json::object{{"type", "message_start"}, {"message", message}}));
 }
 
 void EventStream::finish_openai(std::string& out) {

@@ -10,8 +10,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+
+#include <boost/json/object.hpp>
 
 #include "base/result.h"
 #include "gateway/openai_request.h"
@@ -27,6 +30,7 @@ struct StreamOptions {
   Surface surface = Surface::Chat;
   std::string model;
   bool include_usage = false;
+  std::string id;  // of a message, where the engine leaves its start out
 };
 
 class EventStream final {
@@ -47,6 +51,8 @@ class EventStream final {
  private:
   void take_event(std::string_view event, std::string& out);
   void take_data(std::string_view name, std::string_view data, std::string& out);
+  void name_roles(boost::json::object& chunk);
+  void start_message(std::string_view name, std::string& out);
   void finish_openai(std::string& out);
   bool named_events() const;
 
@@ -59,6 +65,8 @@ class EventStream final {
   bool usage_sent_ = false;
   bool complete_ = false;
   bool began_ = false;
+  bool message_started_ = false;
+  std::set<std::int64_t> roles_named_;  // the choices whose role the client has seen
 };
 
 // A whole JSON answer: model renamed, private fields dropped, usage read. Not JSON is passed on as

@@ -97,6 +97,21 @@ TEST(EventStream, NamedEvents_KeepTheirNamesAndHaveNoDone) {
   EXPECT_EQ(stream.usage().completion_tokens, 7u);
 }
 
+TEST(EventStream, FirstTokenWasHalfACharacter_RoleIsStillNamedOnce) {
+  EventStream stream = stream_of(false);
+  EXPECT_NE(stream.feed(kText).find("\"role\":\"assistant\""), std::string::npos);
+  EXPECT_EQ(stream.feed(kText).find("\"role\""), std::string::npos);
+}
+
+TEST(EventStream, FirstTokenWasHalfACharacter_MessageStillStarts) {
+  EventStream stream(StreamOptions{Surface::Messages, "fn", false, "msg_1"});
+  const std::string out = stream.feed(
+      "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0}\n\n");
+  EXPECT_TRUE(out.starts_with("event: message_start\ndata: {\"type\":\"message_start\"")) << out;
+  EXPECT_NE(out.find("msg_1"), std::string::npos);
+  EXPECT_NE(out.find("event: content_block_start"), std::string::npos);
+}
+
 TEST(RewriteAnswer, ModelIsTheFunction_TimingsAreGone) {
   Usage usage;
   const std::string out = rewrite_answer(

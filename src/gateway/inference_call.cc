@@ -139,7 +139,8 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
                                    const control::Grant& grant, CallState& state,
                                    ReplicaConnection& replica, Time granted_at) {
   CallResult result;
-  EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage});
+  EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage,
+                                   "msg_" + exchange.request_id.substr(4)});
   Server& server = exchange.server;
   std::string held;  // what comes before the first token: until then another replica can take over
   while (!events.complete() && !events.engine_error()) {
