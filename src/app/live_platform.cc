@@ -219,10 +219,6 @@ void LivePlatform::carry_out(const control::StopReplica& effect) {
   supervisor_.stop(effect.replica);
 }
 
-void LivePlatform::carry_out(const control::KillReplica& effect) {
-  supervisor_.kill(effect.replica);
-}
-
 void LivePlatform::carry_out(const control::GrantCall& effect) {
   const auto caller = callers_.find(effect.call);
   if (caller == callers_.end()) {  // left in the same turn

@@ -94,7 +94,6 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::PrepareModel& effect);
   void carry_out(const control::StartReplica& effect);
   void carry_out(const control::StopReplica& effect);
-  void carry_out(const control::KillReplica& effect);
   void carry_out(const control::GrantCall& effect);
   void carry_out(const control::RefuseCall& effect);
   void carry_out(const control::Decision& effect);

@@ -147,7 +147,6 @@ gateway::GatewayOptions gateway_options(const cli::ServeOptions& options,
           .version = version,
           .engine_commit = engine_commit,
           .read_manifest = models::read_manifest,
-          .write_manifest = models::write_manifest,
           .in_catalogue = [](std::string_view name) {
             return models::find_in_catalogue(name) != nullptr;
           }};

@@ -77,7 +77,6 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   Replica& replica = entry.second;
   replica.in_flight += waiting.weight;
   replica.last_used = now_;
-  function.last_used = now_;
   calls_[waiting.call].replica = entry.first;
 
   const auto overlap = [&waiting, this](Time begin, Time end) {

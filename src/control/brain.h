@@ -77,7 +77,6 @@ class Brain final {
     Duration keep_alive{};  // of the next idle period
     int warm_count = 0;
     std::optional<Time> warm_until;
-    Time last_used{};
     std::uint64_t calls = 0, cold_starts = 0;
   };
   struct Replica {

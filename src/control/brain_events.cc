@@ -144,7 +144,6 @@ void Brain::on(const CallArrived& event) {
   }
   const bool cold = !any_replica(event.function, function->current.revision, domain::State::Ready);
   function->keep_alive = event.keep_alive.value_or(function->current.manifest.keep_alive);
-  function->last_used = now_;
   function->waiting.push_back({.call = event.call,
                                .weight = event.weight,
                                .arrived = now_,

@@ -64,7 +64,6 @@ class World {
   void keep(const PrepareModel& one) { prepared.push_back(one); }
   void keep(const StartReplica& one) { started.push_back(one); }
   void keep(const StopReplica& one) { stopped.push_back(one.replica); }
-  void keep(const KillReplica&) {}
   void keep(const GrantCall& one) { granted.push_back(one); }
   void keep(const RefuseCall& one) { refused.push_back(one); }
   void keep(const Decision& one) { decisions.push_back(one); }

@@ -29,9 +29,6 @@ struct StartReplica {
 struct StopReplica {
   domain::ReplicaId replica;
 };  // ask it to end; nothing is in flight on it
-struct KillReplica {
-  domain::ReplicaId replica;
-};
 struct GrantCall {
   domain::CallId call;
   domain::ReplicaId replica;
@@ -54,8 +51,8 @@ struct Decision {
   std::string reason;
 };
 
-using Effect = std::variant<PrepareModel, StartReplica, StopReplica, KillReplica, GrantCall,
-                            RefuseCall, Decision>;
+using Effect =
+    std::variant<PrepareModel, StartReplica, StopReplica, GrantCall, RefuseCall, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -42,7 +42,6 @@ struct GatewayOptions {
   std::string engine_commit;
   std::function<Result<domain::Manifest>(std::string_view text, std::string_view expected_name)>
       read_manifest;
-  std::function<std::string(const domain::Manifest&)> write_manifest;
   std::function<bool(std::string_view name)> in_catalogue;
   std::function<std::uint64_t(domain::ReplicaId)>
       memory_of;  // bytes resident now; 0 or absent = the reservation
