@@ -14,6 +14,7 @@
 #
 # The folder's name is a key over commit, flags, compiler and CPU features, so nothing stale is ever linked.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/condense.sh"
 
 readonly kCommit=0c1e57098bba43ac29e6e3b677cdceebdd22334f
 readonly kRepository=https://github.com/ggml-org/llama.cpp
@@ -100,17 +101,6 @@ source_from_sdist() {
 source=$(source_from_folder || source_from_git || source_from_sdist) ||
   die "no source for llama.cpp $kCommit: set GLOWPLUG_LLAMA_SOURCE to a checkout, or allow access to GitHub or PyPI"
 
-# Ninja's "[12/345] ..." lines become one line that rewrites itself on a terminal, or a line per tenth in a log.
-progress() {
-  awk -v tty="$([ -t 2 ] && echo 1 || echo 0)" -v label="engine: compiling llama.cpp ($variant)" '
-    match($0, /^\[[0-9]+\/[0-9]+\]/) {
-      split(substr($0, 2, RLENGTH - 2), n, "/"); percent = int(100 * n[1] / n[2])
-      if (tty) { printf "\r%s %3d%% [%d/%d] ", label, percent, n[1], n[2] > "/dev/stderr" }
-      else if (percent >= next_mark) { printf "%s %d%%\n", label, percent > "/dev/stderr"; next_mark = percent + 10 }
-    }
-    END { if (tty) printf "\n" > "/dev/stderr" }'
-}
-
 say "engine: configuring in $build"
 if command -v ccache >/dev/null; then
   export CCACHE_BASEDIR=$cache CCACHE_NOHASHDIR=1
@@ -119,7 +109,8 @@ fi
 rm -rf "$build"
 cmake -S "$source" -B "$build" -G Ninja "${flags[@]}" >"$cache/configure.log" 2>&1 ||
   { tail -20 "$cache/configure.log" >&2; die "cmake could not configure llama.cpp; the whole log is $cache/configure.log"; }
-cmake --build "$build" --target llama-server server-context 2>&1 | tee "$cache/build.log" | progress ||
+cmake --build "$build" --target llama-server server-context 2>&1 | tee "$cache/build.log" |
+  grep --line-buffered '^\[' | condense "engine: compiling llama.cpp ($variant)" ||
   { grep -m3 -A8 -E 'FAILED|error:' "$cache/build.log" >&2 || true
     die "llama.cpp did not compile; the whole log is $cache/build.log"; }
 
