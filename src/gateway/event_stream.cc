@@ -31,6 +31,25 @@ void read_usage(const json::object& holder, Usage& usage) {
   usage.completion_tokens = std::max(usage.completion_tokens, completion);
 }
 
+std::optional<Duration> milliseconds(const json::object& timings, std::string_view name) {
+  const json::value* value = timings.if_contains(name);
+  boost::system::error_code ec;
+  const double ms = value && value->is_number() ? value->to_number<double>(ec) : -1;
+  if (ms < 0 || ms > 1e9) return std::nullopt;
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(ms));
+}
+
+// The engine's own clock on the request; it is not passed on.
+void take_timings(json::object& holder, Usage& usage) {
+  const json::value* value = holder.if_contains("timings");
+  if (!value) return;
+  if (value->is_object()) {
+    usage.prefill = milliseconds(value->as_object(), "prompt_ms");
+    usage.decode = milliseconds(value->as_object(), "predicted_ms");
+  }
+  holder.erase("timings");
+}
+
 void rename(json::object& object, const std::string& model) {
   if (json::value* value = object.if_contains("model"); value && value->is_string()) *value = model;
 }
@@ -149,7 +168,7 @@ void EventStream::take_data(std::string_view name, std::string_view data, std::s
     }
   }
   rename(chunk, options_.model);
-  chunk.erase("timings");
+  take_timings(chunk, usage_);
   read_usage(chunk, usage_);
   const bool opening = named_events() ? name != "content_block_delta" && !name.ends_with(".delta")
                                       : only_names_the_role(chunk);
@@ -176,7 +195,7 @@ void EventStream::take_data(std::string_view name, std::string_view data, std::s
   const bool has_usage = chunk.contains("usage") && chunk["usage"].is_object();
   if (empty && has_usage) {
     usage_sent_ = true;
-    if (options_.include_usage) append_data(out, name, json::serialize(chunk));
+    if (options_.include_usage) append_usage(std::move(chunk), out);
     return;
   }
   if (options_.include_usage) {
@@ -221,6 +240,17 @@ void EventStream::start_message(std::string_view name, std::string& out) {
               json::serialize(json::object{{"type", "message_start"}, {"message", message}}));
 }
 
+// The phases that were not known yet when the header went are told beside the usage.
+void EventStream::append_usage(json::object chunk, std::string& out) {
+  domain::PhaseTimes times = options_.waited;
+  times[domain::Phase::Prefill] = usage_.prefill;
+  times[domain::Phase::Decode] = usage_.decode;
+  json::object phases;
+  times.each([&phases](std::string_view name, Duration took) { phases[name] = to_ms(took); });
+  chunk["glowplug"] = json::object{{"phases_ms", std::move(phases)}};
+  append_data(out, "", json::serialize(chunk));
+}
+
 void EventStream::finish_openai(std::string& out) {
   if (options_.include_usage && !usage_sent_ && !last_head_.empty()) {
     boost::system::error_code ec;
@@ -230,7 +260,7 @@ void EventStream::finish_openai(std::string& out) {
     usage["completion_tokens"] = usage_.completion_tokens;
     usage["total_tokens"] = usage_.prompt_tokens + usage_.completion_tokens;
     head.as_object()["usage"] = std::move(usage);
-    append_data(out, "", json::serialize(head));
+    append_usage(std::move(head.as_object()), out);
   }
   out.append("data: [DONE]\n\n");
   complete_ = true;
@@ -242,7 +272,7 @@ std::string rewrite_answer(std::string_view body, const std::string& model, Usag
   if (ec || !value.is_object()) return std::string(body);
   json::object& object = value.as_object();
   rename(object, model);
-  object.erase("timings");
+  take_timings(object, usage);
   read_usage(object, usage);
   return json::serialize(object);
 }

@@ -2,8 +2,8 @@
 //
 // Chunks get the function's name as model; usage is always read for metering and shown only where
 // it was asked for, as OpenAI does it: null on every chunk, then one last chunk with empty choices.
-// Engine-private fields (timings) are dropped. An error event of the engine ends the stream as a
-// failure.
+// The engine's private timings become the phases prefill and decode of that last chunk. An error
+// event of the engine ends the stream as a failure.
 //
 // Thread: one owner per stream.
 #pragma once
@@ -17,20 +17,24 @@
 #include <boost/json/object.hpp>
 
 #include "base/result.h"
+#include "domain/phase.h"
 #include "gateway/openai_request.h"
 
 namespace glowplug::gateway {
 
+// What the engine says of its work on one request.
 struct Usage {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t completion_tokens = 0;
+  std::optional<Duration> prefill, decode;
 };
 
 struct StreamOptions {
   Surface surface = Surface::Chat;
   std::string model;
   bool include_usage = false;
-  std::string id;  // of a message, where the engine leaves its start out
+  std::string id;             // of a message, where the engine leaves its start out
+  domain::PhaseTimes waited;  // before the replica had the request; shown with the usage
 };
 
 class EventStream final {
@@ -54,6 +58,7 @@ class EventStream final {
   void name_roles(boost::json::object& chunk);
   void start_message(std::string_view name, std::string& out);
   void finish_openai(std::string& out);
+  void append_usage(boost::json::object chunk, std::string& out);
   bool named_events() const;
 
   StreamOptions options_;
@@ -69,8 +74,8 @@ class EventStream final {
   std::set<std::int64_t> roles_named_;  // the choices whose role the client has seen
 };
 
-// A whole JSON answer: model renamed, private fields dropped, usage read. Not JSON is passed on as
-// it is.
+// A whole JSON answer: model renamed, usage and timings read, private fields dropped. Not JSON is
+// passed on as it is.
 std::string rewrite_answer(std::string_view body, const std::string& model, Usage& usage);
 
 }  // namespace glowplug::gateway

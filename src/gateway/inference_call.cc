@@ -8,6 +8,7 @@
 
 #include "domain/errors.h"
 #include "fmt/format.h"
+#include "gateway/tool_request.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -78,15 +79,30 @@ class ReplicaInUse final {
 };
 
 // Overhead is the gateway's own time before the replica had the call, waiting for it left out.
-std::string call_headers(const control::Grant& grant, Duration before_grant, Duration prefill) {
+std::string call_headers(const control::Grant& grant, Duration before_grant) {
   const Duration overhead =
       std::max(Duration(0), before_grant - grant.queued - grant.fetched - grant.loaded);
   return fmt::format(
       "x-glowplug-function: {}\r\nx-glowplug-revision: {}\r\nx-glowplug-cold-start: {}\r\n"
-      "x-glowplug-overhead-ms: {:.2f}\r\n"
-      "server-timing: queue;dur={:.1f}, fetch;dur={:.1f}, load;dur={:.1f}, prefill;dur={:.1f}\r\n",
-      grant.manifest.name, grant.revision, grant.cold, to_ms(overhead), to_ms(grant.queued),
-      to_ms(grant.fetched), to_ms(grant.loaded), to_ms(prefill));
+      "x-glowplug-overhead-ms: {:.2f}\r\n",
+      grant.manifest.name, grant.revision, grant.cold, to_ms(overhead));
+}
+
+domain::PhaseTimes waited_for(const control::Grant& grant) {
+  domain::PhaseTimes times;
+  times[domain::Phase::Queue] = grant.queued;
+  times[domain::Phase::Fetch] = grant.fetched;
+  times[domain::Phase::Load] = grant.loaded;
+  return times;
+}
+
+std::string timing_line(const domain::PhaseTimes& times) {
+  std::string line;
+  times.each([&line](std::string_view name, Duration took) {
+    line +=
+        fmt::format("{}{};dur={:.1f}", line.empty() ? "server-timing: " : ", ", name, to_ms(took));
+  });
+  return line.empty() ? line : line + "\r\n";
 }
 
 ErrorAnswer replica_failed(const control::Grant& grant) {
@@ -139,8 +155,9 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
                                    const control::Grant& grant, CallState& state,
                                    ReplicaConnection& replica, Time granted_at) {
   CallResult result;
+  domain::PhaseTimes phases = waited_for(grant);
   EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage,
-                                   "msg_" + exchange.request_id.substr(4)});
+                                   "msg_" + exchange.request_id.substr(4), phases});
   Server& server = exchange.server;
   std::string held;  // what comes before the first token: until then another replica can take over
   while (!events.complete() && !events.engine_error()) {
@@ -156,9 +173,9 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
       if (!exchange.chunked || server.draining) exchange.keep_alive = false;
       Reply reply;
       reply.content_type = "text/event-stream; charset=utf-8";
-      reply.headers =
-          call_headers(grant, granted_at - exchange.started, server.clock.now() - granted_at) +
-          "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
+      phases[domain::Phase::Prefill] = server.clock.now() - granted_at;
+      reply.headers = call_headers(grant, granted_at - exchange.started) + timing_line(phases) +
+                      "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
       message = exchange.head(reply, std::nullopt);
       server.metrics.observe_first_token(plan.function, server.clock.now() - exchange.started);
     }
@@ -209,7 +226,7 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
   CallResult result;
   Server& server = exchange.server;
   if (plan.shape.uses_tools) {
-    if (Result<void> tools = check_tools(grant.manifest, grant.facts); !tools) {
+    if (Result<void> tools = check_tool_template(grant.manifest, grant.facts); !tools) {
       result.failure = to_answer(tools.error());
       co_return result;
     }
@@ -227,8 +244,9 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
     bool whole = false;
     if (head.status != 0) whole = co_await replica.read_all(result.body);
     result.client_gone = state->stopped == Stopped::ClientGone;
-    result.headers =
-        call_headers(grant, granted_at - exchange.started, server.clock.now() - granted_at);
+    result.headers = call_headers(grant, granted_at - exchange.started);
+    result.phases = waited_for(grant);
+    result.phases[domain::Phase::Prefill] = server.clock.now() - granted_at;
     if (!whole) {
       replica.close();
       result.failure = stop_reason(*state, grant);
@@ -305,6 +323,10 @@ Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan) {
   co_return result;
 }
 
+std::string header_lines(const CallResult& result) {
+  return result.headers + timing_line(result.phases);
+}
+
 Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result) {
   Metrics& metrics = exchange.server.metrics;
   int status = result.failure ? result.failure->status : result.status;
@@ -320,7 +342,7 @@ Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult 
     reply = json_reply(result.status, std::move(result.body));
     metrics.observe_first_token(function, exchange.server.clock.now() - exchange.started);
   }
-  reply.headers += result.headers;
+  reply.headers += header_lines(result);
   co_await exchange.send(std::move(reply));
 }
 

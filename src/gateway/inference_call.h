@@ -30,13 +30,17 @@ struct CallResult {
   int status = 0;
   std::string body;
   std::string content_type;
-  std::string headers;  // x-glowplug-… and Server-Timing lines
+  std::string headers;        // x-glowplug-… lines
+  domain::PhaseTimes phases;  // for the Server-Timing line
   Usage usage;
   bool may_retry = false;
   bool replica_broke = false;  // its connection ended in the midst of the answer
 };
 
 Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan);
+
+// The x-glowplug-… and Server-Timing lines of an answer that was not streamed.
+std::string header_lines(const CallResult& result);
 
 // Sends what perform() left to be sent and counts the request.
 Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result);

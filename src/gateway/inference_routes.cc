@@ -4,21 +4,11 @@
 #include "gateway/inference_call.h"
 #include "gateway/json_text.h"
 #include "gateway/routes.h"
+#include "gateway/tool_request.h"
 
 namespace glowplug::gateway {
 
 namespace error = domain::error;
-
-Result<void> check_media_type(const Exchange& exchange) {
-  std::string_view type = exchange.header("content-type");
-  type = type.substr(0, type.find(';'));
-  while (type.ends_with(' ')) type.remove_suffix(1);
-  if (type.empty() || boost::beast::iequals(type, "application/json") || type.ends_with("+json"))
-    return {};
-  return Error{std::string(error::kUnsupportedMediaType),
-               "The body's type is " + std::string(type.substr(0, 80)) + "; send application/json.",
-               ""};
-}
 
 Error unknown_model(const Server& server, const std::string& model) {
   std::string message =
@@ -35,6 +25,10 @@ void finish_answer(CallResult& result, const std::string& function, int context)
   if (result.failure || result.streamed || result.client_gone) return;
   if (result.status == 200) {
     result.body = rewrite_answer(result.body, function, result.usage);
+    if (result.usage.prefill) {  // the engine tells the two apart, where the gateway sees their sum
+      result.phases[domain::Phase::Prefill] = result.usage.prefill;
+      result.phases[domain::Phase::Decode] = result.usage.decode;
+    }
   } else {
     result.failure = from_engine(result.status, result.body, context);
   }
@@ -45,7 +39,8 @@ Result<CallPlan> plan_call(Exchange& exchange, Surface surface, const boost::jso
   Result<RequestShape> shape = check_request(surface, request, view.manifest);
   if (!shape) return shape.error();
   if (shape->uses_tools) {
-    if (Result<void> tools = check_tools(view.manifest, view.facts); !tools) return tools.error();
+    if (Result<void> tools = check_tool_template(view.manifest, view.facts); !tools)
+      return tools.error();
   }
   if (!exchange.server.platform.admitting()) {
     return Error{std::string(error::kShuttingDown),
@@ -68,7 +63,6 @@ struct Prepared {
 };
 
 Result<Prepared> prepare(Exchange& exchange, Surface surface, std::string& known_function) {
-  if (Result<void> type = check_media_type(exchange); !type) return type.error();
   Result<boost::json::object> request = parse_object(exchange.request.body());
   if (!request) return request.error();
   Result<std::string> model = read_model(request.value());

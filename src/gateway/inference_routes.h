@@ -10,7 +10,6 @@
 
 namespace glowplug::gateway {
 
-Result<void> check_media_type(const Exchange& exchange);
 Error unknown_model(const Server& server, const std::string& model);
 Result<CallPlan> plan_call(Exchange& exchange, Surface surface, const boost::json::object& request,
                            const control::FunctionView& view);

@@ -179,7 +179,6 @@ Result<PreparedInvoke> prepare_invoke(Exchange& exchange, Event& event, std::str
       !boost::beast::iequals(kind, "DryRun")) {
     return unsupported("X-Invocation-Type", "must be RequestResponse or DryRun.");
   }
-  if (Result<void> type = check_media_type(exchange); !type) return type.error();
   std::optional<control::FunctionView> view;
   if (!exchange.name.empty()) {  // the model is resolved before the fields are looked at
     view = exchange.server.platform.function(exchange.name);
@@ -237,7 +236,7 @@ Coroutine<> run_invoke(Exchange& exchange) {
       metrics.observe_first_token(known, exchange.server.clock.now() - exchange.started);
       reply = prepared->process ? process_answer(result) : answer_event(event, known, result);
     }
-    reply.headers += result.headers;
+    reply.headers += header_lines(result);
   }
   co_await exchange.send(std::move(reply));
 }

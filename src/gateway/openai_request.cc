@@ -1,6 +1,7 @@
 #include "gateway/openai_request.h"
 
 #include <algorithm>
+#include <array>
 #include <span>
 
 #include <boost/json/array.hpp>
@@ -9,6 +10,7 @@
 #include "domain/errors.h"
 #include "domain/limits.h"
 #include "gateway/request_fields.h"
+#include "gateway/tool_request.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -18,53 +20,30 @@ using std::string_view;
 
 constexpr double kUnbounded = 9e18;
 
-constexpr string_view kChatFields[] = {"messages",
-                                       "temperature",
-                                       "top_p",
-                                       "n",
-                                       "stop",
-                                       "presence_penalty",
-                                       "frequency_penalty",
-                                       "logit_bias",
-                                       "logprobs",
-                                       "top_logprobs",
-                                       "seed",
-                                       "response_format",
-                                       "tools",
-                                       "tool_choice",
-                                       "parallel_tool_calls",
-                                       "stream",
-                                       "top_k",
-                                       "min_p",
-                                       "repeat_penalty",
-                                       "grammar",
-                                       "json_schema",
-                                       "chat_template_kwargs",
-                                       "cache_prompt",
-                                       "reasoning_effort",
-                                       "reasoning_format",
-                                       "user"};
-constexpr string_view kCompletionFields[] = {"prompt",
-                                             "suffix",
-                                             "echo",
-                                             "best_of",
-                                             "temperature",
-                                             "top_p",
-                                             "n",
-                                             "stop",
-                                             "presence_penalty",
-                                             "frequency_penalty",
-                                             "logit_bias",
-                                             "logprobs",
-                                             "seed",
-                                             "stream",
-                                             "top_k",
-                                             "min_p",
-                                             "repeat_penalty",
-                                             "grammar",
-                                             "json_schema",
-                                             "cache_prompt",
-                                             "user"};
+// What chat and completions share; `ignore_eos` is what benchmarks of other engines send.
+constexpr string_view kSamplingFields[] = {"temperature",
+                                           "top_p",
+                                           "n",
+                                           "stop",
+                                           "presence_penalty",
+                                           "frequency_penalty",
+                                           "logit_bias",
+                                           "logprobs",
+                                           "seed",
+                                           "stream",
+                                           "top_k",
+                                           "min_p",
+                                           "repeat_penalty",
+                                           "grammar",
+                                           "json_schema",
+                                           "cache_prompt",
+                                           "ignore_eos",
+                                           "user"};
+constexpr string_view kChatFields[] = {
+    "messages",        "top_logprobs",        "response_format",      "tools",
+    "tool_choice",     "parallel_tool_calls", "chat_template_kwargs", "reasoning_effort",
+    "reasoning_format"};
+constexpr string_view kCompletionFields[] = {"prompt", "suffix", "echo", "best_of"};
 constexpr string_view kEmbeddingFields[] = {"input", "encoding_format", "user"};
 constexpr string_view kRerankFields[] = {"query", "documents", "texts", "top_n", "return_text"};
 constexpr string_view kResponsesFields[] = {
@@ -75,16 +54,19 @@ constexpr string_view kMessagesFields[] = {"messages", "system",   "stop_sequenc
                                            "top_p",    "top_k",    "tools",          "tool_choice",
                                            "thinking", "metadata", "stream"};
 
-std::span<const string_view> allowed_fields(Surface surface) {
+using Fields = std::span<const string_view>;
+
+// The fields of a surface: its own, and those it shares.
+std::array<Fields, 2> allowed_fields(Surface surface) {
   switch (surface) {
-    case Surface::Chat: return kChatFields;
-    case Surface::Completions: return kCompletionFields;
-    case Surface::Embeddings: return kEmbeddingFields;
-    case Surface::Rerank: return kRerankFields;
+    case Surface::Chat: return {kChatFields, kSamplingFields};
+    case Surface::Completions: return {kCompletionFields, kSamplingFields};
+    case Surface::Embeddings: return {kEmbeddingFields, {}};
+    case Surface::Rerank: return {kRerankFields, {}};
     case Surface::Responses:
-    case Surface::InputTokens: return kResponsesFields;
+    case Surface::InputTokens: return {kResponsesFields, {}};
     case Surface::Messages:
-    case Surface::CountTokens: return kMessagesFields;
+    case Surface::CountTokens: return {kMessagesFields, {}};
   }
   return {};
 }
@@ -143,13 +125,13 @@ Result<void> check_sampling(const json::object& request, const domain::Manifest&
                       check_kind(request, "logit_bias", JsonKind::Object),
                       check_kind(request, "stream", JsonKind::Bool),
                       check_kind(request, "stream_options", JsonKind::Object),
-                      check_kind(request, "tools", JsonKind::Array),
                       check_integer(request, "top_k", {0, 1e9}),
                       check_number(request, "min_p", {0, 1}),
                       check_number(request, "repeat_penalty", {0, 10}),
                       check_kind(request, "grammar", JsonKind::String),
                       check_kind(request, "chat_template_kwargs", JsonKind::Object),
-                      check_kind(request, "cache_prompt", JsonKind::Bool)});
+                      check_kind(request, "cache_prompt", JsonKind::Bool),
+                      check_kind(request, "ignore_eos", JsonKind::Bool)});
 }
 
 Result<void> check_two_limits(const json::object& request) {
@@ -331,7 +313,10 @@ Result<RequestShape> check_request(Surface surface, const json::object& request,
     }
     shape.include_usage = flag(options->as_object(), "include_usage");
   }
-  if (const json::value* tools = field(request, "tools"))
+  if (manifest.engine.kind != domain::EngineKind::Process) {
+    if (Result<void> tools = check_tools(surface, request); !tools) return tools.error();
+  }
+  if (const json::value* tools = field(request, "tools"); tools && tools->is_array())
     shape.uses_tools = !tools->as_array().empty();
   Result<std::optional<Duration>> keep_alive = read_keep_alive(request);
   if (!keep_alive) return keep_alive.error();
@@ -339,20 +324,13 @@ Result<RequestShape> check_request(Surface surface, const json::object& request,
   return shape;
 }
 
-Result<void> check_tools(const domain::Manifest& manifest, const domain::ModelFacts& facts) {
-  if (manifest.engine.kind != domain::EngineKind::Llama || manifest.chat_template != "builtin")
-    return {};
-  if (facts.path.empty() || facts.chat_template.find("tools") != std::string::npos) return {};
-  return unsupported("tools", "cannot be expressed by the chat template of " + manifest.name +
-                                  "; set chat_template: tools in the manifest.");
-}
-
 std::string forward_body(Surface surface, const json::object& request,
                          const domain::Manifest& manifest, const RequestShape& shape) {
   json::object body;
   body["model"] = manifest.name;
-  for (const string_view name : allowed_fields(surface)) {
-    if (const json::value* value = field(request, name)) body[name] = *value;
+  for (const Fields fields : allowed_fields(surface)) {
+    for (const string_view name : fields)
+      if (const json::value* value = field(request, name)) body[name] = *value;
   }
   if (generates(surface)) {
     std::optional<long> wanted = integer(request, limit_field(surface));

@@ -16,7 +16,6 @@
 #include "base/result.h"
 #include "base/time_types.h"
 #include "domain/manifest.h"
-#include "domain/model_facts.h"
 
 namespace glowplug::gateway {
 
@@ -47,9 +46,6 @@ Result<std::string> read_model(const boost::json::object& request);
 
 Result<RequestShape> check_request(Surface surface, const boost::json::object& request,
                                    const domain::Manifest& manifest);
-
-// Refuses tools that the chat template of this model cannot express.
-Result<void> check_tools(const domain::Manifest& manifest, const domain::ModelFacts& facts);
 
 // The body for the replica.
 std::string forward_body(Surface surface, const boost::json::object& request,

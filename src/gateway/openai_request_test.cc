@@ -5,6 +5,7 @@
 
 #include "base/units.h"
 #include "gateway/json_text.h"
+#include "gateway/tool_request.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -113,11 +114,54 @@ TEST(ChatRequest, ToolsWithoutATemplateForThem_AreRefusedForLlamaOnly) {
   domain::Manifest manifest = small_function();
   domain::ModelFacts facts;
   facts.path = "/models/m.gguf";
-  EXPECT_TRUE(check_tools(manifest, facts).ok());
+  EXPECT_TRUE(check_tool_template(manifest, facts).ok());
   manifest.engine.kind = domain::EngineKind::Llama;
-  EXPECT_FALSE(check_tools(manifest, facts).ok());
+  EXPECT_FALSE(check_tool_template(manifest, facts).ok());
   facts.chat_template = "{% if tools %}";
-  EXPECT_TRUE(check_tools(manifest, facts).ok());
+  EXPECT_TRUE(check_tool_template(manifest, facts).ok());
+}
+
+Result<void> tools_of(std::string_view request, Surface surface = Surface::Chat) {
+  return check_tools(surface, parse_object(request).value());
+}
+
+TEST(ToolRequest, Faults_NameTheEntry) {
+  const auto param = [](std::string_view request, Surface surface = Surface::Chat) {
+    const Result<void> checked = tools_of(request, surface);
+    return checked ? std::string() : checked.error().param;
+  };
+  EXPECT_EQ(param(R"({"tools":{}})"), "tools");
+  EXPECT_EQ(param(R"({"tools":[1]})"), "tools[0]");
+  EXPECT_EQ(param(R"({"tools":[{"type":"web_search"}]})"), "tools[0].type");
+  EXPECT_EQ(param(R"({"tools":[{"type":"function"}]})"), "tools[0].function");
+  EXPECT_EQ(param(R"({"tools":[{"type":"function","function":{}}]})"), "tools[0].function.name");
+  EXPECT_EQ(param(R"({"tools":[{"type":"function","name":"a"},{"type":"function","name":"a"}]})",
+                  Surface::Responses),
+            "tools[1].name");
+  EXPECT_EQ(param(R"({"tools":[{"input_schema":{}}]})", Surface::Messages), "tools[0].name");
+}
+
+TEST(ToolRequest, ChoiceThatNothingFits_IsRefused) {
+  constexpr std::string_view kTools = R"("tools":[{"type":"function","function":{"name":"a"}}])";
+  const auto with = [&kTools](std::string_view choice) {
+    return tools_of("{" + std::string(kTools) + R"(,"tool_choice":)" + std::string(choice) + "}");
+  };
+  for (
+      const std::string_view good :
+      {R"("auto")", R"("none")", R"("required")", "null",
+       R"({"type":"function","function":{"name":"a"}})",
+       R"({"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"function":{"name":"a"}}]}})"})
+    EXPECT_TRUE(with(good).ok()) << good;
+  for (const std::string_view bad :
+       {R"("any")", "7", "{}", R"({"type":"function","function":{"name":"b"}})",
+        R"({"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}})"}) {
+    ASSERT_FALSE(with(bad).ok()) << bad;
+    EXPECT_EQ(with(bad).error().param, "tool_choice") << bad;
+  }
+  EXPECT_EQ(tools_of(R"({"tool_choice":"required"})").error().param, "tools");
+  EXPECT_FALSE(tools_of(R"({"tools":[{"name":"a"}],"tool_choice":{"type":"tool","name":"b"}})",
+                        Surface::Messages)
+                   .ok());
 }
 
 TEST(JsonText, Faults_AreRefusedWithTheirPosition) {

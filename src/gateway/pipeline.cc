@@ -38,6 +38,28 @@ Error bad_name(const Exchange& exchange) {
                "name"};
 }
 
+// A page of another site can make its visitor's browser post a form to this machine unasked; with
+// JSON the browser asks first, and nothing here says yes. So a form is refused where it can come
+// from a browser, which names its Origin. curl -d sends a form's type too, with JSON inside and no
+// Origin.
+Result<void> check_media_type(const Exchange& exchange) {
+  if (exchange.method != "POST") return {};
+  std::string_view type = exchange.header("content-type");
+  type = type.substr(0, type.find(';'));
+  while (type.ends_with(' ')) type.remove_suffix(1);
+  const bool from_browser =
+      !exchange.header("origin").empty() || !exchange.header("sec-fetch-site").empty();
+  if (boost::beast::iequals(type, "application/json") || type.ends_with("+json")) return {};
+  const bool plain =
+      type.empty() || boost::beast::iequals(type, "application/x-www-form-urlencoded");
+  if (plain && !from_browser) return {};
+  return Error{std::string(error::kUnsupportedMediaType),
+               type.empty() ? "The request has no content-type; send application/json."
+                            : "The body's type is " + std::string(type.substr(0, 80)) +
+                                  "; send application/json.",
+               ""};
+}
+
 }  // namespace
 
 Coroutine<> run_pipeline(Exchange& exchange) {
@@ -54,6 +76,8 @@ Coroutine<> run_pipeline(Exchange& exchange) {
     const bool about_function = match.route->pattern.starts_with("/v1/functions/");
     if (about_function && !is_function_name(exchange.name)) {
       reply = exchange.error_reply(bad_name(exchange));
+    } else if (Result<void> type = check_media_type(exchange); !type) {
+      reply = exchange.error_reply(type.error());
     } else if (match.route->run) {
       co_await match.route->run(exchange);
       co_return;

@@ -33,6 +33,23 @@ def check_error(status: int, headers, body: dict) -> dict:
     return error
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/functions/echo/stop", "/v1/functions/echo/invoke"])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", None])
+def test_a_page_of_another_site_cannot_post(
+    server: Server, echo: str, path: str, kind: str | None
+) -> None:
+    headers = {"Origin": "https://elsewhere.example"} | ({"Content-Type": kind} if kind else {})
+    reply = server.http.post(path, content=json.dumps(chat_body(echo)), headers=headers)
+    assert reply.status_code == 415, reply.text
+    assert check_error(415, reply.headers, reply.json())["code"] == "unsupported_media_type"
+
+
+def test_curl_without_a_type_is_understood(server: Server, echo: str) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    reply = server.http.post(CHAT, content=json.dumps(chat_body(echo)), headers=kind)
+    assert reply.status_code == 200, reply.text
+
+
 @pytest.mark.parametrize(
     "method, path, body, status",
     [
