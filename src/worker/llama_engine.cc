@@ -9,9 +9,11 @@
 #include "common.h"
 #include "llama.h"
 #include "log.h"
+#include "server-common.h"
 #include "server-context.h"
 #include "worker/llama_http.h"
 #include "worker/llama_params.h"
+#include "worker/prefetch.h"
 #include "worker/process.h"
 
 namespace glowplug::worker {
@@ -62,9 +64,14 @@ void log_engine(ggml_log_level level, const char* text, void* errors) {
   common_log_default_callback(level, text, nullptr);
 }
 
-bool report_progress(float progress, void* channel) {
-  static_cast<ControlChannel*>(channel)->loading(progress);
-  return true;
+// How much of loading is reading the file; the rest is the engine's own work on it.
+constexpr double kReadShare = 0.9;
+
+void report_progress(server_context& engine, ControlChannel& channel) {
+  engine.set_state_callback([&channel](server_state state, const json& what) {
+    if (state != SERVER_STATE_LOADING) return;
+    channel.loading(kReadShare + (1 - kReadShare) * json_value(what, "value", 0.0));
+  });
 }
 
 std::string pooling_name(enum llama_pooling_type pooling) {
@@ -112,12 +119,13 @@ int serve(const Options& options, ControlChannel& channel, Clock::time_point sta
     channel.failed(params.error().message);
     return 1;
   }
-  params->load_progress_callback = report_progress;
-  params->load_progress_callback_user_data = &channel;
+  prefetch_file(options.model_path,
+                [&channel](double fraction) { channel.loading(kReadShare * fraction); });
 
   // The engine attaches one thread pool to its context while it loads (cpuparams), and warms up
   // with it.
   server_context engine;
+  report_progress(engine, channel);
   if (!engine.load_model(*params)) {
     channel.failed(errors.cause());
     return 1;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "chat.h"
 #include "server-common.h"
 
 namespace glowplug::worker {
@@ -59,7 +60,10 @@ class LlamaHttp::Running final {
 };
 
 LlamaHttp::LlamaHttp(const common_params& params, server_context& engine)
-    : params_(params), running_(std::make_shared<Running>()), routes_(params, engine) {
+    : params_(params),
+      engine_(engine),
+      running_(std::make_shared<Running>()),
+      routes_(params, engine) {
   routes_.update_meta(engine);
 }
 
@@ -93,16 +97,59 @@ server_http_context::handler_t LlamaHttp::guarded(server_http_context::handler_t
   };
 }
 
+// The text that opens a tool call in this model's chat template: what the engine would wait for
+// before it applies its grammar to a call that the model is free to make. Found once, at the first
+// request that needs it.
+const std::string& LlamaHttp::call_opening() {
+  std::call_once(opening_once_, [this] {
+    const auto templates = common_chat_templates_init(llama_get_model(engine_.get_llama_context()),
+                                                      params_.chat_template);
+    common_chat_templates_inputs inputs;
+    inputs.messages.push_back({});
+    inputs.messages.back().role = "user";
+    inputs.messages.back().content = "-";
+    inputs.tools.push_back({"f", "f", R"({"type":"object","properties":{}})"});
+    try {
+      for (const auto& trigger :
+           common_chat_templates_apply(templates.get(), inputs).grammar_triggers) {
+        if (trigger.type != COMMON_GRAMMAR_TRIGGER_TYPE_WORD) continue;
+        opening_ = trigger.value;
+        break;
+      }
+    } catch (const std::exception&) {  // no such text: the request itself says what is wrong
+    }
+  });
+  return opening_;
+}
+
+server_http_context::handler_t LlamaHttp::forcing(Dialect dialect,
+                                                  server_http_context::handler_t handler) {
+  return guarded([this, dialect, handler = std::move(handler)](const server_http_req& request) {
+    if (request.body.find("\"tools\"") == std::string::npos) return handler(request);
+    auto body = force_tool_call(dialect, request.body, call_opening());
+    if (!body) return handler(request);
+    const auto changed = std::make_shared<server_http_req>(request);  // the stream refers to it
+    changed->body = *std::move(body);
+    server_http_res_ptr reply = handler(*changed);
+    if (reply && reply->is_stream()) {
+      reply->next = [next = std::move(reply->next), changed](std::string& chunk) {
+        return next(chunk);
+      };
+    }
+    return reply;
+  });
+}
+
 void LlamaHttp::add_routes() {
   http_.get("/health", guarded(routes_.get_health));
   http_.get("/props", guarded(routes_.get_props));
-  http_.post("/v1/chat/completions", guarded(routes_.post_chat_completions));
+  http_.post("/v1/chat/completions", forcing(Dialect::kChat, routes_.post_chat_completions));
   http_.post("/v1/completions", guarded(routes_.post_completions_oai));
   http_.post("/v1/embeddings", guarded(routes_.post_embeddings_oai));
   http_.post("/v1/rerank", guarded(routes_.post_rerank));
-  http_.post("/v1/responses", guarded(routes_.post_responses_oai));
+  http_.post("/v1/responses", forcing(Dialect::kResponses, routes_.post_responses_oai));
   http_.post("/v1/responses/input_tokens", guarded(routes_.post_responses_tok_oai));
-  http_.post("/v1/messages", guarded(routes_.post_anthropic_messages));
+  http_.post("/v1/messages", forcing(Dialect::kMessages, routes_.post_anthropic_messages));
   http_.post("/v1/messages/count_tokens", guarded(routes_.post_anthropic_count_tokens));
   http_.post("/tokenize", guarded(routes_.post_tokenize));
   http_.post("/detokenize", guarded(routes_.post_detokenize));

@@ -8,9 +8,12 @@
 
 #include <chrono>
 #include <memory>
+#include <mutex>
+#include <string>
 
 #include "common.h"
 #include "server-context.h"
+#include "worker/forced_tools.h"
 
 namespace glowplug::worker {
 
@@ -33,8 +36,13 @@ class LlamaHttp final {
 
   void add_routes();
   server_http_context::handler_t guarded(server_http_context::handler_t handler);
+  server_http_context::handler_t forcing(Dialect dialect, server_http_context::handler_t handler);
+  const std::string& call_opening();
 
   const common_params& params_;
+  const server_context& engine_;
+  std::once_flag opening_once_;
+  std::string opening_;
   std::shared_ptr<Running> running_;  // shared with every answer under way
   server_routes routes_;
   server_http_context http_;

@@ -150,12 +150,6 @@ def test_line_25_json_cut_by_length_says_so(server: Server, smol: str) -> None:
     assert reply.json()["choices"][0]["finish_reason"] == "length"
 
 
-# The engine's grammar for a required call lets prose come first, which a model of 135M fills to its limit, and
-# it reads a named choice as "auto". Strict: the day it works, this says so.
-NOT_YET_BINDING = pytest.mark.xfail(strict=True, reason="a forced tool call does not bind on the real engine")
-
-
-@NOT_YET_BINDING
 @pytest.mark.parametrize("choice", [FORCED, "required"])
 def test_line_26_forced_tool_call(client: openai.OpenAI, tools: str, choice: object) -> None:
     answer = client.chat.completions.create(
@@ -172,7 +166,6 @@ def test_line_26_forced_tool_call(client: openai.OpenAI, tools: str, choice: obj
     jsonschema.validate(json.loads(call.function.arguments), WEATHER["function"]["parameters"])
 
 
-@NOT_YET_BINDING
 def test_line_26_forced_tool_call_streamed(client: openai.OpenAI, tools: str) -> None:
     pieces: dict[int, str] = {}
     names, finishes = {}, []
@@ -197,7 +190,6 @@ def test_line_26_forced_tool_call_streamed(client: openai.OpenAI, tools: str) ->
         jsonschema.validate(json.loads(arguments), WEATHER["function"]["parameters"])
 
 
-@NOT_YET_BINDING
 def test_line_26_a_forced_name_picks_among_tools(client: openai.OpenAI, tools: str) -> None:
     other = json.loads(json.dumps(WEATHER))
     other["function"]["name"] = "get_time"
