@@ -10,7 +10,7 @@
 # The source comes from the first of these that works; every failure says why:
 #   1. GLOWPLUG_LLAMA_SOURCE=dir       a checkout on this machine
 #   2. git fetch of the pinned commit  the commit id is the checksum
-#   3. the llama-cpp-python sdist      holds the same tree; checked by SHA-256
+#   3. the llama-cpp-python sdist      holds the same tree; fetch_sdist.py checks its SHA-256
 #
 # The folder's name is a key over commit, flags, compiler and CPU features, so nothing stale is ever linked.
 set -euo pipefail
@@ -21,6 +21,7 @@ readonly kRepository=https://github.com/ggml-org/llama.cpp
 readonly kSdist=llama-cpp-python==0.3.36
 readonly kSdistSha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 variant=${1:-engine}
 cache=${GLOWPLUG_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/glowplug}/engine
 mkdir -p "$cache"
@@ -82,16 +83,9 @@ source_from_sdist() {
   if has_server_core "$tree"; then printf '%s\n' "$tree"; return 0; fi
   command -v python3 >/dev/null || { say "engine: python3 is not installed, no sdist route"; return 1; }
   say "engine: fetching the same tree from the sdist $kSdist"
-  rm -rf "$cache/sdist" && mkdir -p "$cache/sdist"
-  python3 -m pip --version >/dev/null 2>&1 || { say "engine: python3 has no pip (apt install python3-pip)"; return 1; }
-  if ! python3 -m pip download -q --no-deps --no-binary :all: -d "$cache/sdist" "$kSdist" >"$cache/pip.log" 2>&1; then
-    say "engine: pip could not download it: $(tail -1 "$cache/pip.log")"
-    return 1
-  fi
-  archive=$(ls "$cache"/sdist/*.tar.gz)
-  echo "$kSdistSha256  $archive" | sha256sum -c --quiet - >&2 ||
-    die "the sdist's SHA-256 is not $kSdistSha256; it was changed or damaged on the way, nothing was built"
-  tar -xzf "$archive" -C "$cache/sdist"
+  rm -rf "$cache/sdist"
+  archive=$(python3 "$here/fetch_sdist.py" "$kSdist" "$kSdistSha256" "$cache/sdist") || return 1
+  tar -xzf "$archive" -C "$cache/sdist" || die "the sdist could not be unpacked into $cache/sdist"
   mv "$cache"/sdist/*/vendor/llama.cpp "$tree"
   rm -rf "$cache/sdist"
   has_server_core "$tree" || die "the sdist holds no llama.cpp server core"
