@@ -56,7 +56,8 @@ std::string run_folder(const std::string& data_dir) {
       std::hash<std::string>{}(fs::weakly_canonical(data_dir).string()) & 0xffffffffU);
 }
 
-// Running a command of the caller's choice is fine for one's own machine and nobody else's.
+// Running a command of the caller's choice, or fetching from inside the network, is fine for one's
+// own machine and nobody else's.
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
@@ -74,11 +75,15 @@ int cannot_start(const Error& error, int exit_code = kExitFailed) {
   return exit_code;
 }
 
-models::ModelStoreOptions store_options(const std::string& cache_dir) {
-  return {.cache_dir = cache_dir,
+models::ModelStoreOptions store_options(const cli::ServeOptions& options,
+                                        const gateway::ListenAddress& listen,
+                                        const gateway::ListenAddress& admin) {
+  return {.cache_dir = options.cache_dir,
           .hub_url = first_of(env("HF_ENDPOINT"), "https://huggingface.co"),
           .hub_token = env("HF_TOKEN"),
-          .pip_index_url = env("PIP_INDEX_URL")};
+          .pip_index_url = env("PIP_INDEX_URL"),
+          .private_sources_allowed = options.allow_private_sources ||
+                                     (is_loopback(listen.host) && is_loopback(admin.host))};
 }
 
 // SIGTERM and SIGINT: not ready, then no new connections, then wait for answers under way, then
@@ -174,7 +179,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
-  models::ModelStore models(store_options(options.cache_dir));
+  models::ModelStore models(store_options(options, *listen, *admin));
   const std::string bin = folder_of_this_program();
   const std::string share_dir = bin + "/../share/glowplug";
   LivePlatform platform(

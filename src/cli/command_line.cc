@@ -66,6 +66,8 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       ->capture_default_str();
   command->add_flag("--allow-process-engines", serve.allow_process_engines,
                     "Let manifests start commands of their own");
+  command->add_flag("--allow-private-sources", serve.allow_private_sources,
+                    "Let models come from private addresses, and through the environment's proxy");
   command->add_option("--worker", serve.worker_path,
                       "The glowplug-worker program; else the one beside this");
   command->add_option("--log-level", serve.log_level, "trace, debug, info, warn or error")

@@ -22,6 +22,7 @@ struct ServeOptions {
   std::string log_level = "info";  // trace | debug | info | warn | error
   std::uint64_t memory_bytes = 0;  // 0 = decided from the machine
   bool allow_process_engines = false;
+  bool allow_private_sources = false;
   bool json = false;  // --json: messages on stdout as JSON lines
 };
 

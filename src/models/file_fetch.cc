@@ -17,7 +17,6 @@
 #include "base/unique_fd.h"
 #include "base/units.h"
 #include "domain/errors.h"
-#include "models/http_transfer.h"
 
 namespace glowplug::models {
 namespace {
@@ -28,6 +27,11 @@ constexpr Duration kLookInterval = 50ms;
 Error unreachable(const std::string& url, const std::string& why) {
   return {std::string(domain::error::kSourceUnreachable),
           fmt::format("{}: {}", without_secrets(url), why), "model"};
+}
+
+Error forbidden(const std::string& url, const std::string& why) {
+  return {std::string(domain::error::kForbidden), fmt::format("{}: {}", without_secrets(url), why),
+          "model"};
 }
 
 std::optional<std::uint64_t> number_of(std::string_view text) {
@@ -97,8 +101,11 @@ class Download final {
     held_ = static_cast<std::uint64_t>(status.st_size);
     const std::string validator = read_validator(wish_);
     if (validator.empty()) held_ = 0;
-    HttpRequest request{
-        HttpMethod::Get, wish_.url, {"Accept-Encoding: identity"}, wish_.bearer_token};
+    HttpRequest request{HttpMethod::Get,
+                        wish_.url,
+                        {"Accept-Encoding: identity"},
+                        wish_.bearer_token,
+                        control_.addresses};
     if (held_ > 0) {
       request.headers.push_back(fmt::format("Range: bytes={}-", held_));
       request.headers.push_back("If-Range: " + validator);
@@ -190,6 +197,7 @@ class Download final {
       case HttpOutcome::SinkFailed: return failure_;
       case HttpOutcome::Stopped: return {Verdict::Final, unreachable(wish_.url, kCancelledMessage)};
       case HttpOutcome::Refused: return {Verdict::Final, unreachable(wish_.url, reply.reason)};
+      case HttpOutcome::Forbidden: return {Verdict::Final, forbidden(wish_.url, reply.reason)};
       case HttpOutcome::Unreachable: return {Verdict::Again, unreachable(wish_.url, reply.reason)};
       case HttpOutcome::Answered: break;
     }
@@ -274,16 +282,18 @@ Result<std::string> fetch_text(const std::string& url, const std::string& accept
       return unreachable(url, kCancelledMessage);
     if (attempt > 0) wait *= 2;
     std::string text;
-    const HttpReply reply = http_exchange({HttpMethod::Get, url, {"Accept: " + accept}, {}},
-                                          {{},
-                                           [&](const char* data, std::size_t n) {
-                                             text.append(data, n);
-                                             return text.size() <= bytes_max;
-                                           },
-                                           [&] { return !control.cancelled(); }});
+    const HttpReply reply =
+        http_exchange({HttpMethod::Get, url, {"Accept: " + accept}, {}, control.addresses},
+                      {{},
+                       [&](const char* data, std::size_t n) {
+                         text.append(data, n);
+                         return text.size() <= bytes_max;
+                       },
+                       [&] { return !control.cancelled(); }});
     if (reply.outcome == HttpOutcome::Stopped) return unreachable(url, kCancelledMessage);
     if (reply.outcome == HttpOutcome::SinkFailed) return unreachable(url, "the answer is too long");
     if (reply.outcome == HttpOutcome::Refused) return unreachable(url, reply.reason);
+    if (reply.outcome == HttpOutcome::Forbidden) return forbidden(url, reply.reason);
     if (reply.outcome == HttpOutcome::Answered && reply.status == 200) return text;
     why = reply.outcome == HttpOutcome::Answered ? fmt::format("HTTP {}", reply.status)
                                                  : reply.reason;

@@ -14,6 +14,7 @@
 
 #include "base/result.h"
 #include "base/time_types.h"
+#include "models/http_transfer.h"
 
 namespace glowplug::models {
 
@@ -21,6 +22,7 @@ struct FetchControl {
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
   std::function<bool()> cancelled;
   Duration retry_wait{};  // before the second try; doubled before each further one
+  AddressRule addresses;
 };
 
 struct FetchWish {
@@ -33,7 +35,8 @@ struct FetchWish {
 inline constexpr int kFetchTries = 4;
 inline constexpr const char* kCancelledMessage = "the fetch was cancelled";
 
-// Errors: source_unreachable with the reason, disk_full, storage_failed.
+// Errors: source_unreachable with the reason, forbidden (the address rule), disk_full,
+// storage_failed.
 Result<void> fetch_file(const FetchWish& wish, const FetchControl& control);
 
 // A small text answer (a package index) of at most `bytes_max`.

@@ -4,10 +4,15 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <span>
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include "models/address_check.h"
 #include "models/model_source.h"
 
 namespace glowplug::models {
@@ -31,6 +36,9 @@ using List = std::unique_ptr<curl_slist, CurlEnd>;
 struct Hop {
   const HttpSink& sink;
   HttpReply& reply;
+  bool public_only = true;
+  bool may_connect = false;  // one of the name's addresses at least is allowed
+  std::string forbidden;     // the last address that is not, and what it is
   std::size_t header_bytes = 0;
   bool begun = false;
   bool sink_failed = false;
@@ -89,6 +97,40 @@ int on_progress(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return hop.stopped ? 1 : 0;
 }
 
+std::span<const std::uint8_t> bytes_of(const sockaddr* address) {
+  if (address->sa_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in*>(address)->sin_addr;
+    return {reinterpret_cast<const std::uint8_t*>(&v4), sizeof v4};
+  }
+  if (address->sa_family == AF_INET6)
+    return reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr.s6_addr;
+  return {};
+}
+
+// libcurl connects this socket to `address` and to nothing else. Without a socket it tries the
+// name's next address.
+curl_socket_t open_socket(void* context, curlsocktype, curl_sockaddr* address) {
+  auto& hop = *static_cast<Hop*>(context);
+  const auto bytes = bytes_of(&address->addr);
+  const std::string_view kind = hop.public_only ? not_public_because(bytes) : std::string_view();
+  if (!kind.empty()) {
+    char text[INET6_ADDRSTRLEN] = "(unknown)";
+    ::inet_ntop(address->family, bytes.data(), text, sizeof text);
+    hop.forbidden = fmt::format("{} address {}", kind, text);
+    return CURL_SOCKET_BAD;
+  }
+  hop.may_connect = true;
+  return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+bool environment_names_a_proxy() {
+  for (const char* name : {"https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"}) {
+    const char* value = std::getenv(name);
+    if (value != nullptr && *value != '\0') return true;
+  }
+  return false;
+}
+
 List header_list(const HttpRequest& request, bool with_token) {
   List list;
   const auto append = [&](const std::string& line) {
@@ -120,6 +162,10 @@ void set_options(CURL* curl, const HttpRequest& request, const std::string& url,
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &hop);
+  curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+  curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, &hop);
+  if (hop.public_only)
+    curl_easy_setopt(curl, CURLOPT_PROXY, "");  // "": none, also not $https_proxy
   if (const char* bundle = std::getenv("SSL_CERT_FILE"))
     curl_easy_setopt(curl, CURLOPT_CAINFO, bundle);
 }
@@ -161,6 +207,36 @@ std::string part_of(const Url& url, CURLUPart part, unsigned int flags = 0) {
   return copy;
 }
 
+bool is_public_only(const AddressRule& rule, const std::string& url) {
+  const std::string host = host_of(url);
+  const bool own =
+      std::find(rule.own_hosts.begin(), rule.own_hosts.end(), host) != rule.own_hosts.end();
+  return !rule.private_allowed && (host.empty() || !own);
+}
+
+// Fills in why the hop gave no complete answer.
+void explain(HttpReply& reply, const Hop& hop, const std::string& url, CURLcode code) {
+  if (hop.stopped || hop.sink_failed) {
+    reply.outcome = hop.stopped ? HttpOutcome::Stopped : HttpOutcome::SinkFailed;
+    return;
+  }
+  if (!hop.may_connect && !hop.forbidden.empty()) {
+    reply.outcome = HttpOutcome::Forbidden;
+    reply.reason = fmt::format(
+        "{} leads to the {}, and this server fetches models from public addresses only; start it "
+        "with --allow-private-sources, or name a mirror of your own in HF_ENDPOINT or "
+        "PIP_INDEX_URL",
+        host_of(url), hop.forbidden);
+    return;
+  }
+  reply.outcome = HttpOutcome::Unreachable;
+  reply.reason = curl_easy_strerror(code);
+  if (hop.public_only && environment_names_a_proxy())
+    reply.reason +=
+        " (without the proxy of the environment, which only a server with "
+        "--allow-private-sources uses)";
+}
+
 }  // namespace
 
 std::string resolve_url(const std::string& base, const std::string& reference) {
@@ -200,7 +276,7 @@ HttpReply http_exchange(const HttpRequest& request, const HttpSink& sink) {
       return reply;
     }
     const Handle curl(curl_easy_init());
-    Hop hop{sink, reply};
+    Hop hop{.sink = sink, .reply = reply, .public_only = is_public_only(request.addresses, url)};
     reply.headers.clear();
     const List headers = header_list(request, host_of(url) == token_host);
     set_options(curl.get(), request, url, hop);
@@ -208,10 +284,7 @@ HttpReply http_exchange(const HttpRequest& request, const HttpSink& sink) {
     const CURLcode code = perform(curl.get(), hop);
     if (hop_number == 0) reply.first_headers = reply.headers;
     if (hop.stopped || hop.sink_failed || code != CURLE_OK) {
-      reply.outcome = hop.stopped       ? HttpOutcome::Stopped
-                      : hop.sink_failed ? HttpOutcome::SinkFailed
-                                        : HttpOutcome::Unreachable;
-      if (reply.outcome == HttpOutcome::Unreachable) reply.reason = curl_easy_strerror(code);
+      explain(reply, hop, url, code);
       return reply;
     }
     if (!is_redirect(reply.status)) {

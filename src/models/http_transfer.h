@@ -5,6 +5,11 @@
 // of every hop are kept, because a hub names the digest on the redirect and not on what it leads
 // to.
 //
+// An AddressRule that allows no private addresses is applied to the address that a hop connects to,
+// not to the name: a name is resolved once, and what is connected to is what was checked. Such a
+// hop goes around the proxies of the environment, because a proxy resolves names by itself; any
+// other hop uses them as libcurl does.
+//
 // Thread: each call stands alone; several may run at once. It blocks; `step` is polled at least
 // every 200 ms.
 #pragma once
@@ -20,14 +25,23 @@ namespace glowplug::models {
 
 enum class HttpMethod { Get, Head };
 
+// Which addresses may be connected to, by default those of the public internet alone.
+struct AddressRule {
+  bool private_allowed = false;
+  std::vector<std::string>
+      own_hosts;  // as host_of says; the operator named them, wherever they are
+};
+
 struct HttpRequest {
   HttpMethod method = HttpMethod::Get;
   std::string url;
   std::vector<std::string> headers;  // "Name: value"
   std::string bearer_token;          // sent to the host of `url` only
+  AddressRule addresses;
 };
 
-enum class HttpOutcome { Answered, Unreachable, Refused, SinkFailed, Stopped };
+// Forbidden: the address rule does not allow where a hop leads. Refused: any other rule of ours.
+enum class HttpOutcome { Answered, Unreachable, Refused, Forbidden, SinkFailed, Stopped };
 
 struct HttpReply {
   HttpOutcome outcome = HttpOutcome::Unreachable;

@@ -14,7 +14,9 @@
 #include "domain/errors.h"
 #include "models/catalogue.h"
 #include "models/gguf_reader.h"
+#include "models/http_transfer.h"
 #include "models/model_source.h"
+#include "models/package_index.h"
 #include "models/sha256.h"
 #include "models/source_fetch.h"
 
@@ -46,6 +48,16 @@ ModelStoreOptions with_defaults(ModelStoreOptions options) {
   return options;
 }
 
+// Read once: what the environment and pip's configuration say when the store is made.
+AddressRule address_rule(const ModelStoreOptions& options) {
+  AddressRule rule{options.private_sources_allowed, {}};
+  std::vector<std::string> urls = index_urls(options.pip_index_url);
+  urls.push_back(options.hub_url);
+  for (const std::string& url : urls)
+    if (std::string host = host_of(url); !host.empty()) rule.own_hosts.push_back(std::move(host));
+  return rule;
+}
+
 // One fetch under way; owned by its leader and by everyone who waits for it.
 struct Flight {
   std::optional<Facts> result;
@@ -58,7 +70,9 @@ struct Flight {
 class ModelStore::Implementation final {
  public:
   explicit Implementation(ModelStoreOptions options)
-      : options_(with_defaults(std::move(options))), folder_(options_.cache_dir) {}
+      : options_(with_defaults(std::move(options))),
+        addresses_(address_rule(options_)),
+        folder_(options_.cache_dir) {}
 
   std::vector<StoredModel> list() const { return folder_.list(); }
 
@@ -73,6 +87,7 @@ class ModelStore::Implementation final {
   }
 
   const ModelStoreOptions& options() const { return options_; }
+  const AddressRule& addresses() const { return addresses_; }
   const BlobFolder& folder() const { return folder_; }
 
  private:
@@ -175,7 +190,7 @@ class ModelStore::Implementation final {
 
   Facts lead(const std::string& key, Flight& flight, const ModelSource& source,
              const std::string& pin, const SourceFetch& fetch) {
-    const SourceFetch shared{options_, folder_,
+    const SourceFetch shared{options_, folder_, addresses_,
                              [this, &flight, &fetch](const Progress& now) {
                                {
                                  const std::lock_guard lock(mutex_);
@@ -254,6 +269,7 @@ class ModelStore::Implementation final {
   }
 
   const ModelStoreOptions options_;
+  const AddressRule addresses_;
   BlobFolder folder_;
   std::mutex mutex_;  // guards what follows; never held across I/O or a callback
   std::condition_variable landed_;
@@ -271,9 +287,9 @@ Result<domain::ModelFacts> ModelStore::prepare(const std::string& source,
                                                const std::string& sha256_pin,
                                                const std::function<void(const Progress&)>& progress,
                                                const std::function<bool()>& cancelled) {
-  const SourceFetch fetch{implementation_->options(), implementation_->folder(),
-                          progress ? progress : [](const Progress&) {},
-                          cancelled ? cancelled : [] { return false; }};
+  const SourceFetch fetch{
+      implementation_->options(), implementation_->folder(), implementation_->addresses(),
+      progress ? progress : [](const Progress&) {}, cancelled ? cancelled : [] { return false; }};
   try {
     return implementation_->prepare(source, sha256_pin, fetch);
   } catch (const std::exception& error) {

@@ -28,6 +28,9 @@ struct ModelStoreOptions {
   std::string hub_url;        // empty = HF_ENDPOINT, else https://huggingface.co
   std::string hub_token;      // empty = HF_TOKEN; sent to the hub's host only
   std::string pip_index_url;  // empty = PIP_INDEX_URL, pip's configuration, else the public index
+  // May a source lie in a private network or on this machine? If not, the hosts of the hub and of
+  // the package indexes still may, because the operator chose them.
+  bool private_sources_allowed = false;
   Duration retry_wait = std::chrono::milliseconds(500);  // before the second try; doubled each time
 };
 
@@ -44,8 +47,8 @@ class ModelStore final {
   ~ModelStore();
 
   // Blocks until the verified file is on this machine. `cancelled` is polled at least every 200 ms.
-  // Errors: model_rejected, source_unreachable (each source with its reason), checksum_mismatch,
-  // disk_full, storage_failed.
+  // Errors: model_rejected, source_unreachable (each source with its reason), forbidden (a private
+  // address), checksum_mismatch, disk_full, storage_failed.
   Result<domain::ModelFacts> prepare(const std::string& source, const std::string& sha256_pin,
                                      const std::function<void(const Progress&)>& progress,
                                      const std::function<bool()>& cancelled);

@@ -37,6 +37,7 @@ class ModelStoreTest : public ::testing::Test {
             .hub_url = hub,
             .hub_token = token,
             .pip_index_url = hub + "/simple",
+            .private_sources_allowed = true,
             .retry_wait = Duration(1)};
   }
   std::vector<std::string> blobs() const {

