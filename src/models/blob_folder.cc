@@ -61,6 +61,10 @@ std::string BlobFolder::partial_path(const std::string& key) const {
   return fmt::format("{}/partial/{}", root_, sha256_hex(key).substr(0, 32));
 }
 
+Result<std::optional<FileLock>> BlobFolder::try_lock(const std::string& partial) const {
+  return FileLock::try_take(partial + ".lock");
+}
+
 std::optional<std::string> BlobFolder::find(const std::string& sha256) const {
   if (!is_digest(sha256)) return std::nullopt;
   const std::string path = blob_path(sha256);
@@ -103,6 +107,8 @@ std::map<std::string, std::string> BlobFolder::read_index() const {
 // that is all.
 void BlobFolder::remember(const std::string& source, const std::string& sha256) {
   const std::lock_guard lock(index_mutex_);
+  const auto among_servers = FileLock::take(root_ + "/index.json.lock");
+  if (!among_servers) return;
   auto index = read_index();
   if (index[source] == sha256) return;
   index[source] = sha256;

@@ -3,7 +3,8 @@
 //
 // A blob's name is its SHA-256. It appears by rename, complete, synced and read-only, or not at
 // all; nothing here ever truncates or removes one, because replicas map them. index.json maps a
-// source to its digest and is replaced whole.
+// source to its digest and is replaced whole. Several servers may share the folder: whoever writes
+// a partial file holds its lock, and the index is read and replaced under a lock of its own.
 //
 // Thread: any; one mutex around the index.
 #pragma once
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "models/file_lock.h"
 
 namespace glowplug::models {
 
@@ -32,6 +34,8 @@ class BlobFolder final {
 
   Result<void> make_folders() const;
   std::string partial_path(const std::string& key) const;
+  // Empty when another thread or server holds it.
+  Result<std::optional<FileLock>> try_lock(const std::string& partial) const;
   std::optional<std::string> find(
       const std::string& sha256) const;  // the path of a blob that is there
 

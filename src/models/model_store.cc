@@ -26,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using Facts = Result<domain::ModelFacts>;
+constexpr Duration kLockInterval = 50ms;  // between two looks at a lock that another server holds
 
 Error fault(std::string_view code, std::string message) {
   return {std::string(code), std::move(message), "model"};
@@ -82,7 +83,7 @@ class ModelStore::Implementation final {
     const std::string pin = lower(given_pin);
     if (source->kind == SourceKind::File) return prepare_file(*source, pin, fetch);
     if (auto made = folder_.make_folders(); !made) return made.error();
-    if (auto held = find_held(*source, pin)) return *held;
+    if (auto held = find_held(source->text, wanted_digest(*source, pin))) return *held;
     return fly(fmt::format("{} {}", text, pin), *source, pin, fetch);
   }
 
@@ -111,9 +112,8 @@ class ModelStore::Implementation final {
   }
 
   // A blob of earlier: by digest where one is wanted, else by what the source gave last time.
-  std::optional<Facts> find_held(const ModelSource& source, const std::string& pin) const {
-    std::string digest = wanted_digest(source, pin);
-    if (digest.empty()) digest = folder_.remembered(source.text);
+  std::optional<Facts> find_held(const std::string& source, std::string digest) const {
+    if (digest.empty()) digest = folder_.remembered(source);
     if (digest.empty()) return std::nullopt;
     const auto path = folder_.find(digest);
     if (!path) return std::nullopt;
@@ -201,8 +201,7 @@ class ModelStore::Implementation final {
                              fetch.cancelled};
     Facts result = cancelled_error();
     try {
-      const auto held = find_held(source, pin);  // the flight before this one may have just landed
-      result = held ? *held : fetch_any(source, pin, shared);
+      result = fetch_any(source, pin, shared);
     } catch (const std::exception& error) {  // out of memory: the waiters must hear of it too
       result = fault(domain::error::kServerError,
                      fmt::format("preparing {} failed: {}", source.text, error.what()));
@@ -240,9 +239,10 @@ class ModelStore::Implementation final {
 
   Facts fetch_one(const ModelSource& source, const std::string& remembered_as,
                   const std::string& wanted, const SourceFetch& fetch) {
-    const std::shared_ptr<std::mutex> file =
-        file_mutex(source.text);  // owners: the table and who fetches now
-    const std::lock_guard one_at_a_time(*file);
+    const auto lock = wait_for_lock(fetch.partial_path(source), fetch);
+    if (!lock) return lock.error();
+    // The flight before this one, or another server, may have just landed.
+    if (const auto held = find_held(remembered_as, wanted)) return *held;
     auto fetched = fetch.fetch(source, wanted);
     if (!fetched) return fetched.error();
     const auto checked = read_gguf(fetched->path);
@@ -260,12 +260,18 @@ class ModelStore::Implementation final {
     return read_verified(*path, fetched->sha256);
   }
 
-  // Two flights (one pinned, one not) may want the same partial file.
-  std::shared_ptr<std::mutex> file_mutex(const std::string& source) {
-    const std::lock_guard lock(mutex_);
-    auto& found = files_[source];
-    if (!found) found = std::make_shared<std::mutex>();
-    return found;
+  // Another server may fetch into the same partial file, and so may another flight of this one (one
+  // pinned, one not). What is reported meanwhile is how far the other one is.
+  Result<FileLock> wait_for_lock(const std::string& partial, const SourceFetch& fetch) const {
+    while (true) {
+      auto lock = folder_.try_lock(partial);
+      if (!lock) return lock.error();
+      if (*lock) return std::move(**lock);
+      std::error_code none_yet;
+      const auto bytes = fs::file_size(partial, none_yet);
+      fetch.progress({"fetch", none_yet ? 0 : bytes, 0, 0});
+      if (!wait_unless_cancelled(kLockInterval, fetch.cancelled)) return cancelled_error();
+    }
   }
 
   const ModelStoreOptions options_;
@@ -274,7 +280,6 @@ class ModelStore::Implementation final {
   std::mutex mutex_;  // guards what follows; never held across I/O or a callback
   std::condition_variable landed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;  // owners: see Flight
-  std::map<std::string, std::shared_ptr<std::mutex>> files_;
   std::map<std::string, FileMark> hashed_;
 };
 

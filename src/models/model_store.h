@@ -7,7 +7,7 @@
 // here.
 //
 // Thread: prepare() and list() may be called from several threads; callers of one source share one
-// fetch.
+// fetch, and so do servers that share one cache folder: whoever comes second waits for the first.
 #pragma once
 
 #include <cstdint>

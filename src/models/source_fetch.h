@@ -1,7 +1,8 @@
 // Gets one source (hub, address or wheels) into a verified file; which one to try is model_store's
 // decision.
 //
-// Thread: pure apart from network and the partial folder; one call per partial file at a time.
+// Thread: pure apart from network and the partial folder; whoever calls fetch() holds the lock of
+// partial_path().
 #pragma once
 
 #include <functional>
@@ -28,6 +29,9 @@ struct SourceFetch {
     std::string path;    // in the partial folder
     std::string sha256;  // measured
   };
+  // The file that fetch() writes; its lock covers whatever else fetch() writes.
+  std::string partial_path(const ModelSource& source) const;
+
   // `sha256` is what the file must have; empty = what the source itself promises, if it does.
   Result<Fetched> fetch(const ModelSource& source, const std::string& sha256) const;
 
@@ -40,6 +44,7 @@ struct SourceFetch {
     std::uint64_t bytes = 0;
   };
   FetchControl control(std::uint64_t before, std::uint64_t total) const;
+  std::string hub_address(const ModelSource& source) const;
   Result<Promise> ask_hub(const std::string& url) const;
   Result<std::string> fetch_hub(const ModelSource& source, std::string& sha256) const;
   Result<std::string> fetch_wheels(const ModelSource& source) const;

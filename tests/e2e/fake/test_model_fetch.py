@@ -1,0 +1,95 @@
+"""Two servers over one cache folder: one of them fetches the model, and when it dies the other one does."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+from support import gguf_corpus
+from support.server import Server, fake, holds_for, wait_until
+
+
+class Origin:
+    """Serves one model file; each answer waits for `may_answer`."""
+
+    def __init__(self, body: bytes) -> None:
+        self.asked = 0
+        self.may_answer = threading.Event()
+        origin = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # noqa: N802
+                origin.asked += 1
+                origin.may_answer.wait(60)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.handle_error = lambda *_: None  # a killed client's connection
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/whole.gguf"
+
+    def close(self) -> None:
+        self.may_answer.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[Origin]:
+    running = Origin(gguf_corpus.whole(tmp_path).read_bytes())
+    yield running
+    running.close()
+
+
+def wake(server: Server, origin: Origin) -> None:
+    """Deploys a function of the origin's model and asks for a replica without waiting for it."""
+    server.deploy(fake("shared", model=origin.url))
+    assert server.post("/v1/functions/shared/warm", {"count": 1}).status_code < 300
+    server.wait_state("shared", "loading")
+
+
+def test_two_servers_share_one_fetch(origin: Origin, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with Server(cache=cache) as first, Server(cache=cache) as second:
+        wake(first, origin)
+        wait_until(lambda: origin.asked, 10, "the first server asks")
+        wake(second, origin)
+        holds_for(lambda: origin.asked == 1, 0.3, "the second server waits")
+        origin.may_answer.set()
+        for server in (first, second):
+            server.wait_state("shared", "ready")
+        assert origin.asked == 1
+
+
+def test_killed_fetcher_is_followed_by_the_one_that_waits(origin: Origin, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with Server(cache=cache) as first, Server(cache=cache) as second:
+        wake(first, origin)
+        wait_until(lambda: origin.asked, 10, "the first server asks")
+        wake(second, origin)
+        holds_for(lambda: origin.asked == 1, 0.3, "the second server waits")
+        first.kill()
+        wait_until(lambda: origin.asked == 2, 10, "the second server asks")
+        origin.may_answer.set()
+        second.wait_state("shared", "ready")
+
+
+def test_private_sources_can_be_allowed_by_name(origin: Origin) -> None:
+    origin.may_answer.set()
+    with Server("--allow-private-sources") as server:
+        wake(server, origin)
+        server.wait_state("shared", "ready")
