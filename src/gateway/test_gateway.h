@@ -1,0 +1,207 @@
+// The whole edge in one loop, for tests: raw client sockets, a double of the platform, a small
+// replica on a Unix socket. Thread: one loop, run by run_until().
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <gtest/gtest.h>
+
+#include "gateway/gateway.h"
+
+namespace glowplug::gateway {
+
+namespace asio = boost::asio;
+inline constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+class FakePlatform final : public control::Platform {
+ public:
+  domain::CallId call(control::CallWish wish,
+                      std::function<void(Result<control::Grant>, int)> done) override {
+    const domain::CallId id{++calls};
+    if (hold) {
+      held = std::move(done);
+    } else if (refusal) {
+      done(*refusal, 7);
+    } else {
+      control::Grant grant;
+      grant.call = id;
+      grant.endpoint.socket_path = socket_path;
+      grant.manifest = views.at(wish.function).manifest;
+      grant.revision = 3;
+      done(grant, 0);
+    }
+    return id;
+  }
+  void abandon(domain::CallId) override { ++abandoned; }
+  void finish(domain::CallId, control::CallOutcome) override { ++finished; }
+  Result<control::PutOutcome> put(const domain::Manifest& manifest, std::optional<int>) override {
+    views[manifest.name].manifest = manifest;
+    return control::PutOutcome{1, true, true};
+  }
+  Result<void> remove(const std::string& name) override {
+    if (views.erase(name) == 0)
+      return Error{"model_not_found", "There is no function " + name + ".", "name"};
+    return {};
+  }
+  Result<void> warm(const std::string&, int, Duration) override { return {}; }
+  Result<void> stop(const std::string&) override { return {}; }
+  std::vector<control::FunctionView> functions() const override {
+    std::vector<control::FunctionView> all;
+    for (const auto& [name, view] : views) all.push_back(view);
+    return all;
+  }
+  std::optional<control::FunctionView> function(const std::string& name) const override {
+    const auto found = views.find(name);
+    if (found == views.end()) return std::nullopt;
+    return found->second;
+  }
+  std::vector<std::string> logs(const std::string&) const override { return {"a line"}; }
+  std::vector<control::Decision> decisions() const override { return {}; }
+  bool admitting() const override { return admits; }
+
+  std::map<std::string, control::FunctionView> views;
+  std::string socket_path;
+  std::optional<Error> refusal;
+  std::function<void(Result<control::Grant>, int)> held;
+  bool hold = false;
+  bool admits = true;
+  std::uint64_t calls = 0;
+  int abandoned = 0;
+  int finished = 0;
+};
+
+class GatewayTest : public testing::Test {
+ protected:
+  GatewayTest() : path_("/tmp/glowplug-gateway-test-" + std::to_string(::getpid()) + ".sock") {
+    ::unlink(path_.c_str());
+    replica_ = std::make_unique<asio::local::stream_protocol::acceptor>(io_, path_);
+    asio::co_spawn(io_, accept_replica(), asio::detached);
+    platform_.socket_path = path_;
+    control::FunctionView view;
+    view.manifest.name = "fn";
+    view.manifest.engine.kind = domain::EngineKind::Fake;
+    platform_.views["fn"] = view;
+    GatewayOptions options;
+    options.version = "test";
+    options.in_catalogue = [](std::string_view name) { return name == "gpt2"; };
+    options.read_manifest = [](std::string_view,
+                               std::string_view name) -> Result<domain::Manifest> {
+      domain::Manifest manifest;
+      manifest.name = name;
+      if (name == "proc") manifest.engine.kind = domain::EngineKind::Process;
+      return manifest;
+    };
+    gateway_ = std::make_unique<Gateway>(io_, std::move(options), platform_, clock_);
+    EXPECT_TRUE(gateway_->open().ok());
+    connect();
+  }
+  ~GatewayTest() override { ::unlink(path_.c_str()); }
+
+  void connect() {
+    client_ = std::make_unique<asio::ip::tcp::socket>(io_);
+    client_->connect(
+        {asio::ip::address_v4::loopback(), static_cast<unsigned short>(gateway_->port())});
+  }
+
+  asio::awaitable<void> accept_replica() {
+    while (true) {
+      auto [ec, socket] = co_await replica_->async_accept(kAwait);
+      if (ec) co_return;
+      asio::co_spawn(io_, serve_replica(std::move(socket)), asio::detached);
+    }
+  }
+  // Answers every request on a connection with the next script; an empty script closes at once.
+  asio::awaitable<void> serve_replica(asio::local::stream_protocol::socket socket) {
+    std::string buffer;
+    while (true) {
+      auto [ec, count] =
+          co_await asio::async_read_until(socket, asio::dynamic_buffer(buffer), "\r\n\r\n", kAwait);
+      if (ec) break;
+      std::string head = buffer.substr(0, count);
+      const std::size_t length = std::stoul(head.substr(head.find("content-length: ") + 16));
+      while (buffer.size() < count + length) {
+        char piece[4096];
+        auto [read_ec, got] = co_await socket.async_read_some(asio::buffer(piece), kAwait);
+        if (read_ec) co_return;
+        buffer.append(piece, got);
+      }
+      seen_ = buffer.substr(0, count + length);
+      buffer.erase(0, count + length);
+      const std::string script = scripts_.empty() ? "" : scripts_.front();
+      if (!scripts_.empty()) scripts_.erase(scripts_.begin());
+      if (script.empty()) co_return;
+      co_await asio::async_write(socket, asio::buffer(script), kAwait);
+      if (break_after_) co_return;
+    }
+    ++replica_closed_;
+  }
+
+  bool run_until(const std::function<bool()>& reached) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (!reached() && std::chrono::steady_clock::now() < end)
+      io_.run_one_for(std::chrono::milliseconds(50));
+    return reached();
+  }
+  // Sends it and reads until `mark` or the end of the connection.
+  std::string talk(const std::string& request, const std::string& mark = "}}") {
+    std::string answer;
+    bool done = false;
+    asio::co_spawn(io_, converse(request, mark, answer, done), asio::detached);
+    EXPECT_TRUE(run_until([&done] { return done; })) << answer;
+    return answer;
+  }
+  asio::awaitable<void> converse(const std::string& request, const std::string& mark,
+                                 std::string& answer, bool& done) {
+    co_await asio::async_write(*client_, asio::buffer(request), kAwait);
+    char piece[4096];
+    while (answer.find(mark) == std::string::npos) {
+      auto [ec, got] = co_await client_->async_read_some(asio::buffer(piece), kAwait);
+      if (ec) break;
+      answer.append(piece, got);
+    }
+    done = true;
+  }
+  static std::string post(const std::string& path, const std::string& body,
+                          const std::string& headers = "") {
+    return "POST " + path + " HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + headers +
+           "content-length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  }
+  static std::string get(const std::string& path) {
+    return "GET " + path + " HTTP/1.1\r\nhost: x\r\n\r\n";
+  }
+  static std::string chat(const std::string& more = "") {
+    return post("/v1/chat/completions",
+                R"({"model":"fn","messages":[{"role":"user","content":"x"}])" + more + "}");
+  }
+  static bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
+
+  SystemClock clock_;
+  FakePlatform platform_;
+  asio::io_context io_;
+  std::string path_;
+  std::unique_ptr<asio::local::stream_protocol::acceptor> replica_;
+  std::unique_ptr<Gateway> gateway_;
+  std::unique_ptr<asio::ip::tcp::socket> client_;
+  std::vector<std::string> scripts_;
+  std::string seen_;
+  bool break_after_ = false;
+  int replica_closed_ = 0;
+};
+
+}  // namespace glowplug::gateway
