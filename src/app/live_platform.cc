@@ -136,6 +136,13 @@ Result<void> LivePlatform::stop(const std::string& function) {
   return {};
 }
 
+Result<domain::WatchId> LivePlatform::watch(const std::string& function,
+                                            std::function<void(control::Change)> changed) {
+  const auto now = brain_.status(function);
+  if (!now) return no_such_function(function);
+  return watchers_.add(function, *now, std::move(changed));
+}
+
 Result<void> LivePlatform::must_exist(const std::string& function) const {
   if (!deployed_.contains(function)) return no_such_function(function);
   return {};
@@ -166,6 +173,7 @@ void LivePlatform::post(control::Event event) {
     set_timer(effects.wake_at);
   }
   handling_ = false;
+  watchers_.look([this](const std::string& function) { return brain_.status(function); });
 }
 
 void LivePlatform::set_timer(std::optional<Time> at) {

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "control/brain.h"
 #include "control/platform.h"
+#include "control/watch_list.h"
 #include "models/model_store.h"
 #include "runtime/supervisor.h"
 #include "storage/function_store.h"
@@ -63,6 +64,9 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   Result<void> remove(const std::string& function) override;
   Result<void> warm(const std::string& function, int count, Duration hold) override;
   Result<void> stop(const std::string& function) override;
+  Result<domain::WatchId> watch(const std::string& function,
+                                std::function<void(control::Change)> changed) override;
+  void unwatch(domain::WatchId watch) override { watchers_.remove(watch); }
   std::vector<control::FunctionView> functions() const override { return brain_.functions(); }
   std::optional<control::FunctionView> function(const std::string& name) const override {
     return brain_.function(name);
@@ -106,6 +110,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   storage::FunctionStore& store_;
   models::ModelStore& models_;
   control::Brain brain_;
+  control::WatchList watchers_;
   runtime::Supervisor supervisor_;
   boost::asio::steady_timer timer_;
   std::optional<Time> timer_at_;

@@ -42,6 +42,7 @@ class Brain final {
 
   std::vector<FunctionView> functions() const;
   std::optional<FunctionView> function(const std::string& name) const;
+  std::optional<FunctionStatus> status(const std::string& name) const;
   std::uint64_t reserved_bytes() const;
   std::size_t replicas() const { return replicas_.size(); }
 
@@ -140,6 +141,7 @@ class Brain final {
   int live_replicas(const std::string& name, int revision) const;
   bool any_replica(const std::string& name, int revision, domain::State state) const;
   std::optional<Time> stop_time_of(const Replica& replica) const;
+  FunctionStatus status_of(const std::string& name, const Function& function) const;
   FunctionView view(const std::string& name, const Function& function) const;
 
   BrainOptions options_;

@@ -1,5 +1,6 @@
 // Look-ups and copies for status pages; nothing here changes the brain.
 #include <algorithm>
+#include <utility>
 
 #include "control/brain.h"
 
@@ -54,45 +55,75 @@ std::optional<FunctionView> Brain::function(const std::string& name) const {
   return view(name, found->second);
 }
 
-FunctionView Brain::view(const std::string& name, const Function& function) const {
-  FunctionView shown;
-  shown.manifest = function.current.manifest;
-  shown.revision = function.current.revision;
-  shown.facts = function.current.facts;
-  shown.waiting = static_cast<int>(function.waiting.size());
-  shown.calls = function.calls;
-  shown.cold_starts = function.cold_starts;
-  shown.progress = function.current.progress;
+std::optional<FunctionStatus> Brain::status(const std::string& name) const {
+  const auto found = functions_.find(name);
+  if (found == functions_.end()) return std::nullopt;
+  return status_of(name, found->second);
+}
 
+FunctionStatus Brain::status_of(const std::string& name, const Function& function) const {
+  FunctionStatus status{.revision = function.current.revision,
+                        .progress = function.current.progress};
   bool ready = false, loading = false, draining = false;
   for (const auto& [id, replica] : replicas_) {
     if (replica.function != name) continue;
-    shown.replicas.push_back({.replica = id,
-                              .revision = replica.revision,
-                              .state = replica.state,
+    status.replicas.push_back({.replica = id,
+                               .revision = replica.revision,
+                               .state = replica.state,
+                               .progress = replica.progress});
+    ready |= replica.state == domain::State::Ready;
+    loading |= replica.state == domain::State::Loading;
+    draining |= replica.state == domain::State::Draining;
+    if (replica.state == domain::State::Loading) status.progress = replica.progress;
+  }
+  const Model model = function.current.model;
+  const bool failed = function.failure && !ready && !loading;
+  status.state = failed                                 ? domain::State::Failed
+                 : ready                                ? domain::State::Ready
+                 : loading || model == Model::Preparing ? domain::State::Loading
+                 : draining                             ? domain::State::Draining
+                                                        : domain::State::Cold;
+  status.tier = ready ? "replica" : model == Model::Prepared ? "disk" : "remote";
+  status.reason = failed                   ? function.failure->error.message
+                  : !function.note.empty() ? function.note
+                                           : function.current.phase;
+  return status;
+}
+
+FunctionView Brain::view(const std::string& name, const Function& function) const {
+  FunctionStatus status = status_of(name, function);
+  FunctionView shown{.manifest = function.current.manifest,
+                     .revision = status.revision,
+                     .state = status.state,
+                     .tier = std::move(status.tier),
+                     .reason = std::move(status.reason),
+                     .progress = status.progress,
+                     .waiting = static_cast<int>(function.waiting.size()),
+                     .calls = function.calls,
+                     .cold_starts = function.cold_starts,
+                     .facts = function.current.facts};
+  for (const ReplicaStatus& one : status.replicas) {
+    const Replica& replica = replicas_.at(one.replica);
+    shown.replicas.push_back({.replica = one.replica,
+                              .revision = one.revision,
+                              .state = one.state,
                               .in_flight = replica.in_flight,
-                              .progress = replica.progress,
+                              .progress = one.progress,
                               .threads = replica.threads,
                               .memory_bytes = replica.memory_bytes});
     shown.in_flight += replica.in_flight;
     shown.memory_bytes += replica.memory_bytes;
-    ready |= replica.state == domain::State::Ready;
-    loading |= replica.state == domain::State::Loading;
-    draining |= replica.state == domain::State::Draining;
-    if (replica.state == domain::State::Loading) shown.progress = replica.progress;
   }
-  const Model model = function.current.model;
-  const bool failed = function.failure && !ready && !loading;
-  shown.state = failed                                 ? domain::State::Failed
-                : ready                                ? domain::State::Ready
-                : loading || model == Model::Preparing ? domain::State::Loading
-                : draining                             ? domain::State::Draining
-                                                       : domain::State::Cold;
-  shown.tier = ready ? "replica" : model == Model::Prepared ? "disk" : "remote";
-  shown.reason = failed                   ? function.failure->error.message
-                 : !function.note.empty() ? function.note
-                                          : function.current.phase;
   return shown;
+}
+
+Change change_between(const FunctionStatus& before, const FunctionStatus& after) {
+  if (before == after) return Change::None;
+  FunctionStatus apart = after;  // but for the fractions
+  apart.progress = before.progress;
+  for (std::size_t i = 0; i < std::min(apart.replicas.size(), before.replicas.size()); ++i)
+    apart.replicas[i].progress = before.replicas[i].progress;
+  return apart == before ? Change::Progress : Change::State;
 }
 
 }  // namespace glowplug::control

@@ -72,6 +72,14 @@ class Platform {
   virtual Result<void> warm(const std::string& function, int count, Duration hold) = 0;
   virtual Result<void> stop(const std::string& function) = 0;
 
+  // Calls `changed` once the brain's turn is over, on each change of the function's FunctionStatus,
+  // until unwatch() or until it has said Deleted. What it changed to is asked with function(). A
+  // watched function is neither woken nor kept awake. Errors: model_not_found, and
+  // server_is_overloaded while kWatchersMax watch.
+  virtual Result<domain::WatchId> watch(const std::string& function,
+                                        std::function<void(Change)> changed) = 0;
+  virtual void unwatch(domain::WatchId watch) = 0;  // also after Deleted
+
   virtual std::vector<FunctionView> functions() const = 0;
   virtual std::optional<FunctionView> function(const std::string& name) const = 0;
   virtual std::vector<std::string> logs(const std::string& function) const = 0;  // oldest first

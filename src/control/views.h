@@ -1,5 +1,5 @@
-// What the brain shows of itself: plain copies for status pages, `ps` and metrics. Nothing here
-// gates a decision. Thread: values.
+// What the brain shows of itself: plain copies for status pages, `ps`, metrics and watchers.
+// Nothing here gates a decision. Thread: values.
 #pragma once
 
 #include <string>
@@ -38,5 +38,31 @@ struct FunctionView {
   domain::ModelFacts facts;
   std::vector<ReplicaView> replicas;
 };
+
+// What a watcher hears about, and nothing that every call changes: small, so that it can be
+// compared after each turn of the brain.
+struct ReplicaStatus {
+  domain::ReplicaId replica;
+  int revision = 0;
+  domain::State state = domain::State::Cold;
+  double progress = 0;
+  friend bool operator==(const ReplicaStatus&, const ReplicaStatus&) = default;
+};
+
+struct FunctionStatus {
+  int revision = 0;
+  domain::State state = domain::State::Cold;
+  std::string tier;
+  std::string reason;
+  double progress = 0;
+  std::vector<ReplicaStatus> replicas;
+  friend bool operator==(const FunctionStatus&, const FunctionStatus&) = default;
+};
+
+// In rising order: of two that come together the later one is told.
+enum class Change { None, Progress, State, Deleted };
+
+// Progress when only the fractions of a fetch or load differ.
+Change change_between(const FunctionStatus& before, const FunctionStatus& after);
 
 }  // namespace glowplug::control

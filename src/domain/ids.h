@@ -17,4 +17,9 @@ struct ReplicaId {
   friend auto operator<=>(const ReplicaId&, const ReplicaId&) = default;
 };
 
+struct WatchId {
+  std::uint64_t value = 0;
+  friend auto operator<=>(const WatchId&, const WatchId&) = default;
+};
+
 }  // namespace glowplug::domain

@@ -19,6 +19,8 @@ inline constexpr std::size_t kStreamBufferBytesMax =
     256 * 1024;  // per stream, between replica and client
 inline constexpr std::size_t kReplicaReplyBytesMax = 64 * 1024 * 1024;
 inline constexpr std::size_t kConnectionsMax = 10'000;
+inline constexpr std::size_t kWatchersMax =
+    256;  // event streams; each is looked at after each turn
 inline constexpr std::size_t kFunctionsMax = 10'000;
 inline constexpr std::size_t kLogLinesKept = 500;  // per function
 inline constexpr std::size_t kDecisionsKept = 1'000;
@@ -32,6 +34,8 @@ inline constexpr Duration kHeaderTimeout = 10s;
 inline constexpr Duration kBodyTimeout = 30s;
 inline constexpr Duration kIdleConnectionTimeout = 75s;
 inline constexpr Duration kWriteStallTimeout = 30s;
+inline constexpr Duration kEventPing = 15s;             // longest silence of an event stream
+inline constexpr Duration kEventProgressEvery = 100ms;  // between two progress events of a stream
 inline constexpr Duration kQueueTimeoutMax = 600s;
 inline constexpr Duration kLoadStallTimeout =
     120s;                                       // no progress while loading for this long: killed

@@ -59,6 +59,21 @@ class FakePlatform final : public control::Platform {
   }
   Result<void> warm(const std::string&, int, Duration) override { return {}; }
   Result<void> stop(const std::string&) override { return {}; }
+  Result<domain::WatchId> watch(const std::string& name,
+                                std::function<void(control::Change)> changed) override {
+    if (refusal) return *refusal;
+    const domain::WatchId id{++watches};
+    watchers[id] = {name, std::move(changed)};
+    return id;
+  }
+  void unwatch(domain::WatchId id) override {
+    EXPECT_FALSE(gone);
+    watchers.erase(id);
+  }
+  void tell(const std::string& name, control::Change change) {
+    for (const auto& [id, watcher] : watchers)
+      if (watcher.first == name) watcher.second(change);
+  }
   std::vector<control::FunctionView> functions() const override {
     std::vector<control::FunctionView> all;
     for (const auto& [name, view] : views) all.push_back(view);
@@ -74,11 +89,14 @@ class FakePlatform final : public control::Platform {
   bool admitting() const override { return admits; }
 
   std::map<std::string, control::FunctionView> views;
+  std::map<domain::WatchId, std::pair<std::string, std::function<void(control::Change)>>> watchers;
+  std::uint64_t watches = 0;
   std::string socket_path;
   std::optional<Error> refusal;
   std::function<void(Result<control::Grant>, int)> held;
   bool hold = false;
   bool admits = true;
+  bool gone = false;  // nobody may call it any more
   std::uint64_t calls = 0;
   int abandoned = 0;
   int finished = 0;
@@ -150,6 +168,9 @@ class GatewayTest : public testing::Test {
     ++replica_closed_;
   }
 
+  void settle() {
+    while (io_.poll() > 0) {}
+  }
   bool run_until(const std::function<bool()>& reached) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
     while (!reached() && std::chrono::steady_clock::now() < end)
