@@ -13,6 +13,7 @@ namespace glowplug::app {
 namespace {
 
 constexpr Duration kProgressInterval = std::chrono::milliseconds(100);
+constexpr Duration kMeasureInterval = std::chrono::milliseconds(100);
 
 Error no_such_function(const std::string& name) {
   return {std::string(domain::error::kModelNotFound),
@@ -62,6 +63,16 @@ bool LivePlatform::drained() const { return supervisor_.running() == 0; }
 void LivePlatform::kill_all() {
   for (const control::FunctionView& function : brain_.functions())
     for (const control::ReplicaView& replica : function.replicas) supervisor_.kill(replica.replica);
+}
+
+std::uint64_t LivePlatform::memory_of(domain::ReplicaId replica) {
+  const Time now = clock_.now();
+  const auto last = measured_.find(replica);
+  if (last != measured_.end() && now - last->second.at < kMeasureInterval)
+    return last->second.bytes;
+  const std::uint64_t bytes = supervisor_.memory_bytes(replica);
+  if (bytes > 0) measured_[replica] = {bytes, now};
+  return bytes;
 }
 
 // --- calls from the gateway ---
@@ -156,6 +167,7 @@ void LivePlatform::on_progress(domain::ReplicaId replica, double fraction) {
 void LivePlatform::on_ready(domain::ReplicaId replica) { post(control::ReplicaReady{replica}); }
 void LivePlatform::on_gone(domain::ReplicaId replica, const std::string& cause) {
   post(control::ReplicaGone{replica, cause});
+  measured_.erase(replica);
 }
 
 // --- the brain's turn ---

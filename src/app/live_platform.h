@@ -51,9 +51,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void set_server_url(std::string url) {
     supervisor_.set_server_url(std::move(url));
   }  // known once the port is bound
-  std::uint64_t memory_of(domain::ReplicaId replica) const {
-    return supervisor_.memory_bytes(replica);
-  }
+  // Measured at most every 100 ms, because the kernel walks all pages for it.
+  std::uint64_t memory_of(domain::ReplicaId replica);
 
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int retry_after_s)> done) override;
@@ -89,6 +88,10 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
     std::string function;
     Done done;
   };
+  struct Measured {
+    std::uint64_t bytes = 0;
+    Time at{};
+  };
   struct Deployed {
     domain::Manifest manifest;
     int revision = 0;
@@ -116,7 +119,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   std::optional<Time> timer_at_;
   std::map<std::string, Deployed> deployed_;  // what each name was last deployed as
   std::map<domain::CallId, Caller> callers_;  // not yet answered
-  std::deque<control::Event> events_;         // waiting for their turn
+  std::map<domain::ReplicaId, Measured> measured_;
+  std::deque<control::Event> events_;  // waiting for their turn
   std::deque<control::Decision> decisions_;
   std::uint64_t last_call_ = 0;
   bool handling_ = false;
