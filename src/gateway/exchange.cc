@@ -179,6 +179,13 @@ Coroutine<> Exchange::send(Reply reply) {
   if (!sent) keep_alive = false;
 }
 
+std::string Exchange::frame(std::string_view piece) const {
+  if (!chunked) return std::string(piece);
+  std::string text = fmt::format("{:x}\r\n", piece.size());
+  text.append(piece).append("\r\n");
+  return text;
+}
+
 std::string new_request_id() {
   static constexpr std::string_view kBase62 =
       "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

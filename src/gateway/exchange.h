@@ -63,6 +63,7 @@ class Client final : public std::enable_shared_from_this<Client> {
   // Calls `gone` when the client closes its side. Bytes of a following request are no such sign.
   void watch(std::function<void()> gone);
   void unwatch();
+  std::function<void()> on_drain;  // called when the server stops accepting; for endless answers
 
   boost::asio::ip::tcp::socket socket;
   boost::beast::flat_buffer buffer;
@@ -116,6 +117,8 @@ struct Exchange {
   // with the connection.
   std::string head(const Reply& reply, std::optional<std::size_t> length) const;
   Coroutine<> send(Reply reply);
+  // A piece of a streamed body as it goes over the wire: a chunk, or bare in HTTP/1.0.
+  std::string frame(std::string_view piece) const;
 };
 
 std::string new_request_id();

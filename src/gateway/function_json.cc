@@ -143,6 +143,31 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   return object;
 }
 
+json::object function_document(const control::FunctionView& view, const GatewayOptions& options) {
+  json::object object = function_object(view, options);
+  object["manifest"] = manifest_object(view.manifest);
+  return object;
+}
+
+json::object progress_object(const control::FunctionView& view) {
+  json::array list;
+  for (const control::ReplicaView& replica : view.replicas)
+    list.emplace_back(json::object{{"id", replica.replica.value},
+                                   {"revision", replica.revision},
+                                   {"state", domain::to_string(replica.state)},
+                                   {"progress", replica.progress}});
+  json::object object;
+  object["object"] = "function";
+  object["function"] = view.manifest.name;
+  object["revision"] = view.revision;
+  object["state"] = domain::to_string(view.state);
+  object["tier"] = view.tier;
+  object["progress"] = view.progress;
+  object["reason"] = view.reason;
+  object["replica_list"] = std::move(list);
+  return object;
+}
+
 json::object model_object(const control::FunctionView& view, std::int64_t created) {
   json::object meta;
   meta["task"] = domain::to_string(view.manifest.task);

@@ -16,12 +16,6 @@ namespace {
 namespace json = boost::json;
 namespace error = domain::error;
 
-Reply no_function(const Exchange& exchange) {
-  return exchange.error_reply(
-      Error{std::string(error::kModelNotFound),
-            "There is no function `" + exchange.name + "`; glowplug ps lists all.", "name"});
-}
-
 Result<std::optional<int>> if_revision(const Exchange& exchange) {
   std::string_view text = exchange.header("if-match");
   if (text.empty() || text == "*") return std::optional<int>();
@@ -66,6 +60,12 @@ Reply dry_run(Exchange& exchange, const domain::Manifest& manifest) {
 
 }  // namespace
 
+Reply no_function(const Exchange& exchange) {
+  return exchange.error_reply(
+      Error{std::string(error::kModelNotFound),
+            "There is no function `" + exchange.name + "`; glowplug ps lists all.", "name"});
+}
+
 Reply put_function(Exchange& exchange) {
   const Result<std::optional<int>> revision = if_revision(exchange);
   if (!revision) return exchange.error_reply(revision.error());
@@ -94,9 +94,7 @@ Reply put_function(Exchange& exchange) {
 Reply get_function(Exchange& exchange) {
   const auto view = exchange.server.platform.function(exchange.name);
   if (!view) return no_function(exchange);
-  json::object object = function_object(*view, exchange.server.options);
-  object["manifest"] = manifest_object(view->manifest);
-  Reply reply = json_reply(200, json::serialize(object));
+  Reply reply = json_reply(200, json::serialize(function_document(*view, exchange.server.options)));
   reply.headers = "etag: \"" + std::to_string(view->revision) + "\"\r\n";
   return reply;
 }

@@ -139,6 +139,7 @@ void Gateway::stop_accepting() {
   if (admin_) admin_->acceptor->close(ignored);
   for (Client* client : server_->clients) {
     if (client->idle) client->socket.cancel(ignored);
+    if (client->on_drain) client->on_drain();
   }
 }
 

@@ -62,7 +62,8 @@ class Gateway final {
   int port() const;
   int admin_port() const;
 
-  void stop_accepting();  // idle connections close now, busy ones after their current answer
+  void stop_accepting();  // idle connections close now, busy ones after their current answer,
+                          // streams of function events as soon as what is owed is said
   std::size_t in_flight() const;  // requests being answered
 
  private:

@@ -135,13 +135,6 @@ void start_deadline(const std::shared_ptr<CallState>& state, Duration timeout) {
       });
 }
 
-std::string frame(const Exchange& exchange, std::string_view piece) {
-  if (!exchange.chunked) return std::string(piece);
-  std::string text = fmt::format("{:x}\r\n", piece.size());
-  text.append(piece).append("\r\n");
-  return text;
-}
-
 std::string in_band_error(const Exchange& exchange, const ErrorAnswer& answer) {
   if (exchange.anthropic) {
     return "event: error\ndata: " + anthropic_error_json(answer, exchange.request_id) + "\n\n";
@@ -179,7 +172,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
       message = exchange.head(reply, std::nullopt);
       server.metrics.observe_first_token(plan.function, server.clock.now() - exchange.started);
     }
-    message += frame(exchange, text);
+    message += exchange.frame(text);
     if (!co_await exchange.client.write(message)) state.stop(Stopped::ClientGone);
     if (state.stopped == Stopped::ClientGone) break;
   }
@@ -211,7 +204,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
   result.status = failure.status;
   if (result.streamed) {
     exchange.keep_alive = false;
-    const std::string last = frame(exchange, in_band_error(exchange, failure));
+    const std::string last = exchange.frame(in_band_error(exchange, failure));
     co_await exchange.client.write(last);
   } else {
     result.may_retry = result.replica_broke;

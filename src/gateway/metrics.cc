@@ -136,6 +136,9 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   text.family("glowplug_call_retries", "counter",
               "Calls sent again because a replica failed before it answered.");
   text.sample("glowplug_call_retries_total", "", retries_);
+  text.family("glowplug_event_streams_refused", "counter",
+              "Streams of function events refused because too many are open.");
+  text.sample("glowplug_event_streams_refused_total", "", streams_refused_);
   text.family("glowplug_connections", "gauge", "Open client connections.");
   text.sample("glowplug_connections", "", connections);
   render_views(text, functions);

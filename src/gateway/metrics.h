@@ -26,6 +26,7 @@ class Metrics final {
   void count_tokens(const std::string& function, const Usage& usage);
   void observe_first_token(const std::string& function, Duration after);
   void count_retry() { ++retries_; }
+  void count_stream_refused() { ++streams_refused_; }
 
   std::string render(const std::vector<control::FunctionView>& functions, std::size_t connections,
                      MetricsFormat format) const;
@@ -43,6 +44,7 @@ class Metrics final {
 
   std::map<std::string, Series> series_;
   std::uint64_t retries_ = 0;
+  std::uint64_t streams_refused_ = 0;
 };
 
 }  // namespace glowplug::gateway

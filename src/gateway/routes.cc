@@ -31,6 +31,7 @@ constexpr Route kRoutes[] = {
     {"POST", "/v1/functions/{name}/warm", warm_function},
     {"POST", "/v1/functions/{name}/stop", stop_function},
     {"GET", "/v1/functions/{name}/logs", get_logs},
+    {"GET", "/v1/functions/{name}/events", nullptr, run_events},
     {"GET", "/v1/admin/decisions", answer_decisions},
     {"GET", "/healthz", answer_health},
     {"GET", "/readyz", answer_ready},

@@ -43,6 +43,7 @@ Reply answer_models(Exchange&);
 Reply answer_model(Exchange&);
 Reply answer_decisions(Exchange&);
 // function_routes.cc
+Reply no_function(const Exchange&);  // the 404 of a name that is not deployed
 Reply put_function(Exchange&);
 Reply get_function(Exchange&);
 Reply get_functions(Exchange&);
@@ -50,6 +51,8 @@ Reply delete_function(Exchange&);
 Reply warm_function(Exchange&);
 Reply stop_function(Exchange&);
 Reply get_logs(Exchange&);
+// function_events.cc
+Coroutine<> run_events(Exchange&);
 // inference_routes.cc
 Coroutine<> run_chat(Exchange&);
 Coroutine<> run_completions(Exchange&);

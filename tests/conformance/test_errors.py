@@ -60,6 +60,7 @@ def test_curl_without_a_type_is_understood(server: Server, echo: str) -> None:
         ("POST", "/v1/functions/absent/warm", {}, 404),
         ("POST", "/v1/functions/absent/stop", {}, 404),
         ("GET", "/v1/functions/absent/logs", None, 404),
+        ("GET", "/v1/functions/absent/events", None, 404),
         ("DELETE", CHAT, None, 405),
         ("POST", CHAT, [], 400),
         ("POST", CHAT, {"model": "absent", "messages": []}, 404),
