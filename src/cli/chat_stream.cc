@@ -27,13 +27,13 @@ ChatAnswer stream_chat(const Context& context, const boost::json::object& reques
   ChatAnswer answer;
   const Time began = context.clock.now();
   bool ended = false;
-  SseReader events([&](std::string_view data) {
+  SseReader events([&](const SseEvent& event) {
     if (ended || answer.error) return;
-    if (data == "[DONE]") {
+    if (event.data == "[DONE]") {
       ended = true;
       return;
     }
-    Result<ChatChunk> chunk = read_chat_chunk(data);
+    Result<ChatChunk> chunk = read_chat_chunk(event.data);
     if (!chunk || chunk->error) {
       answer.error = chunk ? *chunk->error : chunk.error();
       return;
@@ -47,12 +47,14 @@ ChatAnswer stream_chat(const Context& context, const boost::json::object& reques
     answer.text += chunk->text;
     on_text(chunk->text);
   });
-  Result<HttpReply> reply =
-      context.server.send({.method = "POST",
-                           .target = "/v1/chat/completions",
-                           .body = to_text(request),
-                           .idle_timeout = kAnswerSilenceMax},
-                          [&events](std::string_view piece) { events.feed(piece); });
+  Result<HttpReply> reply = context.server.send({.method = "POST",
+                                                 .target = "/v1/chat/completions",
+                                                 .body = to_text(request),
+                                                 .idle_timeout = kAnswerSilenceMax},
+                                                [&events](std::string_view piece) {
+                                                  events.feed(piece);
+                                                  return Want::More;
+                                                });
   if (!reply) {
     if (!answer.error) answer.error = reply.error();
     return answer;

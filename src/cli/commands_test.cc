@@ -24,7 +24,7 @@ struct Session {
                 .console = console,
                 .clock = clock,
                 .json = output == Output::Json,
-                .poll_interval = 0ms} {}
+                .reconnect_pause = 0ms} {}
 
   TestServer server;
   HttpClient client;
@@ -37,6 +37,14 @@ struct Session {
 
 std::string function_json(const std::string& more) {
   return R"({"function":"chat","revision":1,"task":"generate","engine":"llama",)" + more + "}";
+}
+
+// One stream with these functions as its events, then its end.
+std::string events_answer(const std::vector<std::string>& functions) {
+  std::string text = ": ping\n\n";
+  for (const std::string& function : functions)
+    text += "event: state\ndata: " + function_json(function) + "\n\n";
+  return json_answer(200, text);
 }
 
 const std::string kNoSuchFunction =
@@ -79,10 +87,10 @@ TEST(Commands, PsJson_IsAListOfObjects) {
 }
 
 TEST(Deploy, NewFunction_FollowsTheFetchAndSaysHowToCall) {
-  Session session(
-      {json_answer(404, kNoSuchFunction), json_answer(201, function_json("\"state\":\"cold\"")),
-       json_answer(200, function_json(R"("state":"cold","tier":"remote","progress":0.5)")),
-       json_answer(200, function_json(R"("state":"cold","tier":"disk","progress":0)"))});
+  Session session({json_answer(404, kNoSuchFunction),
+                   json_answer(201, function_json("\"state\":\"cold\"")),
+                   events_answer({R"("state":"loading","tier":"remote","progress":0.5)",
+                                  R"("state":"cold","tier":"disk","progress":0)"})});
   EXPECT_EQ(deploy(session.context, {.source = "hf:org/repo:Chat.gguf"}), 0);
   EXPECT_NE(session.err.str().find("50 %"), std::string::npos) << session.err.str();
   EXPECT_NE(session.out.str().find("chat is deployed (revision 1)"), std::string::npos)
@@ -96,35 +104,71 @@ TEST(Deploy, NewFunction_FollowsTheFetchAndSaysHowToCall) {
           R"({"apiVersion":"glowplug.dev/v1","kind":"Function","name":"chat","model":"hf:org/repo:Chat.gguf"})"),
       std::string::npos)
       << put;
+  EXPECT_TRUE(session.server.requests().at(2).starts_with("GET /v1/functions/chat/events "));
 }
 
 TEST(Deploy, SameAgain_SaysNoChange) {
-  const std::string there = json_answer(200, function_json(R"("state":"cold","tier":"disk")"));
-  Session session({there, there, there});
+  const std::string there = R"("state":"cold","tier":"disk")";
+  Session session({json_answer(200, function_json(there)), json_answer(200, function_json(there)),
+                   events_answer({there})});
   EXPECT_EQ(deploy(session.context, {.source = "chat"}), 0);
   EXPECT_NE(session.out.str().find("chat: no change (revision 1)"), std::string::npos)
       << session.out.str();
 }
 
-TEST(Deploy, Wait_WarmsAndWaitsUntilReady) {
-  Session session(
-      {json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
-       json_answer(200, function_json(R"("state":"cold","tier":"disk")")), json_answer(202, ""),
-       json_answer(200, function_json(R"("state":"loading","tier":"disk","progress":0.2)")),
-       json_answer(200, function_json(R"("state":"ready","tier":"replica")"))});
+TEST(Deploy, Wait_WarmsAndFollowsUntilReady) {
+  Session session({json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
+                   events_answer({R"("state":"cold","tier":"disk")"}), json_answer(202, ""),
+                   events_answer({R"("state":"loading","tier":"disk","progress":0.2)",
+                                  R"("state":"ready","tier":"replica")"})});
   EXPECT_EQ(deploy(session.context, {.source = "chat", .wait = true}), 0);
   EXPECT_TRUE(session.server.requests().at(3).starts_with("POST /v1/functions/chat/warm "));
-  EXPECT_EQ(session.server.requests().size(), 6u);
+  EXPECT_EQ(session.server.requests().size(), 5u);
 }
 
 TEST(Deploy, FailedFetch_IsExitCodeOneWithTheReason) {
-  Session session(
-      {json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
-       json_answer(200,
-                   function_json(R"("state":"failed","tier":"remote","reason":"no such file")"))});
+  Session session({json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
+                   events_answer({R"("state":"failed","tier":"remote","reason":"no such file")"})});
   EXPECT_EQ(deploy(session.context, {.source = "chat"}), 1);
   EXPECT_NE(session.err.str().find("chat failed: no such file"), std::string::npos)
       << session.err.str();
+}
+
+TEST(Deploy, StreamThatBreaksOrEnds_IsOpenedAgainAndTheWishIsRepeated) {
+  const std::string loading = R"("state":"loading","tier":"disk","progress":0.1)";
+  const std::string busy =
+      R"({"error":{"message":"256 streams","type":"t","param":null,"code":"server_is_overloaded"}})";
+  Session session({json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
+                   events_answer({R"("state":"cold","tier":"disk")"}), json_answer(202, ""),
+                   events_answer({loading}), json_answer(202, ""),
+                   "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\ndata: {}", json_answer(202, ""),
+                   json_answer(503, busy), json_answer(202, ""),
+                   events_answer({loading, R"("state":"ready","tier":"replica")"})});
+  EXPECT_EQ(deploy(session.context, {.source = "chat", .wait = true}), 0) << session.err.str();
+  EXPECT_TRUE(session.server.requests().at(9).starts_with("POST /v1/functions/chat/warm "));
+}
+
+TEST(Deploy, StreamThatBreaksForEver_FailsAndSaysSo) {
+  std::vector<std::string> answers{json_answer(404, kNoSuchFunction), json_answer(201, "{}")};
+  for (int i = 0; i < 6; ++i)
+    answers.push_back(events_answer({R"("state":"loading","tier":"remote","progress":0.1)"}));
+  Session session(answers);
+  EXPECT_EQ(deploy(session.context, {.source = "chat"}), 1);
+  EXPECT_EQ(session.server.requests().size(), 8u);
+  EXPECT_NE(session.err.str().find("the events of chat broke off 6 times, at last because: the "
+                                   "server ended the stream"),
+            std::string::npos)
+      << session.err.str();
+}
+
+TEST(Deploy, DeletedMeanwhile_IsNotFound) {
+  Session session({json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
+                   json_answer(200, "event: deleted\ndata: {\"function\":\"chat\"}\n\n")});
+  EXPECT_EQ(deploy(session.context, {.source = "chat"}), 3);
+  EXPECT_NE(session.err.str().find("chat was deleted meanwhile"), std::string::npos);
+  Session gone({json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
+                json_answer(404, kNoSuchFunction)});
+  EXPECT_EQ(deploy(gone.context, {.source = "chat"}), 3);
 }
 
 TEST(Deploy, FileThatIsNotThere_IsSaidBeforeAskingTheServer) {

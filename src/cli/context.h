@@ -26,7 +26,7 @@ struct Context {
   const Clock& clock;
   int cancel_fd = -1;  // readable after Ctrl-C; borrowed
   bool json = false;
-  Duration poll_interval = 200ms;
+  Duration reconnect_pause = 500ms;  // before a broken stream is opened again; doubled each time
 };
 
 struct Fetched {

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 #include "cli/commands.h"
+#include "cli/follow.h"
 #include "cli/json_fields.h"
-#include "cli/progress_line.h"
 #include "cli/read_input.h"
 #include "cli/source.h"
 
@@ -71,44 +71,6 @@ Result<Manifest> manifest_for(const DeployOptions& options) {
   return Manifest{name, to_text(body), "application/json"};
 }
 
-enum class Until { OnDisk, Ready };
-
-bool reached(const boost::json::value& function, Until until) {
-  if (until == Until::Ready) return text_field(function, "state") == "ready";
-  return text_field(function, "tier") != "remote";
-}
-
-// Follows the function until it is there or failed; what is shown is what the server says of it.
-Fetched follow(const Context& context, const std::string& name, Until until) {
-  ProgressPrinter printer(context.console);
-  const std::string_view label = until == Until::Ready ? "loading" : "fetching";
-  bool shown = false;
-  while (true) {
-    Fetched got = fetch(context, context.server, {.target = function_target(name)});
-    if (got.exit != 0) return got;
-    if (text_field(got.body, "state") == "failed") {
-      printer.finish();
-      std::string reason = text_field(got.body, "reason");
-      if (reason.empty()) reason = "the server gives no reason; see: glowplug logs " + name;
-      got.exit = report_error(context,
-                              {"function_failed", fmt::format("{} failed: {}", name, reason), ""});
-      return got;
-    }
-    if (reached(got.body, until)) {
-      if (shown) printer.show(label, 1, context.clock.now());
-      return got;
-    }
-    printer.show(label, number_field(got.body, "progress"), context.clock.now());
-    shown = true;
-    if (!pause(context, context.poll_interval)) {
-      printer.finish();
-      got.exit = report_error(context, {std::string(kInterrupted),
-                                        "interrupted; the server goes on, see: glowplug ps", ""});
-      return got;
-    }
-  }
-}
-
 std::string call_line(const Context& context, const boost::json::value& function,
                       const std::string& name) {
   const std::string task = text_field(function, "task");
@@ -142,6 +104,11 @@ int revision_now(const Context& context, const std::string& name) {
   return body ? static_cast<int>(number_field(*body, "revision")) : 0;
 }
 
+HttpRequest warm_one(const std::string& name) {
+  const boost::json::object body{{"count", 1}, {"for", "5m"}};
+  return {.method = "POST", .target = function_target(name, "/warm"), .body = to_text(body)};
+}
+
 }  // namespace
 
 int deploy(const Context& context, const DeployOptions& options) {
@@ -157,15 +124,10 @@ int deploy(const Context& context, const DeployOptions& options) {
                              .content_type = manifest->content_type});
   if (put.exit != 0) return put.exit;
 
-  Fetched now = follow(context, name, Until::OnDisk);
+  Fetched now = follow(context, {.name = name, .until = Until::OnDisk});
   if (now.exit != 0) return now.exit;
   if (options.wait && text_field(now.body, "state") != "ready") {
-    const boost::json::object body{{"count", 1}, {"for", "5m"}};
-    const Fetched warmed =
-        fetch(context, context.server,
-              {.method = "POST", .target = function_target(name, "/warm"), .body = to_text(body)});
-    if (warmed.exit != 0) return warmed.exit;
-    now = follow(context, name, Until::Ready);
+    now = follow(context, {.name = name, .until = Until::Ready, .wish = warm_one(name)});
     if (now.exit != 0) return now.exit;
   }
 

@@ -49,7 +49,8 @@ class HttpClient final {
   };
   static Result<HttpClient> create(Options options);
 
-  // A reply of any status is a value; an error is that none came, or not to its end.
+  // A reply of any status is a value; an error is that none came, or not to its end. A sink that
+  // has enough ends it earlier.
   Result<HttpReply> send(const HttpRequest& request, const BodySink& sink = {}) const;
 
   const std::string& url() const { return options_.url; }

@@ -129,7 +129,10 @@ Result<void> ReplyReader::take_body(std::string_view& bytes) {
   const std::string_view piece = bytes.substr(0, taken);
   bytes.remove_prefix(taken);
   if (sink_ && reply_.succeeded()) {
-    sink_(piece);
+    if (sink_(piece) == Want::Enough) {
+      state_ = State::Done;
+      return {};
+    }
   } else {
     if (reply_.body.size() + taken > domain::kReplicaReplyBytesMax)
       return bad_reply(

@@ -27,7 +27,9 @@ struct HttpReply {
   bool succeeded() const { return status >= 200 && status < 300; }
 };
 
-using BodySink = std::function<void(std::string_view piece)>;
+// What a sink says after each piece; Enough ends the reading, and the reply counts as whole.
+enum class Want { More, Enough };
+using BodySink = std::function<Want(std::string_view piece)>;
 
 class ReplyReader final {
  public:

@@ -58,14 +58,30 @@ TEST(ReplyReader, Nonsense_IsRefused) {
 
 TEST(ReplyReader, OnlyASuccessGoesToTheSink) {
   std::string sunk;
-  ReplyReader good([&sunk](std::string_view piece) { sunk += piece; });
+  const BodySink sink = [&sunk](std::string_view piece) {
+    sunk += piece;
+    return Want::More;
+  };
+  ReplyReader good(sink);
   ASSERT_TRUE(good.feed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ok());
   EXPECT_EQ(sunk, "ok");
   EXPECT_EQ(good.reply().body, "");
-  ReplyReader bad([&sunk](std::string_view piece) { sunk += piece; });
+  ReplyReader bad(sink);
   ASSERT_TRUE(bad.feed("HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno").ok());
   EXPECT_EQ(sunk, "ok");
   EXPECT_EQ(bad.reply().body, "no");
+}
+
+TEST(ReplyReader, SinkThatHasEnough_EndsTheReading) {
+  int pieces = 0;
+  ReplyReader reader(
+      [&pieces](std::string_view) { return ++pieces == 2 ? Want::Enough : Want::More; });
+  ASSERT_TRUE(reader
+                  .feed("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                        "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n")
+                  .ok());
+  EXPECT_TRUE(reader.done());
+  EXPECT_EQ(pieces, 2);
 }
 
 }  // namespace

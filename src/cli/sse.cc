@@ -19,14 +19,19 @@ void SseReader::feed(std::string_view piece) {
 
 void SseReader::take_line(std::string_view line) {
   if (line.empty()) {
-    if (has_data_) on_data_(data_);
+    if (has_data_) on_event_({.name = name_, .data = data_});
+    name_.clear();
     data_.clear();
     has_data_ = false;
     return;
   }
-  if (!line.starts_with("data:")) return;  // comments, event names, ids
-  line.remove_prefix(5);
+  const auto colon = line.find(':');
+  if (colon == std::string_view::npos) return;
+  const std::string_view field = line.substr(0, colon);
+  line.remove_prefix(colon + 1);
   if (line.starts_with(' ')) line.remove_prefix(1);
+  if (field == "event") name_ = line;
+  if (field != "data") return;  // comments, ids
   if (has_data_) data_ += '\n';
   data_ += line;
   has_data_ = true;

@@ -1,5 +1,5 @@
-// Server-sent events, read as they arrive: pieces of bytes in, whole `data:` payloads out; and what
-// one chunk of a streamed chat completion says.
+// Server-sent events, read as they arrive: pieces of bytes in, whole events out; and what one chunk
+// of a streamed chat completion says.
 //
 // Thread: one owner.
 #pragma once
@@ -14,17 +14,23 @@
 
 namespace glowplug::cli {
 
+struct SseEvent {
+  std::string_view name;  // of its `event:` line; empty without one
+  std::string_view data;
+};
+
 class SseReader final {
  public:
-  explicit SseReader(std::function<void(std::string_view data)> on_data)
-      : on_data_(std::move(on_data)) {}
+  explicit SseReader(std::function<void(const SseEvent& event)> on_event)
+      : on_event_(std::move(on_event)) {}
   void feed(std::string_view piece);
 
  private:
   void take_line(std::string_view line);
 
-  std::function<void(std::string_view data)> on_data_;
+  std::function<void(const SseEvent& event)> on_event_;
   std::string line_;
+  std::string name_;
   std::string data_;
   bool has_data_ = false;
 };

@@ -103,10 +103,12 @@ TEST(Progress, OnATerminal_RewritesOneLine) {
 TEST(Sse, Events_ComeWholeAtEveryCut) {
   const std::string bytes =
       ": ping\n\nevent: x\ndata: {\"a\":1}\r\n\r\ndata: one\ndata:two\n\ndata: [DONE]\n\n";
-  const std::vector<std::string> expected{"{\"a\":1}", "one\ntwo", "[DONE]"};
+  const std::vector<std::string> expected{"x {\"a\":1}", " one\ntwo", " [DONE]"};
   for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
     std::vector<std::string> got;
-    SseReader reader([&got](std::string_view data) { got.emplace_back(data); });
+    SseReader reader([&got](const SseEvent& event) {
+      got.push_back(std::string(event.name) + " " + std::string(event.data));
+    });
     reader.feed(std::string_view(bytes).substr(0, cut));
     reader.feed(std::string_view(bytes).substr(cut));
     EXPECT_EQ(got, expected) << cut;

@@ -108,6 +108,7 @@ class Server:
         self.data_dir = self.folder / "data"
         self.cache_dir = cache or self.folder / "cache"
         self.args = args
+        self.listen = "127.0.0.1:0"  # set to the address of an earlier start to come back there
         self.env = env or {}
         self.process: subprocess.Popen | None = None
         self.url = self.admin_url = ""
@@ -130,7 +131,7 @@ class Server:
             str(GLOWPLUG),
             "serve",
             "--listen",
-            "127.0.0.1:0",
+            self.listen,
             "--admin-listen",
             "127.0.0.1:0",
             "--data-dir",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
+import yaml
 from support import sse
 from support.events import Events
-from support.server import Server, fake, holds_for, wait_until
+from support.server import GLOWPLUG, Server, fake, holds_for, wait_until
 
 STREAMS_MAX = 256
 
@@ -164,3 +166,53 @@ def test_drain_ends_streams_properly_and_at_once(tmp_path) -> None:
             events.wait(lambda: events.ended, 5, "the stream's end")
             assert events.complete
             assert not events.of("deleted")
+
+
+def deploying(server: Server, folder, manifest: dict) -> subprocess.Popen:
+    path = folder / "function.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    return subprocess.Popen(
+        [str(GLOWPLUG), "deploy", str(path), "--wait", "--url", server.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_deploy_shows_the_way_and_polls_nothing(server: Server, tmp_path) -> None:
+    process = deploying(server, tmp_path, fake("shown", load_time="600ms"))
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "shown is deployed (revision 1)" in out
+    assert "loading" in err and "100 %" in err
+    assert server.function("shown")["state"] == "ready"
+    server.remove("shown")
+
+
+def test_deploy_outlives_a_restart_of_the_server(tmp_path) -> None:
+    with Server(folder=tmp_path) as server:
+        process = deploying(server, tmp_path, fake("carried-over", load_time="1s"))
+        wait_until(lambda: server.replica_pids(), 10, "a replica loads")
+        server.kill()
+        server.listen = server.url.removeprefix("http://")
+        server.start()
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        assert "carried-over is deployed (revision 1)" in out
+        assert server.function("carried-over")["state"] == "ready"
+
+
+def test_deploy_of_what_is_deleted_meanwhile_is_not_found(server: Server, tmp_path) -> None:
+    process = deploying(server, tmp_path, fake("withdrawn", load_time="20s"))
+    wait_until(
+        lambda: any(
+            row["function"] == "withdrawn" and row["state"] == "loading"
+            for row in server.functions()
+        ),
+        10,
+        "it loads",
+    )
+    server.remove("withdrawn")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 3, err
+    assert "withdrawn" in err

@@ -1,0 +1,29 @@
+// Follows a function's events until it is where the caller wants it: what is shown on the way is
+// what the server says of it.
+//
+// A stream that breaks or ends before that is opened again, a bounded number of times; then the
+// last reason is the failure.
+//
+// Thread: blocks the command that runs; Ctrl-C ends it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "cli/context.h"
+
+namespace glowplug::cli {
+
+enum class Until { OnDisk, Ready };
+
+struct FollowOptions {
+  std::string name;
+  Until until = Until::OnDisk;
+  // Sent before each stream is opened: a server that was restarted has forgotten the wish.
+  std::optional<HttpRequest> wish;
+};
+
+// The function as it was said last; a failure is already reported.
+Fetched follow(const Context& context, const FollowOptions& options);
+
+}  // namespace glowplug::cli
