@@ -17,6 +17,7 @@
 #include <spdlog/spdlog.h>
 
 #include "app/live_platform.h"
+#include "app/server_config.h"
 #include "base/units.h"
 #include "domain/limits.h"
 #include "gateway/gateway.h"
@@ -75,14 +76,14 @@ int cannot_start(const Error& error, int exit_code = kExitFailed) {
   return exit_code;
 }
 
-models::ModelStoreOptions store_options(const cli::ServeOptions& options,
+models::ModelStoreOptions store_options(const ServerConfig& config,
                                         const gateway::ListenAddress& listen,
                                         const gateway::ListenAddress& admin) {
-  return {.cache_dir = options.cache_dir,
-          .hub_url = first_of(env("HF_ENDPOINT"), "https://huggingface.co"),
-          .hub_token = env("HF_TOKEN"),
-          .pip_index_url = env("PIP_INDEX_URL"),
-          .private_sources_allowed = options.allow_private_sources ||
+  return {.cache_dir = config.cache_dir,
+          .hub_url = config.hub_url,
+          .hub_token = config.hub_token,
+          .pip_index_url = config.pip_index_url,
+          .private_sources_allowed = config.allow_private_sources ||
                                      (is_loopback(listen.host) && is_loopback(admin.host))};
 }
 
@@ -141,14 +142,14 @@ class Shutdown final {
   std::optional<Time> began_;
 };
 
-gateway::GatewayOptions gateway_options(const cli::ServeOptions& options,
+gateway::GatewayOptions gateway_options(const ServerConfig& config,
                                         const gateway::ListenAddress& listen,
                                         const gateway::ListenAddress& admin,
                                         const std::string& version,
                                         const std::string& engine_commit) {
   return {.listen = listen,
           .admin_listen = admin,
-          .process_engines_allowed = options.allow_process_engines || is_loopback(listen.host),
+          .process_engines_allowed = config.allow_process_engines || is_loopback(listen.host),
           .version = version,
           .engine_commit = engine_commit,
           .read_manifest = models::read_manifest,
@@ -163,23 +164,26 @@ int serve(const cli::ServeOptions& options, const std::string& version,
           const std::string& engine_commit) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("glowplug"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
-  spdlog::set_level(spdlog::level::from_str(first_of(options.log_level, "info")));
   std::signal(SIGPIPE, SIG_IGN);
 
-  const auto listen = gateway::parse_listen(options.listen);
+  const Result<ServerConfig> config = server_config(options, env);
+  if (!config) return cannot_start(config.error(), kExitUsage);
+  spdlog::set_level(spdlog::level::from_str(config->log_level));
+  const auto listen = gateway::parse_listen(config->listen);
   if (!listen) return cannot_start(listen.error(), kExitUsage);
-  const auto admin = gateway::parse_listen(options.admin_listen);
+  const auto admin = gateway::parse_listen(config->admin_listen);
   if (!admin) return cannot_start(admin.error(), kExitUsage);
-  auto store = storage::FunctionStore::open(options.data_dir);
+  auto store = storage::FunctionStore::open(config->data_dir);
   if (!store) return cannot_start(store.error());
 
   const runtime::Machine machine = runtime::probe_machine();
   const auto share =
       static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
+  const std::uint64_t memory = config->memory_bytes ? config->memory_bytes : share;
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
-  models::ModelStore models(store_options(options, *listen, *admin));
+  models::ModelStore models(store_options(*config, *listen, *admin));
   const std::string bin = folder_of_this_program();
   const std::string share_dir = bin + "/../share/glowplug";
   LivePlatform platform(
@@ -187,12 +191,11 @@ int serve(const cli::ServeOptions& options, const std::string& version,
        .clock = clock,
        .store = **store,
        .models = models,
-       .brain = {.memory_bytes = options.memory_bytes ? options.memory_bytes : share,
-                 .cores = machine.cores},
-       .supervisor = {.worker_path = first_of(options.worker_path, bin + "/glowplug-worker"),
-                      .run_dir = run_folder(options.data_dir),
+       .brain = {.memory_bytes = memory, .cores = machine.cores},
+       .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
+                      .run_dir = run_folder(config->data_dir),
                       .templates_dir = share_dir + "/templates"}});
-  auto edge = gateway_options(options, *listen, *admin, version, engine_commit);
+  auto edge = gateway_options(*config, *listen, *admin, version, engine_commit);
   edge.memory_of = [&platform](domain::ReplicaId replica) { return platform.memory_of(replica); };
   edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
@@ -205,8 +208,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
               gateway.port(), admin->host.c_str(), gateway.admin_port());
   std::fflush(stdout);
   spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} data={}", version,
-               engine_commit.substr(0, 9), machine.cores,
-               format_bytes(options.memory_bytes ? options.memory_bytes : share), options.data_dir);
+               engine_commit.substr(0, 9), machine.cores, format_bytes(memory), config->data_dir);
   loop.run();
   return 0;
 }

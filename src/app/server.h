@@ -8,7 +8,8 @@
 
 namespace glowplug::app {
 
-// The process's exit code: 0 after a clean drain, 1 when it could not start.
+// The process's exit code: 0 after a clean drain, 1 when it could not start, 2 when its settings
+// are at fault.
 int serve(const cli::ServeOptions& options, const std::string& version,
           const std::string& engine_commit);
 

@@ -19,7 +19,7 @@ struct Parsed {
   std::string admin_url = "http://127.0.0.1:4570";
   bool json = false;
   ServeOptions serve;
-  std::string memory = "auto";
+  std::optional<std::string> memory;
   DeployOptions deploy;
   RunOptions run;
   std::vector<std::string> prompt_words;
@@ -56,14 +56,17 @@ CLI::App* add(CLI::App& app, const char* name, const char* what) {
 void add_serve(CLI::App& app, Parsed& parsed) {
   CLI::App* command = add(app, "serve", "Run the server");
   ServeOptions& serve = parsed.serve;
-  command->add_option("--listen", serve.listen, "Address of the API")->capture_default_str();
+  command->add_option("--config", serve.config_file,
+                      "Settings from a YAML file; options given here come before it");
+  command->add_option("--listen", serve.listen, "Address of the API")
+      ->default_str(std::string(kListenDefault));
   command->add_option("--admin-listen", serve.admin_listen, "Address of the admin API")
-      ->capture_default_str();
+      ->default_str(std::string(kAdminListenDefault));
   command->add_option("--data-dir", serve.data_dir, "Functions and state (GLOWPLUG_DATA_DIR)");
   command->add_option("--cache-dir", serve.cache_dir, "Downloaded models (GLOWPLUG_CACHE_DIR)");
   command->add_option("--memory", parsed.memory, "What replicas may use together, as 8GiB")
       ->check(CLI::Validator(check_bytes, "BYTES"))
-      ->capture_default_str();
+      ->default_str("auto");
   command->add_flag("--allow-process-engines", serve.allow_process_engines,
                     "Let manifests start commands of their own");
   command->add_flag("--allow-private-sources", serve.allow_private_sources,
@@ -72,7 +75,13 @@ void add_serve(CLI::App& app, Parsed& parsed) {
                       "The glowplug-worker program; else the one beside this");
   command->add_option("--log-level", serve.log_level, "trace, debug, info, warn or error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
-      ->capture_default_str();
+      ->default_str(std::string(kLogLevelDefault));
+  command->footer(
+      "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
+      "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
+      "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, log_level, hub_url,\n"
+      "hub_token_file, pip_index_url, allow_process_engines, allow_private_sources.\n"
+      "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });
 }
 
@@ -174,17 +183,19 @@ void add_about(CLI::App& app, Parsed& parsed) {
   doctor_command->add_option("--cache-dir", parsed.serve.cache_dir, "The cache folder to check");
   doctor_command->add_option("--worker", parsed.serve.worker_path, "The glowplug-worker program");
   doctor_command->add_option("--listen", parsed.serve.listen, "Address of the API")
-      ->capture_default_str();
+      ->default_str(std::string(kListenDefault));
   doctor_command
       ->add_option("--admin-listen", parsed.serve.admin_listen, "Address of the admin API")
-      ->capture_default_str();
+      ->default_str(std::string(kAdminListenDefault));
   doctor_command->callback([&parsed] {
     parsed.command = [&parsed](const Context& context) {
-      return doctor(context, {.data_dir = parsed.serve.data_dir,
-                              .cache_dir = parsed.serve.cache_dir,
-                              .worker_path = parsed.serve.worker_path,
-                              .listen = parsed.serve.listen,
-                              .admin_listen = parsed.serve.admin_listen});
+      const ServeOptions& serve = parsed.serve;
+      return doctor(
+          context, {.data_dir = serve.data_dir.value_or(default_data_dir()),
+                    .cache_dir = serve.cache_dir.value_or(default_cache_dir()),
+                    .worker_path = serve.worker_path.value_or(""),
+                    .listen = serve.listen.value_or(std::string(kListenDefault)),
+                    .admin_listen = serve.admin_listen.value_or(std::string(kAdminListenDefault))});
     };
   });
   add(app, "version", "Say which version this is, and the server")->callback([&parsed] {
@@ -253,11 +264,10 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     return usage_failure(parsed, argc, argv, fmt::format("{}; see: glowplug --help", error.what()));
   }
-  if (parsed.serve.data_dir.empty()) parsed.serve.data_dir = default_data_dir();
-  if (parsed.serve.cache_dir.empty()) parsed.serve.cache_dir = default_cache_dir();
   if (!parsed.serves) return run_command_with(parsed);
-  if (parsed.memory != "auto") parsed.serve.memory_bytes = parse_bytes(parsed.memory).value_or(0);
-  parsed.serve.json = parsed.json;
+  if (parsed.memory)
+    parsed.serve.memory_bytes =
+        *parsed.memory == "auto" ? 0 : parse_bytes(*parsed.memory).value_or(0);
   return hooks.serve(parsed.serve);
 }
 

@@ -9,21 +9,23 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace glowplug::cli {
 
+inline constexpr std::string_view kListenDefault = "127.0.0.1:4569";
+inline constexpr std::string_view kAdminListenDefault = "127.0.0.1:4570";
+inline constexpr std::string_view kLogLevelDefault = "info";
+
+// What the command line says, and nothing else: what is absent here may come from the environment
+// or from the file (app/server_config).
 struct ServeOptions {
-  std::string listen = "127.0.0.1:4569";
-  std::string admin_listen = "127.0.0.1:4570";
-  std::string data_dir;   // never empty once parsed: option, environment or the default below HOME
-  std::string cache_dir;  // likewise
-  std::string worker_path;         // empty = beside this program
-  std::string log_level = "info";  // trace | debug | info | warn | error
-  std::uint64_t memory_bytes = 0;  // 0 = decided from the machine
-  bool allow_process_engines = false;
-  bool allow_private_sources = false;
-  bool json = false;  // --json: messages on stdout as JSON lines
+  std::string config_file;  // empty = none
+  std::optional<std::string> listen, admin_listen, data_dir, cache_dir, worker_path, log_level;
+  std::optional<std::uint64_t> memory_bytes;  // 0 = decided from the machine
+  std::optional<bool> allow_process_engines, allow_private_sources;
 };
 
 struct ServeHooks {

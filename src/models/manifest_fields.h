@@ -1,5 +1,5 @@
-// Reads one object of a manifest field by field and collects the faults; used by manifest_reader
-// only.
+// Reads one object of a manifest, or of the server's settings, field by field and collects the
+// faults.
 //
 // Each reading function leaves its target alone when the key is absent and adds a fault when the
 // value does not fit, so that one pass finds everything.

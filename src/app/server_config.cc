@@ -1,0 +1,255 @@
+#include "app/server_config.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/units.h"
+#include "cli/folders.h"
+#include "cli/read_input.h"
+#include "domain/errors.h"
+#include "gateway/gateway.h"
+#include "models/manifest_fields.h"
+#include "models/model_source.h"
+#include "models/yaml_document.h"
+
+namespace glowplug::app {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using models::ManifestFields;
+using models::shown;
+
+constexpr std::size_t kTextBytesMax = 4096;
+constexpr std::size_t kTokenBytesMax = 4096;
+constexpr const char* kTokenInline =
+    "a token does not belong into this file; put it into one of its own that the server alone may "
+    "read, and name that in hub_token_file";
+
+Error fault(std::string message) {
+  return {std::string(domain::error::kInvalidValue), std::move(message), "config"};
+}
+
+// YAML without a value in it is a file in which nothing is set.
+bool says_nothing(std::string_view text) {
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const auto first = line.find_first_not_of(" \t\r");
+    if (first != std::string_view::npos && line[first] != '#') return false;
+  }
+  return true;
+}
+
+class SettingsReader final {
+ public:
+  SettingsReader(const json::object& object, fs::path folder, ManifestFields::Faults& faults)
+      : object_(object), fields_(object, "", faults), folder_(std::move(folder)) {}
+
+  void refuse_unknown() {
+    std::vector<std::string_view> known = config_keys();
+    if (object_.contains("hub_token")) {
+      fields_.fault("hub_token", kTokenInline);
+      known.push_back("hub_token");
+    }
+    fields_.refuse_unknown(known);
+  }
+
+  void text(std::string_view key, std::optional<std::string>& into) {
+    if (fields_.find(key) == nullptr) return;
+    std::string read;
+    const std::size_t faults = fields_.faults().size();
+    fields_.read_text(key, read, kTextBytesMax);
+    if (fields_.faults().size() != faults) return;
+    if (read.empty()) return fields_.fault(key, "is empty; leave it out for its default");
+    into = std::move(read);
+  }
+
+  void address(std::string_view key, std::optional<std::string>& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    const std::string_view read = value->is_string() ? std::string_view(value->get_string()) : "";
+    if (!gateway::parse_listen(read))
+      return fields_.fault(
+          key, fmt::format("must be HOST:PORT such as 127.0.0.1:4569, not {}", shown(*value)));
+    into = std::string(read);
+  }
+
+  void path(std::string_view key, std::optional<std::string>& into) {
+    std::optional<std::string> read;
+    text(key, read);
+    if (!read) return into.reset();
+    if (read->starts_with('~')) {
+      fields_.fault(key,
+                    fmt::format("\"{}\": ~ is not replaced here; write the path in full", *read));
+      return into.reset();
+    }
+    into = (folder_ / *read).lexically_normal().string();
+  }
+
+  void url(std::string_view key, std::optional<std::string>& into) {
+    text(key, into);
+    if (into && !models::is_fetchable_url(*into))
+      fields_.fault(key,
+                    "must be an https:// address without a user name in it (http:// for this "
+                    "machine only)");
+  }
+
+  void memory(std::optional<std::uint64_t>& into) {
+    const json::value* value = fields_.find("memory");
+    if (value == nullptr) return;
+    std::optional<std::uint64_t> bytes;
+    if (value->is_string()) {
+      const std::string_view read(value->get_string());
+      if (read == "auto") {
+        into = 0;
+        return;
+      }
+      bytes = parse_bytes(read);
+    } else if (value->is_int64() && value->get_int64() > 0) {
+      bytes = static_cast<std::uint64_t>(value->get_int64());
+    }
+    if (bytes.value_or(0) == 0)
+      return fields_.fault(
+          "memory", fmt::format("must be auto or a size such as 8GiB, not {}", shown(*value)));
+    into = bytes;
+  }
+
+  void flag(std::string_view key, std::optional<bool>& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    if (!value->is_bool())
+      return fields_.fault(key, fmt::format("must be true or false, not {}", shown(*value)));
+    into = value->get_bool();
+  }
+
+  void word(std::string_view key, const std::vector<std::string_view>& words,
+            std::optional<std::string>& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    const std::string_view read = value->is_string() ? std::string_view(value->get_string()) : "";
+    if (std::find(words.begin(), words.end(), read) == words.end())
+      return fields_.fault(
+          key, fmt::format("must be {}, not {}", fmt::join(words, ", "), shown(*value)));
+    into = std::string(read);
+  }
+
+  // The content of the file that `key` names.
+  void token(std::string_view key, std::optional<std::string>& into) {
+    std::optional<std::string> file;
+    text(key, file);
+    if (!file) return;
+    // Something like hf_… is a token in the wrong place, which a message must not repeat.
+    if (file->starts_with("hf_") && file->find_first_of("/.") == std::string::npos)
+      return fields_.fault(key, kTokenInline);
+    path(key, file);
+    if (!file) return;
+    Result<std::string> read = cli::read_file(*file);
+    if (!read) return fields_.fault(key, read.error().message);
+    while (read->ends_with('\n') || read->ends_with('\r') || read->ends_with(' ')) read->pop_back();
+    const bool one_word = std::all_of(read->begin(), read->end(),
+                                      [](unsigned char c) { return c > ' ' && c < 0x7f; });
+    if (read->empty() || read->size() > kTokenBytesMax || !one_word)
+      return fields_.fault(
+          key, fmt::format("'{}' must hold the token and nothing else, on one line", *file));
+    into = *std::move(read);
+  }
+
+ private:
+  const json::object& object_;
+  ManifestFields fields_;
+  fs::path folder_;
+};
+
+Result<FileSettings> read_settings_file(const std::string& path) {
+  const Result<std::string> text = cli::read_file(path);
+  if (!text) return fault(text.error().message);
+  std::error_code ignored;
+  return read_settings(*text, fs::absolute(path, ignored).parent_path().string());
+}
+
+}  // namespace
+
+const std::vector<std::string_view>& config_keys() {
+  static const std::vector<std::string_view> keys{"listen",
+                                                  "admin_listen",
+                                                  "data_dir",
+                                                  "cache_dir",
+                                                  "worker",
+                                                  "memory",
+                                                  "log_level",
+                                                  "hub_url",
+                                                  "hub_token_file",
+                                                  "pip_index_url",
+                                                  "allow_process_engines",
+                                                  "allow_private_sources"};
+  return keys;
+}
+
+Result<FileSettings> read_settings(std::string_view text, const std::string& folder) {
+  FileSettings settings;
+  if (says_nothing(text)) return settings;
+  const Result<json::value> document = models::parse_document(text);
+  if (!document) return fault(document.error().message);
+  if (!document->is_object())
+    return fault("settings are a mapping of keys, not " + shown(*document));
+  ManifestFields::Faults faults;
+  SettingsReader reader(document->get_object(), folder, faults);
+  reader.refuse_unknown();
+  reader.address("listen", settings.listen);
+  reader.address("admin_listen", settings.admin_listen);
+  reader.path("data_dir", settings.data_dir);
+  reader.path("cache_dir", settings.cache_dir);
+  reader.path("worker", settings.worker);
+  reader.memory(settings.memory_bytes);
+  reader.flag("allow_process_engines", settings.allow_process_engines);
+  reader.flag("allow_private_sources", settings.allow_private_sources);
+  reader.word("log_level", {"trace", "debug", "info", "warn", "error"}, settings.log_level);
+  reader.url("hub_url", settings.hub_url);
+  reader.token("hub_token_file", settings.hub_token);
+  reader.url("pip_index_url", settings.pip_index_url);
+  if (faults.empty()) return settings;
+  return fault(fmt::format("{}", fmt::join(faults, "\n  ")));
+}
+
+Result<ServerConfig> server_config(const cli::ServeOptions& options,
+                                   const Environment& environment) {
+  FileSettings file;
+  if (!options.config_file.empty()) {
+    Result<FileSettings> read = read_settings_file(options.config_file);
+    if (!read)
+      return fault(fmt::format("the settings in {} cannot be used:\n  {}", options.config_file,
+                               read.error().message));
+    file = *std::move(read);
+  }
+  const auto set = [](std::string& into, std::initializer_list<std::optional<std::string>> from) {
+    for (const std::optional<std::string>& one : from) {
+      if (!one || one->empty()) continue;
+      into = *one;
+      return;
+    }
+  };
+  ServerConfig config;
+  set(config.listen, {options.listen, file.listen});
+  set(config.admin_listen, {options.admin_listen, file.admin_listen});
+  set(config.data_dir,
+      {options.data_dir, environment("GLOWPLUG_DATA_DIR"), file.data_dir, cli::default_data_dir()});
+  set(config.cache_dir, {options.cache_dir, environment("GLOWPLUG_CACHE_DIR"), file.cache_dir,
+                         cli::default_cache_dir()});
+  set(config.worker_path, {options.worker_path, file.worker});
+  set(config.log_level, {options.log_level, file.log_level});
+  config.memory_bytes = options.memory_bytes.value_or(file.memory_bytes.value_or(0));
+  config.allow_process_engines =
+      options.allow_process_engines.value_or(file.allow_process_engines.value_or(false));
+  config.allow_private_sources =
+      options.allow_private_sources.value_or(file.allow_private_sources.value_or(false));
+  set(config.hub_url, {environment("HF_ENDPOINT"), file.hub_url});
+  set(config.pip_index_url, {environment("PIP_INDEX_URL"), file.pip_index_url});
+  set(config.hub_token, {environment("HF_TOKEN"), file.hub_token});
+  return config;
+}
+
+}  // namespace glowplug::app

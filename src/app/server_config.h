@@ -1,0 +1,57 @@
+// What `glowplug serve` runs with. Each setting comes from the command line, else from the
+// environment where a variable for it exists, else from the file of --config, else it has its
+// default; api/glowplug.example.yaml shows them all.
+//
+// Thread: used once, before the loop. Opens no port and makes no folder.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/command_line.h"
+
+namespace glowplug::app {
+
+struct ServerConfig {
+  std::string listen = std::string(cli::kListenDefault);
+  std::string admin_listen = std::string(cli::kAdminListenDefault);
+  std::string data_dir;
+  std::string cache_dir;
+  std::string worker_path;  // empty = beside this program
+  std::string log_level =
+      std::string(cli::kLogLevelDefault);  // trace | debug | info | warn | error
+  std::uint64_t memory_bytes = 0;          // 0 = decided from the machine
+  bool allow_process_engines = false;
+  bool allow_private_sources = false;
+  std::string hub_url = "https://huggingface.co";
+  std::string hub_token;      // never shown
+  std::string pip_index_url;  // empty = pip's configuration, else the public index
+};
+
+// What a file says; a setting that it does not name is absent. Paths are absolute.
+struct FileSettings {
+  std::optional<std::string> listen, admin_listen, data_dir, cache_dir, worker, log_level, hub_url,
+      pip_index_url;
+  std::optional<std::string> hub_token;  // what hub_token_file holds
+  std::optional<std::uint64_t> memory_bytes;
+  std::optional<bool> allow_process_engines, allow_private_sources;
+};
+
+const std::vector<std::string_view>& config_keys();
+
+// All faults at once, one a line, each with its key. A relative path means one below `folder`, so
+// that a file means the same wherever the server is started. Reads the file of the token.
+Result<FileSettings> read_settings(std::string_view text, const std::string& folder);
+
+using Environment = std::function<std::string(const char* name)>;  // empty when unset
+
+// Reads the file that the options name; the error's message names it.
+Result<ServerConfig> server_config(const cli::ServeOptions& options,
+                                   const Environment& environment);
+
+}  // namespace glowplug::app
