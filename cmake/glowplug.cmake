@@ -2,8 +2,8 @@
 #   makes the archive glowplug_base and, where TESTS are named, the test program base_test beside it. PRECOMPILE names
 #   the headers of libraries that cost most to parse; sources include what they use all the same.
 #
-# GCC 12 sees reads and writes past short strings that are not there (GCC PR 105329, 105651), and behind a precompiled header it
-# sees them in the library's own headers too.
+# GCC 12 sees reads and writes past short strings that are not there (GCC PR 105329, 105651), and behind a precompiled
+# header it sees them in the library's own headers too.
 function(glowplug_precompile target)
   target_precompile_headers(${target} PRIVATE ${ARGN})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

@@ -105,7 +105,8 @@ Result<common_params> engine_params(const Options& options) {
 
   params.n_parallel = options.slots;
   params.n_ctx = options.context * options.slots;
-  params.kv_unified = true;
+  // A cache of its own for each slot: with one pool every step attends over the cells of all slots (docs/decisions/).
+  params.kv_unified = false;
   params.kv_unified_per_slot = options.context;
   params.ctx_shift = false;
   params.cache_ram_mib = 0;         // prompt states outside the server's memory ledger

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -35,6 +37,10 @@ class Events:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        # The reader's poll() holds the socket: close() alone would not reach the server before it ends.
+        with contextlib.suppress(OSError):
+            self._client.socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(timeout=5)
         self._client.close()
 
     def _read(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Callable, Iterator
@@ -39,14 +40,15 @@ def deploy(server: Server) -> Iterator[Callable[..., str]]:
 
 
 def find_model() -> Path | None:
-    """SmolLM2 on this machine: GLOWPLUG_TEST_MODEL, or the largest matching file under the cache's models folder."""
+    """SmolLM2 on this machine: GLOWPLUG_TEST_MODEL, or what the server's cache knows as `smollm2`."""
     if named := os.environ.get("GLOWPLUG_TEST_MODEL"):
         path = Path(named)
         assert path.exists(), f"GLOWPLUG_TEST_MODEL={named} does not exist"
         return path
-    found = [
-        path
-        for path in (cache_dir() / "models").glob("**/*.gguf")
-        if "smollm2" in path.name.lower()
-    ]
-    return max(found, key=lambda path: path.stat().st_size, default=None)
+    models = cache_dir() / "models"
+    try:
+        digest = json.loads((models / "index.json").read_text())["smollm2"]
+    except (OSError, ValueError, KeyError):
+        return None
+    blob = models / "blobs" / f"sha256-{digest}.gguf"
+    return blob if blob.exists() else None
