@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Decoded tokens per second at 1 and 4 streams: SmolLM2 through glowplug, and llama-server with the same threads,
-slots and context. Both run all the time; only one is asked at a time, in the order A B A B …
+"""Decoded tokens per second at 1 and 4 streams, of short chats and behind long prompts: SmolLM2 through glowplug, and
+llama-server with the same threads, slots and context. Both run all the time; only one is asked at a time, in the order
+A B A B …
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from common import (
 )
 from support.server import Server, llama
 
-CONTEXT, SLOTS = 2048, 4
+SLOTS = 4
+SETTINGS = {"chat": (1024, 0), "document": (4096, 1000)}  # context of a slot, tokens of its prompt beside the question
 
 
-def tokens_per_second(url: str, name: str, streams: int, tokens: int) -> float:
+def tokens_per_second(url: str, name: str, streams: int, prompt: int, tokens: int) -> float:
     """Tokens after each stream's first, over the time from the first first token to the last last one."""
     firsts, lasts, counts, lock = [], [], [], threading.Lock()
 
@@ -43,7 +45,8 @@ def tokens_per_second(url: str, name: str, streams: int, tokens: int) -> float:
                 "messages": [
                     {
                         "role": "user",
-                        "content": f"Story {number}: tell me a very long story about a fox.",
+                        "content": f"Story {number}: tell me a very long story about a fox."
+                        + "".join(f" item {i}" for i in range(prompt // 5)),
                     }
                 ],
                 "stream_options": {"include_usage": True},
@@ -78,44 +81,40 @@ def tokens_per_second(url: str, name: str, streams: int, tokens: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     model, (program, build) = model_file(options.model), llama_server()
     results = {}
-    with (
-        Server() as server,
-        running_llama_server(
-            program, model, context=CONTEXT, slots=SLOTS, threads=options.threads
-        ) as peer,
-    ):
-        server.deploy(
-            llama(
-                "bench",
-                model,
-                context=CONTEXT,
-                slots=SLOTS,
-                keep_alive=-1,
-                resources={"threads": options.threads},
-                scale={"min": 0, "max": 1},
+    for setting, (context, prompt) in SETTINGS.items():
+        with (
+            Server() as server,
+            running_llama_server(
+                program, model, context=context, slots=SLOTS, threads=options.threads
+            ) as peer,
+        ):
+            resources, scale = {"threads": options.threads}, {"min": 0, "max": 1}
+            server.deploy(
+                llama(
+                    "bench", model, context=context, slots=SLOTS, keep_alive=-1, resources=resources, scale=scale
+                )
             )
-        )
-        server.chat("bench", max_tokens=2)
-        for streams in (1, 4):
-            ours, theirs = [], []
-            for turn in range(options.rounds + 1):
-                a = tokens_per_second(server.url, "bench", streams, options.tokens)
-                b = tokens_per_second(peer, "bench", streams, options.tokens)
-                if turn:  # the first turn warms both
-                    ours.append(a), theirs.append(b)
-            results[f"streams_{streams}"] = {
-                "glowplug": spread(ours),
-                "llama_server": spread(theirs),
-                "ratio": spread(ours)["median"] / spread(theirs)["median"],
-            }
+            server.chat("bench", max_tokens=2)
+            for streams in (1, 4):
+                ours, theirs = [], []
+                for turn in range(options.rounds + 1):
+                    a = tokens_per_second(server.url, "bench", streams, prompt, options.tokens)
+                    b = tokens_per_second(peer, "bench", streams, prompt, options.tokens)
+                    if turn:  # the first turn warms both, and leaves the prompts in the slots
+                        ours.append(a), theirs.append(b)
+                results[f"{setting}_{streams}"] = {
+                    "glowplug": spread(ours),
+                    "llama_server": spread(theirs),
+                    "ratio": spread(ours)["median"] / spread(theirs)["median"],
+                }
     line = "; ".join(
-        f"{key[8:]} stream(s): glowplug {r['glowplug']['median']:.1f}, llama-server "
+        f"{key.replace('_', ' × ')}: glowplug {r['glowplug']['median']:.1f}, llama-server "
         f"{r['llama_server']['median']:.1f} tokens/s ({r['ratio']:.3f} ×)"
         for key, r in results.items()
     )

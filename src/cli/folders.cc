@@ -13,7 +13,7 @@ struct Place {
 };
 
 std::string find(const Place& place) {
-  if (const std::string own = environment(place.own); !own.empty()) return own;
+  if (std::string own = environment(place.own); !own.empty()) return own;
   // The XDG specification says that a relative path there is to be ignored.
   if (const std::string xdg = environment(place.xdg); xdg.starts_with('/'))
     return xdg + "/glowplug";

@@ -12,6 +12,7 @@
 #include "server-common.h"
 #include "server-context.h"
 #include "worker/llama_http.h"
+#include "worker/llama_pacing.h"
 #include "worker/llama_params.h"
 #include "worker/prefetch.h"
 #include "worker/process.h"
@@ -130,6 +131,9 @@ int serve(const Options& options, ControlChannel& channel, Clock::time_point sta
     channel.failed(errors.cause());
     return 1;
   }
+  // The engine computes embeddings of a whole input at once, and a GPU while this thread goes on.
+  if (options.task == Task::kGenerate && !llama_supports_gpu_offload())
+    pace_steps(engine.get_llama_context(), options.slots);
   LlamaHttp http(*params, engine);
   if (!http.start()) {
     channel.failed("the socket " + options.socket_path + " cannot be bound");
