@@ -24,7 +24,7 @@ from common import (
 from support.server import Server, llama
 
 SLOTS = 4
-SETTINGS = {"chat": (1024, 0), "document": (4096, 1000)}  # context of a slot, tokens of its prompt beside the question
+SETTINGS = {"chat": (2048, 0), "document": (4096, 1000)}  # context of a slot, tokens of its prompt beside the question
 
 
 def tokens_per_second(url: str, name: str, streams: int, prompt: int, tokens: int) -> float:
@@ -83,11 +83,14 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--streams", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     model, (program, build) = model_file(options.model), llama_server()
     results = {}
-    for setting, (context, prompt) in SETTINGS.items():
+    for setting in options.settings:
+        context, prompt = SETTINGS[setting]
         with (
             Server() as server,
             running_llama_server(
@@ -101,7 +104,7 @@ def main() -> None:
                 )
             )
             server.chat("bench", max_tokens=2)
-            for streams in (1, 4):
+            for streams in options.streams:
                 ours, theirs = [], []
                 for turn in range(options.rounds + 1):
                     a = tokens_per_second(server.url, "bench", streams, prompt, options.tokens)

@@ -3,7 +3,7 @@
 the same threads, slots and context. A gap is at least one engine step, so its length bounds how late a cancellation or
 another caller's turn can be.
 
-Only the gaps that end while the long prompt is read count. A B A B …; one model, both asked alone.
+Only gaps that overlap the reading of the long prompt count. A B A B …; one model, both asked alone.
 """
 
 from __future__ import annotations
@@ -65,10 +65,11 @@ def gaps_ms(url: str, name: str, prompt_tokens: int, turn: int) -> tuple[list[fl
         "/v1/chat/completions",
         {"model": name, "max_tokens": 1, "temperature": 0, "messages": message(words)},
     )
-    answer = json.loads(reply.read())
+    text = reply.read()
     ended = time.perf_counter()
     if reply.status != 200:
-        raise SystemExit(f"{url}: {reply.status} {answer}")
+        raise SystemExit(f"{url}: {reply.status} {text[:300]!r}")
+    answer = json.loads(text)
     connection.close()
     for stream in streams:
         stream.stop()

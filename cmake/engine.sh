@@ -5,7 +5,7 @@
 #
 #   engine  what glowplug-worker links: no OpenMP, because a forked child of a process that ran OpenMP hangs
 #   stock   llama-server as upstream builds it (OpenMP on): the peer in bench/
-#   cuda    engine with the CUDA backend (needs nvcc)
+#   cuda    engine with the CUDA backend (needs nvcc), for this machine's GPU, or for CUDAARCHS, e.g. "80;90"
 #
 # The source comes from the first of these that works; every failure says why:
 #   1. GLOWPLUG_LLAMA_SOURCE=dir       a checkout on this machine
@@ -36,14 +36,21 @@ flags=(-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEP
 case $variant in
   engine) flags+=(-DGGML_OPENMP=OFF) ;;
   stock) flags+=(-DGGML_OPENMP=ON) ;;
-  cuda) flags+=(-DGGML_OPENMP=OFF -DGGML_CUDA=ON)
-    command -v nvcc >/dev/null || die "the CUDA build needs nvcc on PATH; install the CUDA toolkit or leave GLOWPLUG_CUDA off" ;;
+  cuda)
+    export PATH=$PATH:/usr/local/cuda/bin
+    command -v nvcc >/dev/null || die "the CUDA build needs nvcc on PATH; install the CUDA toolkit or leave GLOWPLUG_CUDA off"
+    if [ -z "${CUDAARCHS:-}" ] && ! nvidia-smi -L >/dev/null 2>&1; then
+      die "no GPU answers nvidia-smi here; say for which ones to compile, e.g. CUDAARCHS=\"80;86;89;90\""
+    fi
+    flags+=(-DGGML_OPENMP=OFF -DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_ARCHITECTURES=${CUDAARCHS:-native}")
+    # Part of the key: the card of "native", so that a cache carried to another machine is not taken for its own.
+    toolkit="$(nvcc --version | tail -1) $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | xargs)" ;;
   *) die "unknown variant '$variant'; choose engine, stock or cuda" ;;
 esac
 
 cpu_features=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo | cut -d: -f2 | tr ' ' '\n' | sort)
-key=$(printf '%s\n' "$kCommit" "${GLOWPLUG_LLAMA_SOURCE:-}" "${flags[*]}" "$("${CXX:-c++}" --version | head -1)" \
-  "$cpu_features" | sha256sum | cut -c1-16)
+key=$(printf '%s\n' "$kCommit" "${GLOWPLUG_LLAMA_SOURCE:-}" "${flags[*]}${toolkit:+ $toolkit}" \
+  "$("${CXX:-c++}" --version | head -1)" "$cpu_features" | sha256sum | cut -c1-16)
 build=$cache/$variant-${kCommit:0:9}-$key
 if [ -e "$build/ready" ]; then echo "$build"; exit 0; fi
 

@@ -195,8 +195,10 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
 void Brain::start_replica(const std::string& name, const Generation& generation,
                           std::uint64_t bytes) {
   const auto busy =
-      std::count_if(replicas_.begin(), replicas_.end(),
-                    [](const ReplicaEntry& entry) { return entry.second.in_flight > 0; });
+      std::count_if(replicas_.begin(), replicas_.end(), [](const ReplicaEntry& entry) {
+        // One that drains gives its cores back soon; a grant lasts a replica's life.
+        return entry.second.in_flight > 0 && entry.second.state != domain::State::Draining;
+      });
   const domain::ReplicaId id{++last_replica_};
   Replica replica;
   replica.function = name;

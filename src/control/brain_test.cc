@@ -90,6 +90,18 @@ TEST(Deploy, FetchesTheModelAndStartsNothing) {
   EXPECT_TRUE(world.started.empty());
 }
 
+TEST(BrokenReplica_CallsStillOnIt, ReplacementGetsAllCores) {
+  World world;
+  world.deploy(world.manifest("f"));
+  const CallId first = world.call("f");
+  world.call("f");
+  world.ready(0);
+  world.post(CallEnded{first, CallOutcome::ReplicaBroke});
+  world.call("f");
+  ASSERT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.started[1].threads, 4);
+}
+
 TEST(ColdFunction_FiftyFirstCalls, StartOneReplicaAndAllAreServed) {
   World world;
   world.deploy(world.manifest("f"));

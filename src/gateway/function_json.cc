@@ -59,6 +59,15 @@ std::string_view priority_name(domain::Priority priority) {
   return priority == domain::Priority::Batch ? "batch" : "normal";
 }
 
+// What every answer about a function opens with.
+json::object function_head(const control::FunctionView& view) {
+  return {{"object", "function"},
+          {"function", view.manifest.name},
+          {"revision", view.revision},
+          {"state", domain::to_string(view.state)},
+          {"tier", view.tier}};
+}
+
 }  // namespace
 
 json::object manifest_object(const domain::Manifest& manifest) {
@@ -119,12 +128,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
                                    {"memory_bytes", bytes},
                                    {"progress", replica.progress}});
   }
-  json::object object;
-  object["object"] = "function";
-  object["function"] = view.manifest.name;
-  object["revision"] = view.revision;
-  object["state"] = domain::to_string(view.state);
-  object["tier"] = view.tier;
+  json::object object = function_head(view);
   object["replicas"] = alive;
   object["in_flight"] = view.in_flight;
   object["waiting"] = view.waiting;
@@ -156,12 +160,7 @@ json::object progress_object(const control::FunctionView& view) {
                                    {"revision", replica.revision},
                                    {"state", domain::to_string(replica.state)},
                                    {"progress", replica.progress}});
-  json::object object;
-  object["object"] = "function";
-  object["function"] = view.manifest.name;
-  object["revision"] = view.revision;
-  object["state"] = domain::to_string(view.state);
-  object["tier"] = view.tier;
+  json::object object = function_head(view);
   object["progress"] = view.progress;
   object["reason"] = view.reason;
   object["replica_list"] = std::move(list);

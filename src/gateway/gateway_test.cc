@@ -41,9 +41,9 @@ TEST_F(GatewayTest, RefusalsOnOneConnection_AllKeepItUsable) {
 }
 
 TEST_F(GatewayTest, BodyOverTheLimit_Is413BeforeItIsRead) {
-  const std::string answer =
-      talk("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n{",
-           "\"code\"");
+  const std::string answer = talk(
+      "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 900000000\r\n\r\n{",
+      "\"code\"");
   EXPECT_TRUE(has(answer, "HTTP/1.1 413")) << answer;
 }
 
@@ -53,11 +53,21 @@ TEST_F(GatewayTest, HeaderOverTheLimit_Is431) {
   EXPECT_TRUE(has(answer, "HTTP/1.1 431")) << answer;
 }
 
+TEST_F(GatewayTest, PageOfAnotherSite_IsForbiddenOnEveryRouteAndMethod) {
+  for (const char* line : {"GET /healthz", "GET /v1/functions/fn", "DELETE /v1/functions/fn"}) {
+    const std::string answer =
+        talk(std::string(line) + " HTTP/1.1\r\nhost: evil.example:4569\r\n\r\n", "\"error\"");
+    EXPECT_TRUE(has(answer, "HTTP/1.1 403")) << line;
+    EXPECT_TRUE(has(answer, "evil.example:4569")) << line;
+  }
+  EXPECT_EQ(platform_.views.count("fn"), 1u);
+}
+
 TEST_F(GatewayTest, LengthAndChunkedTogether_Is400AndTheConnectionEnds) {
   const std::string answer = talk(
-      "POST /v1/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: "
+      "POST /v1/invoke HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\ntransfer-encoding: "
       "chunked\r\n\r\n0\r\n\r\n"
-      "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+      "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
       "no such text");
   EXPECT_TRUE(has(answer, "HTTP/1.1 400")) << answer;
   EXPECT_FALSE(has(answer, "HTTP/1.1 200"));
@@ -160,14 +170,16 @@ TEST_F(GatewayTest, Invoke_AnswersInKind) {
 }
 
 TEST_F(GatewayTest, Functions_ArePutShownAndDeleted) {
-  EXPECT_TRUE(has(talk("PUT /v1/functions/new HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
-                       "changed\":true}"),
-                  "HTTP/1.1 201"));
-  EXPECT_TRUE(has(talk("PUT /v1/functions/proc HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"),
-                  "HTTP/1.1 403"));
+  EXPECT_TRUE(
+      has(talk("PUT /v1/functions/new HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n",
+               "changed\":true}"),
+          "HTTP/1.1 201"));
+  EXPECT_TRUE(
+      has(talk("PUT /v1/functions/proc HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"),
+          "HTTP/1.1 403"));
   EXPECT_TRUE(has(talk(get("/v1/functions/new"), "failover"), "\"manifest\":{"));
   EXPECT_TRUE(has(talk(get("/v1/models"), "]}"), "\"id\":\"new\""));
-  const std::string remove = "DELETE /v1/functions/new HTTP/1.1\r\nhost: x\r\n\r\n";
+  const std::string remove = "DELETE /v1/functions/new HTTP/1.1\r\nhost: localhost\r\n\r\n";
   EXPECT_TRUE(has(talk(remove, "\r\n\r\n"), "HTTP/1.1 204"));
   EXPECT_TRUE(has(talk(remove), "HTTP/1.1 404"));
 }

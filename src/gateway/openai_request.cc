@@ -151,7 +151,13 @@ Result<void> check_response_format(const json::object& request) {
   const json::value* type = format->as_object().if_contains("type");
   if (!type || !type->is_string()) return invalid("response_format", "needs a type.");
   const string_view name(type->as_string());
-  if (name == "text" || name == "json_object" || name == "json_schema") return {};
+  if (name == "json_schema") {
+    const json::value* holder = format->as_object().if_contains("json_schema");
+    if (!holder || !holder->is_object() || !holder->as_object().contains("schema"))
+      return invalid("response_format", "needs json_schema: {name, schema}.");
+    return {};
+  }
+  if (name == "text" || name == "json_object") return {};
   return invalid("response_format", "has an unknown type; use text, json_object or json_schema.");
 }
 

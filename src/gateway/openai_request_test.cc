@@ -39,6 +39,8 @@ TEST(ChatRequest, FieldOutOfRange_NamesItsParam) {
       {R"("frequency_penalty":-3)", "frequency_penalty"},
       {R"("stop":["a","b","c","d","e"])", "stop"},
       {R"("stop":[1])", "stop"},
+      {R"("stop":"")", "stop"},
+      {R"("stop":["a",""])", "stop"},
       {R"("max_tokens":-1)", "max_tokens"},
       {R"("max_tokens":1,"max_completion_tokens":2)", "max_tokens"},
       {R"("stream":"yes")", "stream"},
@@ -47,6 +49,8 @@ TEST(ChatRequest, FieldOutOfRange_NamesItsParam) {
       {R"("stream_options":[])", "stream_options"},
       {R"("stream_options":{"include_usage":1})", "stream_options.include_usage"},
       {R"("response_format":{"type":"xml"})", "response_format"},
+      {R"("response_format":{"type":"json_schema"})", "response_format"},
+      {R"("response_format":{"type":"json_schema","json_schema":{"name":"x"}})", "response_format"},
       {R"("keep_alive":"soon")", "keep_alive"}};
   for (const Fault& fault : faults) {
     const std::string text =

@@ -1,6 +1,7 @@
 #include "gateway/pipeline.h"
 
 #include "domain/errors.h"
+#include "gateway/host_check.h"
 #include "gateway/routes.h"
 
 namespace glowplug::gateway {
@@ -60,10 +61,25 @@ Result<void> check_media_type(const Exchange& exchange) {
                ""};
 }
 
+// Every listener is on loopback: there are no keys that could guard another one.
+Result<void> check_host(const Exchange& exchange) {
+  const std::string_view host = exchange.header("host");
+  if (is_local_host(host)) return {};
+  return Error{std::string(error::kForbidden),
+               "This server answers to localhost and to addresses, and the request's Host is `" +
+                   std::string(host.substr(0, 80)) +
+                   "`; a proxy in front of it must send Host: localhost.",
+               ""};
+}
+
 }  // namespace
 
 Coroutine<> run_pipeline(Exchange& exchange) {
   exchange.anthropic = exchange.path.starts_with("/v1/messages");
+  if (Result<void> host = check_host(exchange); !host) {
+    co_await exchange.send(exchange.error_reply(host.error()));
+    co_return;
+  }
   RouteMatch match = find_route(exchange.method, exchange.path, exchange.side);
   Reply reply;
   if (!match.route && match.allow.empty()) {

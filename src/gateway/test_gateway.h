@@ -185,8 +185,8 @@ class GatewayTest : public testing::Test {
     EXPECT_TRUE(run_until([&done] { return done; })) << answer;
     return answer;
   }
-  asio::awaitable<void> converse(const std::string& request, const std::string& mark,
-                                 std::string& answer, bool& done) {
+  asio::awaitable<void> converse(std::string request, std::string mark, std::string& answer,
+                                 bool& done) {
     co_await asio::async_write(*client_, asio::buffer(request), kAwait);
     char piece[4096];
     while (answer.find(mark) == std::string::npos) {
@@ -198,11 +198,11 @@ class GatewayTest : public testing::Test {
   }
   static std::string post(const std::string& path, const std::string& body,
                           const std::string& headers = "") {
-    return "POST " + path + " HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + headers +
-           "content-length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    return "POST " + path + " HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n" +
+           headers + "content-length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   }
   static std::string get(const std::string& path) {
-    return "GET " + path + " HTTP/1.1\r\nhost: x\r\n\r\n";
+    return "GET " + path + " HTTP/1.1\r\nhost: localhost\r\n\r\n";
   }
   static std::string chat(const std::string& more = "") {
     return post("/v1/chat/completions",

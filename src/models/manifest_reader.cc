@@ -192,7 +192,7 @@ void read_limits(ManifestFields& fields, domain::CallLimits& limits) {
   inner.read_int("queue", limits.queue, {1, static_cast<std::int64_t>(domain::kConnectionsMax)});
   inner.read_duration("queue_timeout", limits.queue_timeout, {1ms, domain::kQueueTimeoutMax});
   inner.read_duration("timeout", limits.timeout, {1ms, kRunMax});
-  inner.read_int("max_tokens", limits.max_tokens, {1, domain::kContextMax});
+  inner.read_int("max_tokens", limits.max_tokens, {domain::kContextMin, domain::kContextMax});
 }
 
 bool is_auto(const json::value* value) {
@@ -242,7 +242,7 @@ void read_plain_fields(ManifestFields& fields, Manifest& manifest) {
                                    {{"generate", domain::Task::Generate},
                                     {"embed", domain::Task::Embed},
                                     {"rerank", domain::Task::Rerank}});
-  fields.read_int("context", manifest.context, {1, domain::kContextMax});
+  fields.read_int("context", manifest.context, {domain::kContextMin, domain::kContextMax});
   fields.read_int("slots", manifest.slots, {1, domain::kSlotsMax});
   fields.read_keep_alive("keep_alive", manifest.keep_alive, kKeepAliveMax);
   fields.read_texts("prime", manifest.prime, kPrimesMax, kPrimeBytesMax);

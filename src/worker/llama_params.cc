@@ -23,10 +23,10 @@ Error rejected(std::string message) {
 }
 
 constexpr int kGpuBatch = 512;  // llama.cpp's own default for one physical batch
-// On a CPU the fused attention kernel decodes quicker while an answer is within about 300 tokens,
+// On a CPU the fused attention kernel decodes quicker while an answer is within about 200 tokens,
 // the separate products beyond, and they read prompts 1.6 times as fast in steps this short.
-// Measured; docs/decisions has the figures.
-constexpr int kFusedAttentionContextMax = 1024;
+// docs/decisions has the figures.
+constexpr int kFusedAttentionContextMax = 2048;
 
 // What the file's header says about pooling; UNSPECIFIED when it says nothing.
 struct HeaderFacts {
@@ -112,7 +112,7 @@ Result<common_params> engine_params(const Options& options) {
 
   params.n_parallel = options.slots;
   params.n_ctx = options.context * options.slots;
-  // A cache for each slot: with one pool every step attends over the cells of all slots.
+  // A cache for each slot: in one pool every step attends over the cells of all slots.
   params.kv_unified = false;
   params.kv_unified_per_slot = options.context;
   params.ctx_shift = false;
@@ -127,9 +127,9 @@ Result<common_params> engine_params(const Options& options) {
   params.n_threads_http = options.slots + 4;  // a full house still answers /health
 
   const bool gpu = llama_supports_gpu_offload();
-  // A step must have room for one token of every slot.
-  params.n_batch =
-      std::max(gpu ? kGpuBatch : batch_for_step(bytes, options.threads), options.slots);
+  // A step must have room for one token of every slot, and for some of a prompt beside them.
+  params.n_batch = std::max(gpu ? kGpuBatch : batch_for_step(bytes, options.threads),
+                            options.slots + kPromptTokensMin);
   params.n_ubatch = params.n_batch;
   params.flash_attn_type = gpu || options.context <= kFusedAttentionContextMax
                                ? LLAMA_FLASH_ATTN_TYPE_AUTO

@@ -13,7 +13,6 @@ using Seconds = std::chrono::duration<double>;
 // weights a second and thread. Prefill is bound by arithmetic, which grows with the weights and
 // shrinks with the threads, so one such rate serves all sizes as a first guess.
 constexpr double kWeightBytesPerSecondAndThread = 94e6 * 212 / 2;
-constexpr int kPromptTokensMin = 4;  // a prompt gets on, however slow the machine
 // One step that the machine disturbed must not halve the pace for long, nor a short one double it.
 constexpr double kShrinkMost = 0.5;
 constexpr double kGrowMost = 1.25;
@@ -36,11 +35,11 @@ StepPacer::StepPacer(int slots, int ceiling)
 void StepPacer::note(int tokens, std::chrono::duration<double> took) {
   const bool full = tokens >= tokens_max_;
   const bool late = took > kStepLimit;
-  // A step that was neither full nor late says nothing about what a full one takes.
+  // A step that was neither full nor late says nothing about what a full one takes; one that was
+  // late without being full would be later still.
   if (tokens <= 0 || took.count() <= 0 || (!full && !late)) return;
-  const double factor =
-      std::clamp(Seconds(kStepTarget) / took, kShrinkMost, late ? 1.0 : kGrowMost);
-  const double wanted = factor * (late ? std::min(tokens, tokens_max_) : tokens_max_);
+  const double wanted =
+      tokens_max_ * std::clamp(Seconds(kStepTarget) / took, kShrinkMost, kGrowMost);
   tokens_max_ = std::clamp(static_cast<int>(std::ceil(wanted)), floor_, ceiling_);
 }
 

@@ -15,6 +15,7 @@ inline constexpr std::chrono::milliseconds kStepTarget{160};  // aimed at, so th
 inline constexpr std::chrono::milliseconds kStepLimit{200};   // a longer step shrinks the next
 inline constexpr int kBatchMin = 32;   // of batch_for_step(): room for a quick machine to grow into
 inline constexpr int kBatchMax = 128;  // more gains little on a CPU and costs buffers
+inline constexpr int kPromptTokensMin = 4;  // a prompt gets on, however slow the machine
 
 // Tokens for which the engine's buffers are laid out: twice what a step is expected to bear. A
 // power of two from kBatchMin to kBatchMax.
@@ -22,8 +23,8 @@ inline constexpr int kBatchMax = 128;  // more gains little on a CPU and costs b
 
 class StepPacer final {
  public:
-  // A step always has room for one token of each of `slots` and a few of a prompt; `ceiling`, at
-  // least that, is what the buffers hold.
+  // `ceiling` is what the buffers hold. A step has room for one token of each of `slots` and
+  // kPromptTokensMin of a prompt, if the buffers do.
   StepPacer(int slots, int ceiling);
 
   int tokens_max() const { return tokens_max_; }

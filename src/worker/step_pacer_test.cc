@@ -63,6 +63,9 @@ TEST(StepPacer, OneDisturbedStepAtMostHalves) {
   StepPacer pacer(1, 64);
   pacer.note(32, milliseconds(5000));
   EXPECT_EQ(pacer.tokens_max(), 16);
+  StepPacer decoding(4, 64);
+  decoding.note(4, milliseconds(5000));
+  EXPECT_EQ(decoding.tokens_max(), 16);
 }
 
 TEST(StepPacer, NothingIsNoStep) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
@@ -62,13 +63,19 @@ def wake(server: Server, origin: Origin) -> None:
     server.wait_state("shared", "loading")
 
 
-def test_two_servers_share_one_fetch(origin: Origin, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
+@contextmanager
+def one_fetches_one_waits(origin: Origin, cache: Path) -> Iterator[tuple[Server, Server]]:
+    """Two servers of one cache folder that want the same file: the first one asks for it."""
     with Server(cache=cache) as first, Server(cache=cache) as second:
         wake(first, origin)
         wait_until(lambda: origin.asked, 10, "the first server asks")
         wake(second, origin)
         holds_for(lambda: origin.asked == 1, 0.3, "the second server waits")
+        yield first, second
+
+
+def test_two_servers_share_one_fetch(origin: Origin, tmp_path: Path) -> None:
+    with one_fetches_one_waits(origin, tmp_path / "cache") as (first, second):
         origin.may_answer.set()
         for server in (first, second):
             server.wait_state("shared", "ready")
@@ -76,12 +83,7 @@ def test_two_servers_share_one_fetch(origin: Origin, tmp_path: Path) -> None:
 
 
 def test_killed_fetcher_is_followed_by_the_one_that_waits(origin: Origin, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    with Server(cache=cache) as first, Server(cache=cache) as second:
-        wake(first, origin)
-        wait_until(lambda: origin.asked, 10, "the first server asks")
-        wake(second, origin)
-        holds_for(lambda: origin.asked == 1, 0.3, "the second server waits")
+    with one_fetches_one_waits(origin, tmp_path / "cache") as (first, second):
         first.kill()
         wait_until(lambda: origin.asked == 2, 10, "the second server asks")
         origin.may_answer.set()
