@@ -14,12 +14,15 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "domain/errors.h"
 
 namespace glowplug::runtime {
 namespace {
+
+constexpr std::size_t kKernelSignalSetBytes = 8;
 
 constexpr int kControlFd = 3;
 constexpr int kLifelineFd = 4;
@@ -78,10 +81,12 @@ GLOWPLUG_CHILD_ONLY int child_main(void* argument) {
   }
   ready = ready && place_descriptors(task);
   if (ready) {
-    struct sigaction defaults {};
-    defaults.sa_handler = SIG_DFL;
+    // The kernel's own struct, all zeros: every signal's default. Not through libc, whose sanitizer
+    // keeps the parent's handlers in the memory that is shared here.
+    const unsigned long defaults[8] = {};
     for (int number = 1; number < NSIG; ++number)
-      ::sigaction(number, &defaults, nullptr);  // fails for a few
+      ::syscall(SYS_rt_sigaction, number, defaults, nullptr,
+                kKernelSignalSetBytes);  // fails for a few
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);

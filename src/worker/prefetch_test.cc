@@ -43,7 +43,8 @@ TEST_F(Prefetch, FileThrownOutOfTheCache_IsReadWithRisingProgress) {
     EXPECT_EQ(seen_, std::vector<double>{1});
     return;
   }
-  EXPECT_EQ(read, kBytes);
+  EXPECT_GT(read, kBytes / 2);  // the kernel may keep pages that it is told to drop
+  EXPECT_LE(read, kBytes);
   EXPECT_GE(seen_.size(), 3u);
   EXPECT_TRUE(std::is_sorted(seen_.begin(), seen_.end()));
   EXPECT_EQ(seen_.back(), 1);
