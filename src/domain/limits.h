@@ -25,9 +25,9 @@ inline constexpr std::size_t kFunctionsMax = 10'000;
 inline constexpr std::size_t kLogLinesKept = 500;  // per function
 inline constexpr std::size_t kDecisionsKept = 1'000;
 inline constexpr std::size_t kPromptBytesPerToken =
-    16;                                 // a longer prompt cannot fit, so it is never tokenised
-inline constexpr int kContextMin = 16;  // a chat template's own words must fit
+    16;  // a longer prompt cannot fit, so it is never tokenised
 inline constexpr int kContextMax = 1 << 20;
+inline constexpr int kContextMin = 16;  // a chat template's own words must fit
 inline constexpr int kSlotsMax = 64;
 inline constexpr int kReplicasMax = 20;
 

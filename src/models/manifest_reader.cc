@@ -192,7 +192,7 @@ void read_limits(ManifestFields& fields, domain::CallLimits& limits) {
   inner.read_int("queue", limits.queue, {1, static_cast<std::int64_t>(domain::kConnectionsMax)});
   inner.read_duration("queue_timeout", limits.queue_timeout, {1ms, domain::kQueueTimeoutMax});
   inner.read_duration("timeout", limits.timeout, {1ms, kRunMax});
-  inner.read_int("max_tokens", limits.max_tokens, {domain::kContextMin, domain::kContextMax});
+  inner.read_int("max_tokens", limits.max_tokens, {1, domain::kContextMax});
 }
 
 bool is_auto(const json::value* value) {

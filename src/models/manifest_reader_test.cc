@@ -109,6 +109,11 @@ TEST(ManifestReader, SingleFaults_NameFieldAndFix) {
   EXPECT_THAT(fault_of("- a"), HasSubstr("a manifest is a mapping"));
 }
 
+TEST(ManifestReader, SmallestContextAndLimits_AreTheirOwn) {
+  EXPECT_EQ(fault_of("model: smollm2\ncontext: 16\nlimits: {max_tokens: 1}\n"), "accepted");
+  EXPECT_NE(fault_of("model: smollm2\ncontext: 15\n").find("context"), std::string::npos);
+}
+
 TEST(ManifestReader, HostileText_IsRefused) {
   EXPECT_THAT(fault_of("a: &x [1]\nb: *x"), HasSubstr("anchors"));
   EXPECT_THAT(fault_of("slots: 1\nslots: 2"), HasSubstr("appears twice"));
