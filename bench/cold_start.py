@@ -13,6 +13,7 @@ import os
 import time
 
 from common import (
+    deploy_bench,
     first_content_seconds,
     llama_server,
     model_file,
@@ -20,7 +21,7 @@ from common import (
     running_llama_server,
     spread,
 )
-from support.server import Server, llama
+from support.server import Server
 
 CONTEXT, SLOTS = 2048, 4
 
@@ -49,16 +50,7 @@ def main() -> None:
         }
 
     with Server() as server:
-        server.deploy(
-            llama(
-                "bench",
-                model,
-                context=CONTEXT,
-                slots=SLOTS,
-                keep_alive=-1,
-                resources={"threads": options.threads},
-            )
-        )
+        deploy_bench(server, model, context=CONTEXT, slots=SLOTS, threads=options.threads)
         server.chat("bench", max_tokens=1)
         for turn in range(options.rounds + 1):
             server.post("/v1/functions/bench/stop")

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.fixtures import find_model  # noqa: E402
+from support.server import Server, llama  # noqa: E402
 
 
 def machine() -> str:
@@ -162,6 +163,16 @@ def reachable(port: int) -> bool:
         return connection.getresponse().status == 200
     except OSError:
         return False
+
+
+def deploy_bench(
+    server: Server, model: Path, *, context: int, slots: int, threads: int, **more: Any
+) -> None:
+    """The function `bench`, kept loaded once it is: what running_llama_server() stands beside."""
+    resources = {"threads": threads}
+    server.deploy(
+        llama("bench", model, context=context, slots=slots, keep_alive=-1, resources=resources, **more)
+    )
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import threading
 import time
 
 from common import (
+    deploy_bench,
     llama_server,
     model_file,
     post,
@@ -21,7 +22,7 @@ from common import (
     spread,
     tcp,
 )
-from support.server import Server, llama
+from support.server import Server
 
 SLOTS = 4
 SETTINGS = {"chat": (2048, 0), "document": (4096, 1000)}  # context of a slot, tokens of its prompt beside the question
@@ -97,11 +98,8 @@ def main() -> None:
                 program, model, context=context, slots=SLOTS, threads=options.threads
             ) as peer,
         ):
-            resources, scale = {"threads": options.threads}, {"min": 0, "max": 1}
-            server.deploy(
-                llama(
-                    "bench", model, context=context, slots=SLOTS, keep_alive=-1, resources=resources, scale=scale
-                )
+            deploy_bench(
+                server, model, context=context, slots=SLOTS, threads=options.threads, scale={"min": 0, "max": 1}
             )
             server.chat("bench", max_tokens=2)
             for streams in options.streams:

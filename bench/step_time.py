@@ -14,8 +14,17 @@ import os
 import threading
 import time
 
-from common import llama_server, model_file, post, report, running_llama_server, spread, tcp
-from support.server import Server, llama
+from common import (
+    deploy_bench,
+    llama_server,
+    model_file,
+    post,
+    report,
+    running_llama_server,
+    spread,
+    tcp,
+)
+from support.server import Server
 
 STREAMS = 4
 
@@ -99,12 +108,8 @@ def main() -> None:
             program, model, context=context, slots=slots, threads=options.threads
         ) as peer,
     ):
-        resources = {"threads": options.threads}
-        server.deploy(
-            llama(
-                "bench", model, context=context, slots=slots, keep_alive=-1, resources=resources,
-                limits={"max_tokens": context},
-            )
+        deploy_bench(
+            server, model, context=context, slots=slots, threads=options.threads, limits={"max_tokens": context}
         )
         server.chat("bench", max_tokens=2)
         for turn in range(options.rounds):

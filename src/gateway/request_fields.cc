@@ -119,10 +119,10 @@ Result<void> check_kind(const json::object& object, std::string_view name, JsonK
 
 Result<void> check_stop(const json::object& object, std::string_view name) {
   const json::value* value = field(object, name);
-  const std::string empty = "must not be empty: it would end every answer at once.";
+  constexpr const char* kEmpty = "must not be empty: it would end every answer at once.";
   if (!value) return {};
   if (value->is_string()) {
-    if (value->as_string().empty()) return invalid(name, empty);
+    if (value->as_string().empty()) return invalid(name, kEmpty);
     return {};
   }
   if (!value->is_array()) return invalid(name, "must be a string or an array of strings.");
@@ -131,7 +131,7 @@ Result<void> check_stop(const json::object& object, std::string_view name) {
     return invalid(name, fmt::format("has {} entries; at most 4 are allowed.", list.size()));
   for (const json::value& entry : list) {
     if (!entry.is_string()) return invalid(name, "must hold strings only.");
-    if (entry.as_string().empty()) return invalid(name, empty);
+    if (entry.as_string().empty()) return invalid(name, kEmpty);
   }
   return {};
 }
