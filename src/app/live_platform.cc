@@ -60,18 +60,15 @@ void LivePlatform::begin_drain() {
 
 bool LivePlatform::drained() const { return supervisor_.running() == 0; }
 
-void LivePlatform::kill_all() {
-  for (const control::FunctionView& function : brain_.functions())
-    for (const control::ReplicaView& replica : function.replicas) supervisor_.kill(replica.replica);
-}
+void LivePlatform::kill_all() { supervisor_.kill_all(); }
 
-std::uint64_t LivePlatform::memory_of(domain::ReplicaId replica) {
+std::uint64_t LivePlatform::memory_of(domain::ProcessId process) {
   const Time now = clock_.now();
-  const auto last = measured_.find(replica);
+  const auto last = measured_.find(process);
   if (last != measured_.end() && now - last->second.at < kMeasureInterval)
     return last->second.bytes;
-  const std::uint64_t bytes = supervisor_.memory_bytes(replica);
-  if (bytes > 0) measured_[replica] = {bytes, now};
+  const std::uint64_t bytes = supervisor_.memory_bytes(process);
+  if (bytes > 0) measured_[process] = {bytes, now};
   return bytes;
 }
 
@@ -159,15 +156,16 @@ Result<void> LivePlatform::must_exist(const std::string& function) const {
   return {};
 }
 
-// --- events from replicas ---
+// --- events from processes ---
 
-void LivePlatform::on_progress(domain::ReplicaId replica, double fraction) {
-  post(control::ReplicaProgress{replica, fraction});
+void LivePlatform::on_progress(domain::ProcessId process, double fraction) {
+  post(control::ProcessProgress{process, fraction});
 }
-void LivePlatform::on_ready(domain::ReplicaId replica) { post(control::ReplicaReady{replica}); }
-void LivePlatform::on_gone(domain::ReplicaId replica, const std::string& cause) {
-  post(control::ReplicaGone{replica, cause});
-  measured_.erase(replica);
+void LivePlatform::on_ready(domain::ProcessId process) { post(control::ProcessReady{process}); }
+void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
+                           control::Ending ending) {
+  post(control::ProcessGone{process, cause, ending});
+  measured_.erase(process);
 }
 
 // --- the brain's turn ---
@@ -230,13 +228,17 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
   });
 }
 
-void LivePlatform::carry_out(const control::StartReplica& effect) {
+void LivePlatform::carry_out(const control::StartProcess& effect) {
   if (auto started = supervisor_.start(effect); !started)
-    events_.push_back(control::ReplicaGone{effect.replica, started.error().message});
+    events_.push_back(control::ProcessGone{effect.process, started.error().message});
 }
 
-void LivePlatform::carry_out(const control::StopReplica& effect) {
-  supervisor_.stop(effect.replica);
+void LivePlatform::carry_out(const control::StopProcess& effect) {
+  supervisor_.stop(effect.process);
+}
+
+void LivePlatform::carry_out(const control::KillProcess& effect) {
+  supervisor_.kill(effect.process);
 }
 
 void LivePlatform::carry_out(const control::GrantCall& effect) {
@@ -263,9 +265,7 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
                         .facts = std::move(view->facts),
                         .revision = view->revision,
                         .cold = effect.cold,
-                        .queued = effect.queued,
-                        .fetched = effect.fetched,
-                        .loaded = effect.loaded},
+                        .waited = effect.waited},
          0);
 }
 

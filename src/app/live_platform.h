@@ -52,7 +52,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
     supervisor_.set_server_url(std::move(url));
   }  // known once the port is bound
   // Measured at most every 100 ms, because the kernel walks all pages for it.
-  std::uint64_t memory_of(domain::ReplicaId replica);
+  std::uint64_t memory_of(domain::ProcessId process);
 
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int retry_after_s)> done) override;
@@ -78,9 +78,10 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   }
   bool admitting() const override { return !draining_; }
 
-  void on_progress(domain::ReplicaId replica, double fraction) override;
-  void on_ready(domain::ReplicaId replica) override;
-  void on_gone(domain::ReplicaId replica, const std::string& cause) override;
+  void on_progress(domain::ProcessId process, double fraction) override;
+  void on_ready(domain::ProcessId process) override;
+  void on_gone(domain::ProcessId process, const std::string& cause,
+               control::Ending ending) override;
 
  private:
   using Done = std::function<void(Result<control::Grant>, int retry_after_s)>;
@@ -99,8 +100,9 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
 
   void post(control::Event event);
   void carry_out(const control::PrepareModel& effect);
-  void carry_out(const control::StartReplica& effect);
-  void carry_out(const control::StopReplica& effect);
+  void carry_out(const control::StartProcess& effect);
+  void carry_out(const control::StopProcess& effect);
+  void carry_out(const control::KillProcess& effect);
   void carry_out(const control::GrantCall& effect);
   void carry_out(const control::RefuseCall& effect);
   void carry_out(const control::Decision& effect);
@@ -119,7 +121,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   std::optional<Time> timer_at_;
   std::map<std::string, Deployed> deployed_;  // what each name was last deployed as
   std::map<domain::CallId, Caller> callers_;  // not yet answered
-  std::map<domain::ReplicaId, Measured> measured_;
+  std::map<domain::ProcessId, Measured> measured_;
   std::deque<control::Event> events_;  // waiting for their turn
   std::deque<control::Decision> decisions_;
   std::uint64_t last_call_ = 0;

@@ -34,6 +34,7 @@ namespace fs = std::filesystem;
 // Between /readyz turning 503 and the listeners closing, so that load balancers look away first.
 constexpr Duration kReadyzLead = 100ms;
 constexpr Duration kDrainLook = 20ms;
+constexpr std::uint64_t kTemplateShare = 4;  // templates without a replica: one part in four
 // What replicas may reserve of this machine's memory when --memory does not say.
 constexpr double kMemoryShare = 0.8;
 
@@ -158,6 +159,15 @@ gateway::GatewayOptions gateway_options(const ServerConfig& config,
           }};
 }
 
+// A process that holds a GPU cannot fork its model to a child.
+std::uint64_t template_memory(const ServerConfig& config, std::uint64_t memory) {
+#ifdef GLOWPLUG_CUDA
+  return 0;
+#endif
+  return config.template_bytes == cli::kTemplateMemoryAuto ? memory / kTemplateShare
+                                                           : config.template_bytes;
+}
+
 }  // namespace
 
 int serve(const cli::ServeOptions& options, const std::string& version,
@@ -180,6 +190,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   const auto share =
       static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
   const std::uint64_t memory = config->memory_bytes ? config->memory_bytes : share;
+  const std::uint64_t templates = template_memory(*config, memory);
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
@@ -191,12 +202,12 @@ int serve(const cli::ServeOptions& options, const std::string& version,
        .clock = clock,
        .store = **store,
        .models = models,
-       .brain = {.memory_bytes = memory, .cores = machine.cores},
+       .brain = {.memory_bytes = memory, .template_bytes = templates, .cores = machine.cores},
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
                       .run_dir = run_folder(config->data_dir),
                       .templates_dir = share_dir + "/templates"}});
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit);
-  edge.memory_of = [&platform](domain::ReplicaId replica) { return platform.memory_of(replica); };
+  edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
   edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
   if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());
@@ -207,8 +218,9 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   std::printf("listening on http://%s:%d (admin http://%s:%d)\n", listen->host.c_str(),
               gateway.port(), admin->host.c_str(), gateway.admin_port());
   std::fflush(stdout);
-  spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} data={}", version,
-               engine_commit.substr(0, 9), machine.cores, format_bytes(memory), config->data_dir);
+  spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} templates={} data={}", version,
+               engine_commit.substr(0, 9), machine.cores, format_bytes(memory),
+               format_bytes(templates), config->data_dir);
   loop.run();
   return 0;
 }

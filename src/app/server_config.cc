@@ -98,24 +98,33 @@ class SettingsReader final {
                     "machine only)");
   }
 
-  void memory(std::optional<std::uint64_t>& into) {
-    const json::value* value = fields_.find("memory");
+  // A size, or one of the words that stand for one.
+  void bytes(std::string_view key,
+             std::initializer_list<std::pair<std::string_view, std::uint64_t>> words,
+             std::optional<std::uint64_t>& into) {
+    const json::value* value = fields_.find(key);
     if (value == nullptr) return;
-    std::optional<std::uint64_t> bytes;
+    std::optional<std::uint64_t> size;
     if (value->is_string()) {
       const std::string_view read(value->get_string());
-      if (read == "auto") {
-        into = 0;
+      for (const auto& [word, meant] : words) {
+        if (read != word) continue;
+        into = meant;
         return;
       }
-      bytes = parse_bytes(read);
+      size = parse_bytes(read);
     } else if (value->is_int64() && value->get_int64() > 0) {
-      bytes = static_cast<std::uint64_t>(value->get_int64());
+      size = static_cast<std::uint64_t>(value->get_int64());
     }
-    if (bytes.value_or(0) == 0)
-      return fields_.fault(
-          "memory", fmt::format("must be auto or a size such as 8GiB, not {}", shown(*value)));
-    into = bytes;
+    if (size.value_or(0) > 0) {
+      into = size;
+      return;
+    }
+    std::string spelled;
+    for (const auto& [word, meant] : words)
+      fmt::format_to(std::back_inserter(spelled), "{}{}", spelled.empty() ? "" : ", ", word);
+    fields_.fault(key,
+                  fmt::format("must be {} or a size such as 8GiB, not {}", spelled, shown(*value)));
   }
 
   void flag(std::string_view key, std::optional<bool>& into) {
@@ -180,6 +189,7 @@ const std::vector<std::string_view>& config_keys() {
                                                   "cache_dir",
                                                   "worker",
                                                   "memory",
+                                                  "template_memory",
                                                   "log_level",
                                                   "hub_url",
                                                   "hub_token_file",
@@ -204,7 +214,9 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.path("data_dir", settings.data_dir);
   reader.path("cache_dir", settings.cache_dir);
   reader.path("worker", settings.worker);
-  reader.memory(settings.memory_bytes);
+  reader.bytes("memory", {{"auto", 0}}, settings.memory_bytes);
+  reader.bytes("template_memory", {{"auto", cli::kTemplateMemoryAuto}, {"off", 0}},
+               settings.template_bytes);
   reader.flag("allow_process_engines", settings.allow_process_engines);
   reader.flag("allow_private_sources", settings.allow_private_sources);
   reader.word("log_level", {"trace", "debug", "info", "warn", "error"}, settings.log_level);
@@ -242,6 +254,8 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.worker_path, {options.worker_path, file.worker});
   set(config.log_level, {options.log_level, file.log_level});
   config.memory_bytes = options.memory_bytes.value_or(file.memory_bytes.value_or(0));
+  config.template_bytes =
+      options.template_bytes.value_or(file.template_bytes.value_or(config.template_bytes));
   config.allow_process_engines =
       options.allow_process_engines.value_or(file.allow_process_engines.value_or(false));
   config.allow_private_sources =

@@ -24,8 +24,9 @@ struct ServerConfig {
   std::string cache_dir;
   std::string worker_path;  // empty = beside this program
   std::string log_level =
-      std::string(cli::kLogLevelDefault);  // trace | debug | info | warn | error
-  std::uint64_t memory_bytes = 0;          // 0 = decided from the machine
+      std::string(cli::kLogLevelDefault);                   // trace | debug | info | warn | error
+  std::uint64_t memory_bytes = 0;                           // 0 = decided from the machine
+  std::uint64_t template_bytes = cli::kTemplateMemoryAuto;  // 0 = no templates
   bool allow_process_engines = false;
   bool allow_private_sources = false;
   std::string hub_url = "https://huggingface.co";
@@ -38,7 +39,7 @@ struct FileSettings {
   std::optional<std::string> listen, admin_listen, data_dir, cache_dir, worker, log_level, hub_url,
       pip_index_url;
   std::optional<std::string> hub_token;  // what hub_token_file holds
-  std::optional<std::uint64_t> memory_bytes;
+  std::optional<std::uint64_t> memory_bytes, template_bytes;
   std::optional<bool> allow_process_engines, allow_private_sources;
 };
 

@@ -19,7 +19,7 @@ struct Parsed {
   std::string admin_url = "http://127.0.0.1:4570";
   bool json = false;
   ServeOptions serve;
-  std::optional<std::string> memory;
+  std::optional<std::string> memory, template_memory;
   DeployOptions deploy;
   RunOptions run;
   std::vector<std::string> prompt_words;
@@ -37,6 +37,10 @@ struct Parsed {
 std::string check_bytes(const std::string& text) {
   if (text == "auto" || parse_bytes(text)) return "";
   return fmt::format("'{}' is no amount of memory; write 8GiB, 512MB or auto", text);
+}
+
+std::string check_bytes_or_off(const std::string& text) {
+  return text == "off" ? "" : check_bytes(text);
 }
 
 std::string check_duration(const std::string& text) {
@@ -67,6 +71,11 @@ void add_serve(CLI::App& app, Parsed& parsed) {
   command->add_option("--memory", parsed.memory, "What replicas may use together, as 8GiB")
       ->check(CLI::Validator(check_bytes, "BYTES"))
       ->default_str("auto");
+  command
+      ->add_option("--template-memory", parsed.template_memory,
+                   "Of it, what templates without a replica may hold, as 2GiB; off = none")
+      ->check(CLI::Validator(check_bytes_or_off, "BYTES"))
+      ->default_str("auto");
   command->add_flag("--allow-process-engines", serve.allow_process_engines,
                     "Let manifests start commands of their own");
   command->add_flag("--allow-private-sources", serve.allow_private_sources,
@@ -79,8 +88,9 @@ void add_serve(CLI::App& app, Parsed& parsed) {
   command->footer(
       "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
       "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
-      "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, log_level, hub_url,\n"
-      "hub_token_file, pip_index_url, allow_process_engines, allow_private_sources.\n"
+      "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
+      "log_level, hub_url, hub_token_file, pip_index_url, allow_process_engines, "
+      "allow_private_sources.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });
 }
@@ -268,6 +278,10 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   if (parsed.memory)
     parsed.serve.memory_bytes =
         *parsed.memory == "auto" ? 0 : parse_bytes(*parsed.memory).value_or(0);
+  if (parsed.template_memory)
+    parsed.serve.template_bytes = *parsed.template_memory == "auto"
+                                      ? kTemplateMemoryAuto
+                                      : parse_bytes(*parsed.template_memory).value_or(0);
   return hooks.serve(parsed.serve);
 }
 

@@ -19,12 +19,15 @@ inline constexpr std::string_view kListenDefault = "127.0.0.1:4569";
 inline constexpr std::string_view kAdminListenDefault = "127.0.0.1:4570";
 inline constexpr std::string_view kLogLevelDefault = "info";
 
+inline constexpr std::uint64_t kTemplateMemoryAuto = ~std::uint64_t{0};
+
 // What the command line says, and nothing else: what is absent here may come from the environment
 // or from the file (app/server_config).
 struct ServeOptions {
   std::string config_file;  // empty = none
   std::optional<std::string> listen, admin_listen, data_dir, cache_dir, worker_path, log_level;
-  std::optional<std::uint64_t> memory_bytes;  // 0 = decided from the machine
+  std::optional<std::uint64_t> memory_bytes;    // 0 = decided from the machine
+  std::optional<std::uint64_t> template_bytes;  // kTemplateMemoryAuto = a share of the memory
   std::optional<bool> allow_process_engines, allow_private_sources;
 };
 

@@ -6,6 +6,16 @@
 #include "cli/table.h"
 
 namespace glowplug::cli {
+namespace {
+
+std::string template_memory(const boost::json::value& function) {
+  const boost::json::value* held = field(function, "template");
+  return held == nullptr
+             ? "-"
+             : format_bytes(static_cast<std::uint64_t>(number_field(*held, "memory_bytes")));
+}
+
+}  // namespace
 
 std::string functions_table(const boost::json::array& functions) {
   if (functions.empty()) return "no functions; deploy one with: glowplug deploy smollm2\n";
@@ -18,7 +28,7 @@ std::string functions_table(const boost::json::array& functions) {
          text_field(function, "tier"), text_field(function, "replicas"),
          text_field(function, "in_flight"),
          format_bytes(static_cast<std::uint64_t>(number_field(function, "memory_bytes"))),
-         text_field(function, "cold_starts")});
+         template_memory(function), text_field(function, "cold_starts")});
     const std::string reason = text_field(function, "reason");
     if (state == "failed" && !reason.empty())
       reasons += fmt::format("{}: {}\n", text_field(function, "function"), reason);
@@ -30,6 +40,7 @@ std::string functions_table(const boost::json::array& functions) {
                                           {"REPLICAS", Align::Right},
                                           {"IN-FLIGHT", Align::Right},
                                           {"MEMORY", Align::Right},
+                                          {"TEMPLATE", Align::Right},
                                           {"COLD-STARTS", Align::Right}},
                                          rows);
   return reasons.empty() ? table : table + "\n" + reasons;

@@ -48,14 +48,15 @@ TEST(Ps, NoFunctions_SaysWhatToDo) {
 TEST(Ps, Functions_AreOneRowEachAndAFailureSaysWhy) {
   const boost::json::array list = data_of(*parse_json(
       R"({"data":[{"function":"chat","revision":2,"state":"ready","tier":"replica","replicas":1,"in_flight":3,
-          "memory_bytes":94300000,"cold_starts":4,"reason":""},
+          "memory_bytes":94300000,"template":{"memory_bytes":121000000},"cold_starts":4,"reason":""},
          {"function":"b","revision":1,"state":"failed","tier":"remote","replicas":0,"in_flight":0,
           "memory_bytes":0,"cold_starts":0,"reason":"no such file"}]})"));
   const std::string table = functions_table(list);
   EXPECT_EQ(table.substr(0, table.find('\n')),
-            "FUNCTION  REV  STATE   TIER     REPLICAS  IN-FLIGHT   MEMORY  COLD-STARTS");
+            "FUNCTION  REV  STATE   TIER     REPLICAS  IN-FLIGHT   MEMORY  TEMPLATE  COLD-STARTS");
   EXPECT_NE(
-      table.find("chat        2  ready   replica         1          3  94.3 MB            4\n"),
+      table.find(
+          "chat        2  ready   replica         1          3  94.3 MB  121.0 MB            4\n"),
       std::string::npos)
       << table;
   EXPECT_NE(table.find("b: no such file\n"), std::string::npos) << table;

@@ -40,6 +40,7 @@ void Brain::settle() {
   }
   start_what_is_wanted();
   stop_idle();
+  keep_templates_within_budget();
 }
 
 void Brain::grant_waiting(const std::string& name, Function& function) {
@@ -83,14 +84,16 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
     return std::max(Duration(0), std::min(end, now_) - std::max(begin, waiting.arrived));
   };
   const Duration waited = now_ - waiting.arrived;
-  const Duration loaded = overlap(replica.started, replica.ready);
-  const Duration fetched = overlap(function.current.prepare_began, function.current.prepare_ended);
-  effects_.list.push_back(GrantCall{.call = waiting.call,
-                                    .replica = entry.first,
-                                    .cold = waiting.cold,
-                                    .queued = std::max(Duration(0), waited - loaded - fetched),
-                                    .fetched = fetched,
-                                    .loaded = loaded});
+  const Duration started = overlap(replica.started, replica.ready);
+  domain::PhaseTimes times;
+  times[domain::Phase::Fetch] =
+      overlap(function.current.prepare_began, function.current.prepare_ended);
+  times[domain::Phase::Load] =
+      replica.from ? overlap(replica.load_began, replica.load_ended) : started;
+  times[domain::Phase::Fork] = replica.from ? started : Duration(0);
+  times[domain::Phase::Queue] = std::max(Duration(0), waited - times.sum());
+  effects_.list.push_back(GrantCall{
+      .call = waiting.call, .replica = entry.first, .cold = waiting.cold, .waited = times});
   if (waiting.cold) {
     decide(
         name, "grant",
@@ -141,6 +144,7 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
     effects_.list.push_back(PrepareModel{generation.manifest, generation.revision});
     return;
   }
+  if (fork_or_load(name, function, generation)) return;
   const std::uint64_t bytes = policy::estimate_replica_bytes(generation.manifest, generation.facts);
   if (bytes > options_.memory_bytes) {
     fail(name, function, generation,
@@ -154,37 +158,29 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
           ""});
     return;
   }
-  if (make_room(name, function, bytes)) start_replica(name, generation, bytes);
+  if (make_room(name, function, bytes)) start_replica(name, generation, bytes, nullptr);
 }
 
-// True when the bytes are free now; otherwise asks idle replicas to stop where that is enough.
-bool Brain::make_room(const std::string& name, const Function& function, std::uint64_t bytes) {
+// True when the bytes are free now; otherwise asks what is idle to stop where that is enough.
+bool Brain::make_room(const std::string& name, const Function& function, std::uint64_t bytes,
+                      std::optional<domain::ProcessId> template_kept) {
   const std::uint64_t reserved = reserved_bytes();
   const std::uint64_t free = options_.memory_bytes - std::min(options_.memory_bytes, reserved);
   if (bytes <= free) return true;
 
   std::uint64_t coming = 0;
-  std::vector<policy::EvictionCandidate> candidates;
-  for (const auto& [id, replica] : replicas_) {
+  for (const auto& [id, replica] : replicas_)
     if (replica.state == domain::State::Draining) coming += replica.memory_bytes;
-    if (replica.state != domain::State::Ready) continue;
-    candidates.push_back({id, replica.memory_bytes, replica.in_flight, replica.last_used});
-  }
+  for (const auto& [id, held] : templates_)
+    if (held.state == domain::State::Draining) coming += held.bytes;
   if (bytes <= free + coming) return false;
 
-  const auto evicted = policy::choose_evictions(candidates, bytes - free - coming);
-  if (evicted) {
-    for (const domain::ReplicaId id : *evicted)
-      drain(*replicas_.find(id),
-            fmt::format("evicted: idle and least recently used, {} needed by {}",
-                        format_bytes(bytes), name));
-    return false;
-  }
+  if (evict(name, bytes - free - coming, template_kept)) return false;
   if (!function.waiting.empty() && now_ - function.waiting.front().arrived >= kSwapPatience) {
-    std::erase_if(candidates, [this, &name](const policy::EvictionCandidate& candidate) {
-      return replicas_.at(candidate.replica).function == name;
-    });
-    if (const auto victim = policy::choose_to_drain(candidates))
+    std::vector<policy::EvictionCandidate> others;
+    for (const policy::EvictionCandidate& candidate : ready_replicas())
+      if (replicas_.at(candidate.replica).function != name) others.push_back(candidate);
+    if (const auto victim = policy::choose_to_drain(others))
       drain(*replicas_.find(*victim),
             fmt::format("gets no new calls: {} has waited {} for its memory", name,
                         format_duration(now_ - function.waiting.front().arrived)));
@@ -192,14 +188,49 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
   return false;
 }
 
+std::vector<policy::EvictionCandidate> Brain::ready_replicas() const {
+  std::vector<policy::EvictionCandidate> ready;
+  for (const auto& [id, replica] : replicas_)
+    if (replica.state == domain::State::Ready)
+      ready.push_back({id, replica.memory_bytes, replica.in_flight, replica.last_used});
+  return ready;
+}
+
+// Idle replicas first, which are back in no time, then templates. False when all of it is not
+// enough; then nothing is stopped for nothing.
+bool Brain::evict(const std::string& name, std::uint64_t bytes,
+                  std::optional<domain::ProcessId> template_kept) {
+  const std::vector<policy::EvictionCandidate> candidates = ready_replicas();
+  std::vector<domain::ProcessId> dropped;
+  std::uint64_t freed = 0;
+  auto evicted = policy::choose_evictions(candidates, bytes);
+  if (!evicted) {
+    for (const policy::EvictionCandidate& candidate : candidates)
+      freed += candidate.in_flight == 0 ? candidate.memory_bytes : 0;
+    evicted = policy::choose_evictions(candidates, freed);
+    for (const domain::ProcessId id : policy::eviction_order(idle_templates(Idle::NoWork), now_)) {
+      if (freed >= bytes) break;
+      if (id == template_kept) continue;
+      freed += templates_.at(id).bytes;
+      dropped.push_back(id);
+    }
+    if (freed < bytes) return false;
+  }
+  const std::string reason = fmt::format("evicted: idle and least recently used, {} needed by {}",
+                                         format_bytes(bytes), name);
+  for (const domain::ProcessId id : *evicted) drain(*replicas_.find(id), reason);
+  for (const domain::ProcessId id : dropped) drop_template(*templates_.find(id), reason);
+  return true;
+}
+
 void Brain::start_replica(const std::string& name, const Generation& generation,
-                          std::uint64_t bytes) {
+                          std::uint64_t bytes, TemplateEntry* from) {
   const auto busy =
       std::count_if(replicas_.begin(), replicas_.end(), [](const ReplicaEntry& entry) {
         // One that drains gives its cores back soon; a grant lasts a replica's life.
         return entry.second.in_flight > 0 && entry.second.state != domain::State::Draining;
       });
-  const domain::ReplicaId id{++last_replica_};
+  const domain::ProcessId id{++last_process_};
   Replica replica;
   replica.function = name;
   replica.revision = generation.revision;
@@ -211,12 +242,24 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
   replica.memory_bytes = bytes;
   replica.started = now_;
   replica.last_used = now_;
+  std::string how;
+  if (from != nullptr) {
+    replica.from = from->first;
+    replica.load_began = from->second.started;
+    replica.load_ended = from->second.ready;
+    from->second.last_used = now_;
+    how = fmt::format(" forked from template {}", from->first.value);
+  }
   decide(name, "start",
-         fmt::format("replica {} of revision {}: {} waiting, {} reserved, {} threads", id.value,
-                     generation.revision, functions_.at(name).waiting.size(), format_bytes(bytes),
-                     replica.threads));
-  effects_.list.push_back(StartReplica{id, generation.manifest, generation.revision,
-                                       generation.facts, replica.threads});
+         fmt::format("replica {} of revision {}{}: {} waiting, {} reserved, {} threads", id.value,
+                     generation.revision, how, functions_.at(name).waiting.size(),
+                     format_bytes(bytes), replica.threads));
+  effects_.list.push_back(StartProcess{.process = id,
+                                       .manifest = generation.manifest,
+                                       .revision = generation.revision,
+                                       .facts = generation.facts,
+                                       .threads = replica.threads,
+                                       .from = replica.from});
   replicas_.emplace(id, std::move(replica));
 }
 
@@ -250,7 +293,7 @@ void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
   move_to(replica, domain::State::Draining);
   decide(replica.function, replica.in_flight == 0 ? "stop" : "drain",
          fmt::format("replica {}: {}", entry.first.value, reason));
-  if (replica.in_flight == 0) effects_.list.push_back(StopReplica{entry.first});
+  if (replica.in_flight == 0) effects_.list.push_back(StopProcess{entry.first});
 }
 
 void Brain::adopt_next(const std::string& name, Function& function) {
@@ -261,6 +304,8 @@ void Brain::adopt_next(const std::string& name, Function& function) {
   function.note.clear();
   function.failure.reset();
   function.keep_alive = function.current.manifest.keep_alive;
+  function.forks_fail = false;
+  drop_unused_templates();
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
     if (replica.function != name || replica.revision == function.current.revision) continue;
@@ -298,6 +343,13 @@ void Brain::refuse_waiting(Function& function, const Error& error, int retry_aft
   function.waiting.clear();
 }
 
+// A start that was killed from outside says nothing of the model: it is tried once more.
+bool Brain::tries_again(const std::string& name, Function& function, Ending ending) {
+  if (ending != Ending::Killed || function.starts_killed++ > 0) return false;
+  decide(name, "retry", "its start was killed; one more try");
+  return true;
+}
+
 // A revision that never served gives way to the one that does; the serving one is failed for a
 // while.
 void Brain::fail(const std::string& name, Function& function, Generation& generation,
@@ -309,6 +361,7 @@ void Brain::fail(const std::string& name, Function& function, Generation& genera
     function.next.reset();
     return;
   }
+  function.starts_killed = 0;
   function.failure = Failure{error, now_ + domain::kFailureRemembered};
   const double seconds = std::ceil(to_seconds(domain::kFailureRemembered));
   refuse_waiting(function, error,

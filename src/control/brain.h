@@ -12,6 +12,10 @@
 // have waited for its memory it gets no new calls. A failed start is remembered for a few seconds,
 // so that a broken model cannot cause a storm of loads.
 //
+// Where the manifest allows it, a replica is forked from a template, which is loaded once for all
+// revisions that run the same model in the same way and stays when the last replica has gone,
+// within a budget. A fork that fails is followed by a start without a template.
+//
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
 #pragma once
 
@@ -26,11 +30,13 @@
 #include "control/events.h"
 #include "control/views.h"
 #include "policy/evictor.h"
+#include "policy/templates.h"
 
 namespace glowplug::control {
 
 struct BrainOptions {
-  std::uint64_t memory_bytes = 0;  // that replicas may reserve together
+  std::uint64_t memory_bytes = 0;    // that replicas and templates may reserve together
+  std::uint64_t template_bytes = 0;  // of it, for templates without a replica; 0 = no templates
   int cores = 1;
 };
 
@@ -45,6 +51,7 @@ class Brain final {
   std::optional<FunctionStatus> status(const std::string& name) const;
   std::uint64_t reserved_bytes() const;
   std::size_t replicas() const { return replicas_.size(); }
+  std::size_t templates() const { return templates_.size(); }
 
  private:
   enum class Model { Absent, Preparing, Prepared, Failed };
@@ -78,6 +85,9 @@ class Brain final {
     Duration keep_alive{};  // of the next idle period
     int warm_count = 0;
     std::optional<Time> warm_until;
+    // Since the last replica that became ready:
+    bool forks_fail = false;
+    int starts_killed = 0;
     std::uint64_t calls = 0, cold_starts = 0;
   };
   struct Replica {
@@ -88,14 +98,27 @@ class Brain final {
     int threads = 1;
     std::uint64_t memory_bytes = 0;
     double progress = 0;
+    std::optional<domain::ProcessId> from;  // the template; it may be gone
+    Time load_began{}, load_ended{};        // the template's
     Time started{}, ready{}, idle_since{}, last_used{};
+  };
+  struct Template {
+    domain::Manifest manifest;  // of whoever needed it first
+    domain::ModelFacts facts;
+    domain::State state = domain::State::Loading;  // Draining: killed, not yet gone
+    std::uint64_t bytes = 0;
+    double progress = 0;
+    int child_deaths = 0;
+    Time started{}, ready{}, last_used{};
   };
   struct Call {
     std::string function;
-    std::optional<domain::ReplicaId> replica;  // set once granted
+    std::optional<domain::ProcessId> replica;  // set once granted
     int weight = 1;
   };
-  using ReplicaEntry = std::pair<const domain::ReplicaId, Replica>;
+  using ReplicaEntry = std::pair<const domain::ProcessId, Replica>;
+  using TemplateEntry = std::pair<const domain::ProcessId, Template>;
+  enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
 
   // brain_events.cc: one per event.
   void on(const FunctionPut& event);
@@ -106,9 +129,9 @@ class Brain final {
   void on(const CallArrived& event);
   void on(const CallEnded& event);
   void on(const CallAbandoned& event);
-  void on(const ReplicaProgress& event);
-  void on(const ReplicaReady& event);
-  void on(const ReplicaGone& event);
+  void on(const ProcessProgress& event);
+  void on(const ProcessReady& event);
+  void on(const ProcessGone& event);
   void on(const WarmWanted& event);
   void on(const StopWanted& event);
   void on(const DrainStarted& event);
@@ -119,12 +142,32 @@ class Brain final {
   void grant_waiting(const std::string& name, Function& function);
   void start_what_is_wanted();
   void ensure_started(const std::string& name, Function& function, Generation& generation);
-  void start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes);
-  bool make_room(const std::string& name, const Function& function, std::uint64_t bytes);
+  void start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes,
+                     TemplateEntry* from);
+  bool make_room(const std::string& name, const Function& function, std::uint64_t bytes,
+                 std::optional<domain::ProcessId> template_kept = {});
+  std::vector<policy::EvictionCandidate> ready_replicas() const;
+  bool evict(const std::string& name, std::uint64_t bytes,
+             std::optional<domain::ProcessId> template_kept);
   void stop_idle();
   void drain(ReplicaEntry& entry, const std::string& reason);
   void adopt_next(const std::string& name, Function& function);
   std::optional<Time> next_wake() const;
+
+  // brain_templates.cc
+  TemplateEntry* template_of(const Generation& generation);
+  const TemplateEntry* template_of(const Generation& generation) const;
+  bool may_fork(const Function& function, const Generation& generation) const;
+  bool fork_or_load(const std::string& name, Function& function, const Generation& generation);
+  void load_template(const std::string& name, const Generation& generation, std::uint64_t bytes);
+  void template_ready(TemplateEntry& entry);
+  void template_gone(const ProcessGone& event);
+  bool tries_again(const std::string& name, Function& function, Ending ending);
+  void note_child_death(const Replica& replica);
+  void drop_template(TemplateEntry& entry, const std::string& reason);
+  void drop_unused_templates();
+  void keep_templates_within_budget();
+  std::vector<policy::IdleTemplate> idle_templates(Idle idle) const;
 
   // Helpers shared by the files.
   void grant(const std::string& name, Function& function, const Waiting& waiting,
@@ -146,9 +189,10 @@ class Brain final {
 
   BrainOptions options_;
   std::map<std::string, Function> functions_;
-  std::map<domain::ReplicaId, Replica> replicas_;
+  std::map<domain::ProcessId, Replica> replicas_;
   std::map<domain::CallId, Call> calls_;
-  std::uint64_t last_replica_ = 0;
+  std::map<domain::ProcessId, Template> templates_;
+  std::uint64_t last_process_ = 0;
   bool draining_ = false;
 
   Time now_{};       // of the event being handled

@@ -70,6 +70,8 @@ void Brain::on(const FunctionPut& event) {
   }
   function->current =
       std::move(next);  // nothing to keep serving: waiting callers get the new revision
+  function->forks_fail = false;
+  drop_unused_templates();
   function->failure.reset();
   function->keep_alive = event.manifest.keep_alive;
   ensure_started(name, *function, function->current);
@@ -86,6 +88,7 @@ void Brain::on(const FunctionDeleted& event) {
     if (replica.function == event.function && replica.state != domain::State::Draining)
       drain(entry, "the function is deleted");
   }
+  drop_unused_templates();
 }
 
 void Brain::on(const ModelProgress& event) {
@@ -166,7 +169,7 @@ void Brain::on(const CallEnded& event) {
     if (replica.in_flight == 0) {
       replica.idle_since = now_;
       if (replica.state == domain::State::Draining)
-        effects_.list.push_back(StopReplica{entry->first});
+        effects_.list.push_back(StopProcess{entry->first});
     }
     if (event.outcome == CallOutcome::ReplicaBroke && replica.state == domain::State::Ready)
       drain(*entry, "it broke off an answer");
@@ -184,13 +187,17 @@ void Brain::on(const CallAbandoned& event) {
   calls_.erase(call);
 }
 
-void Brain::on(const ReplicaProgress& event) {
-  if (const auto entry = replicas_.find(event.replica); entry != replicas_.end())
+void Brain::on(const ProcessProgress& event) {
+  if (const auto entry = replicas_.find(event.process); entry != replicas_.end())
+    entry->second.progress = event.fraction;
+  if (const auto entry = templates_.find(event.process); entry != templates_.end())
     entry->second.progress = event.fraction;
 }
 
-void Brain::on(const ReplicaReady& event) {
-  const auto entry = replicas_.find(event.replica);
+void Brain::on(const ProcessReady& event) {
+  if (const auto held = templates_.find(event.process); held != templates_.end())
+    return template_ready(*held);
+  const auto entry = replicas_.find(event.process);
   if (entry == replicas_.end() || entry->second.state != domain::State::Loading) return;
   Replica& replica = entry->second;
   move_to(replica, domain::State::Ready);
@@ -200,27 +207,37 @@ void Brain::on(const ReplicaReady& event) {
   Function* function = find(replica.function);
   if (function == nullptr) return;
   ++function->cold_starts;
+  function->forks_fail = false;
+  function->starts_killed = 0;
   decide(replica.function, "ready",
-         fmt::format("replica {} after {}", event.replica.value,
+         fmt::format("replica {} after {}", event.process.value,
                      format_duration(now_ - replica.started)));
   if (function->next && function->next->revision == replica.revision)
     adopt_next(replica.function, *function);
 }
 
-void Brain::on(const ReplicaGone& event) {
-  const auto entry = replicas_.find(event.replica);
+void Brain::on(const ProcessGone& event) {
+  if (templates_.contains(event.process)) return template_gone(event);
+  const auto entry = replicas_.find(event.process);
   if (entry == replicas_.end()) return;
   const Replica replica = entry->second;
   replicas_.erase(entry);
   Function* function = find(replica.function);
   decide(replica.function, "gone",
-         fmt::format("replica {} ({}): {}", event.replica.value, to_string(replica.state),
+         fmt::format("replica {} ({}): {}", event.process.value, to_string(replica.state),
                      event.cause));
-  if (function == nullptr || replica.state == domain::State::Draining) return;
+  if (event.ending != Ending::Asked) note_child_death(replica);
+  if (replica.state == domain::State::Draining) return;
+  if (function == nullptr) return;
+  if (replica.from && replica.state == domain::State::Loading) {
+    function->forks_fail = true;  // the slower tier answers: a start of its own
+    return;
+  }
   const Error error{std::string(domain::error::kFunctionFailed),
                     fmt::format("`{}` does not start: {}", replica.function, event.cause), ""};
   if (replica.state != domain::State::Loading)
     return;  // a crash while serving: its callers see it, the next call restarts
+  if (tries_again(replica.function, *function, event.ending)) return;
   if (Generation* generation = generation_of(replica.function, replica.revision))
     fail(replica.function, *function, *generation, error);
 }
@@ -253,6 +270,7 @@ void Brain::on(const DrainStarted&) {
   for (auto& [name, function] : functions_) refuse_waiting(function, shutting_down(), 1);
   for (ReplicaEntry& entry : replicas_)
     if (entry.second.state != domain::State::Draining) drain(entry, "the server is draining");
+  for (TemplateEntry& entry : templates_) drop_template(entry, "the server is draining");
 }
 
 void Brain::on(const Tick&) {}

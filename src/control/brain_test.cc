@@ -3,82 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "base/units.h"
+#include "control/test_world.h"
 #include "domain/limits.h"
 
 namespace glowplug::control {
 namespace {
 
-using namespace std::chrono_literals;
 using domain::CallId;
-using domain::ReplicaId;
 using domain::State;
-
-constexpr std::uint64_t kMB = 1'000'000;
-
-// Drives a Brain as the live driver does and keeps what it asked for.
-class World {
- public:
-  explicit World(std::uint64_t memory_mb = 1000)
-      : brain({.memory_bytes = memory_mb * kMB, .cores = 4}) {}
-
-  void post(const Event& event) {
-    last = brain.handle(event, now);
-    for (const Effect& effect : last.list)
-      std::visit([this](const auto& one) { keep(one); }, effect);
-  }
-  // Lets time pass as a timer would: ticks at every wake-up until `by` is over.
-  void pass(Duration by) {
-    const Time end = now + by;
-    while (last.wake_at && *last.wake_at <= end) {
-      now = std::max(now, *last.wake_at);
-      post(Tick{});
-    }
-    now = end;
-  }
-
-  domain::Manifest manifest(const std::string& name, std::uint64_t memory_mb = 100) const {
-    domain::Manifest made;
-    made.name = name;
-    made.engine.kind = domain::EngineKind::Fake;
-    made.resources.memory_bytes = memory_mb * kMB;
-    return made;
-  }
-  void deploy(const domain::Manifest& made, int revision = 1) {
-    post(FunctionPut{made, revision});
-    post(ModelPrepared{made.name, revision, {}});
-  }
-  CallId call(const std::string& name, int weight = 1, std::optional<Duration> keep_alive = {}) {
-    const CallId id{++calls};
-    post(CallArrived{id, name, weight, now + 3600s, keep_alive});
-    return id;
-  }
-  void ready(std::size_t started_index) { post(ReplicaReady{started.at(started_index).replica}); }
-  // One call from zero, answered.
-  void serve(const std::string& name) {
-    const CallId id = call(name);
-    ready(started.size() - 1);
-    post(CallEnded{id});
-  }
-  State state(const std::string& name) const { return brain.function(name)->state; }
-
-  void keep(const PrepareModel& one) { prepared.push_back(one); }
-  void keep(const StartReplica& one) { started.push_back(one); }
-  void keep(const StopReplica& one) { stopped.push_back(one.replica); }
-  void keep(const GrantCall& one) { granted.push_back(one); }
-  void keep(const RefuseCall& one) { refused.push_back(one); }
-  void keep(const Decision& one) { decisions.push_back(one); }
-
-  Brain brain;
-  Time now{1000s};
-  Effects last;
-  std::uint64_t calls = 0;
-  std::vector<PrepareModel> prepared;
-  std::vector<StartReplica> started;
-  std::vector<ReplicaId> stopped;
-  std::vector<GrantCall> granted;
-  std::vector<RefuseCall> refused;
-  std::vector<Decision> decisions;
-};
 
 TEST(Deploy, FetchesTheModelAndStartsNothing) {
   World world;
@@ -115,8 +47,8 @@ TEST(ColdFunction_FiftyFirstCalls, StartOneReplicaAndAllAreServed) {
   EXPECT_EQ(world.granted.size(), 50u);
   EXPECT_EQ(world.started.size(), 1u);
   EXPECT_TRUE(world.granted.front().cold);
-  EXPECT_EQ(world.granted.front().loaded, Duration(300ms));
-  EXPECT_EQ(world.granted.front().queued, Duration(0));
+  EXPECT_EQ(world.granted.front().waited[domain::Phase::Load], Duration(300ms));
+  EXPECT_EQ(world.granted.front().waited[domain::Phase::Queue], Duration(0));
 }
 
 TEST(WarmFunction, NextCallIsGrantedAtOnceAndNotCold) {
@@ -142,7 +74,7 @@ TEST(IdleReplica, StopsAfterKeepAliveAndNotBefore) {
   EXPECT_TRUE(world.stopped.empty());
   world.pass(1s);
   EXPECT_EQ(world.stopped.size(), 1u);
-  world.post(ReplicaGone{world.stopped[0], "stopped"});
+  world.post(ProcessGone{world.stopped[0], "stopped"});
   EXPECT_EQ(world.state("f"), State::Cold);
   EXPECT_EQ(world.brain.reserved_bytes(), 0u);
 }
@@ -188,7 +120,7 @@ TEST(FailedStart, RefusesWaitersAndIsRememberedForSeconds) {
   world.deploy(world.manifest("f"));
   world.call("f");
   world.call("f");
-  world.post(ReplicaGone{world.started[0].replica, "exited with status 3"});
+  world.post(ProcessGone{world.started[0].process, "exited with status 3"});
   EXPECT_EQ(world.refused.size(), 2u);
   EXPECT_EQ(world.state("f"), State::Failed);
   world.call("f");
@@ -199,12 +131,23 @@ TEST(FailedStart, RefusesWaitersAndIsRememberedForSeconds) {
   EXPECT_EQ(world.started.size(), 2u);
 }
 
+TEST(FailedStart, KilledFromOutside_IsTriedOnceMore) {
+  World world;
+  world.deploy(world.manifest("f"));
+  world.call("f");
+  world.post(ProcessGone{world.started[0].process, "killed by signal 9", Ending::Killed});
+  EXPECT_TRUE(world.refused.empty());
+  ASSERT_EQ(world.started.size(), 2u);
+  world.post(ProcessGone{world.started[1].process, "killed by signal 9", Ending::Killed});
+  EXPECT_EQ(world.refused.size(), 1u);
+}
+
 TEST(CrashWhileServing, NextCallStartsAnother) {
   World world;
   world.deploy(world.manifest("f"));
   const CallId id = world.call("f");
   world.ready(0);
-  world.post(ReplicaGone{world.started[0].replica, "killed by signal 9"});
+  world.post(ProcessGone{world.started[0].process, "killed by signal 9"});
   world.post(CallEnded{id});
   world.call("f");
   EXPECT_EQ(world.started.size(), 2u);
@@ -216,7 +159,7 @@ TEST(BrokenAnswer, ItsReplicaGetsNoNewCallsAndTheNextCallStartsAnother) {
   const CallId id = world.call("f");
   world.ready(0);
   world.post(CallEnded{id, CallOutcome::ReplicaBroke});
-  EXPECT_EQ(world.stopped, std::vector{world.started[0].replica});
+  EXPECT_EQ(world.stopped, std::vector{world.started[0].process});
   world.call("f");
   EXPECT_EQ(world.started.size(), 2u);
   EXPECT_EQ(world.granted.size(), 1u);
@@ -244,9 +187,9 @@ TEST(Memory, IdleLeastRecentlyUsedMakesRoom) {
   world.deploy(world.manifest("c"));
   world.call("c");
   ASSERT_EQ(world.stopped.size(), 1u);
-  EXPECT_EQ(world.stopped[0], world.started[0].replica);  // a's
+  EXPECT_EQ(world.stopped[0], world.started[0].process);  // a's
   EXPECT_EQ(world.started.size(), 2u);
-  world.post(ReplicaGone{world.stopped[0], "stopped"});
+  world.post(ProcessGone{world.stopped[0], "stopped"});
   EXPECT_EQ(world.started.size(), 3u);
   EXPECT_LE(world.brain.reserved_bytes(), 250 * kMB);
 }
@@ -266,7 +209,7 @@ TEST(Memory, BusyReplicaIsNeverCutButYieldsItsTurn) {
   EXPECT_TRUE(world.stopped.empty());
   world.post(CallEnded{running});
   ASSERT_EQ(world.stopped.size(), 1u);
-  world.post(ReplicaGone{world.stopped[0], "stopped"});
+  world.post(ProcessGone{world.stopped[0], "stopped"});
   ASSERT_EQ(world.started.size(), 2u);
   EXPECT_EQ(world.started[1].manifest.name, "b");
 }
@@ -290,14 +233,14 @@ TEST(NewRevision, ServesOnlyOnceReadyAndTheOldOneDrains) {
   world.deploy(changed, 2);
   ASSERT_EQ(world.started.size(), 2u);
   world.call("f");
-  EXPECT_EQ(world.granted.back().replica, world.started[0].replica);
+  EXPECT_EQ(world.granted.back().replica, world.started[0].process);
   world.ready(1);
   world.call("f");
-  EXPECT_EQ(world.granted.back().replica, world.started[1].replica);
+  EXPECT_EQ(world.granted.back().replica, world.started[1].process);
   EXPECT_TRUE(world.stopped.empty());  // two calls still on the old one
   world.post(CallEnded{old_call});
   world.post(CallEnded{CallId{2}});
-  EXPECT_EQ(world.stopped, std::vector{world.started[0].replica});
+  EXPECT_EQ(world.stopped, std::vector{world.started[0].process});
   EXPECT_TRUE(world.refused.empty());
 }
 
@@ -308,7 +251,7 @@ TEST(NewRevision, ThatDoesNotStart_LeavesTheOldOneServing) {
   auto changed = world.manifest("f");
   changed.context = 4096;
   world.deploy(changed, 2);
-  world.post(ReplicaGone{world.started[1].replica, "exited with status 1"});
+  world.post(ProcessGone{world.started[1].process, "exited with status 1"});
   world.call("f");
   EXPECT_EQ(world.brain.function("f")->revision, 1);
   EXPECT_NE(world.brain.function("f")->reason.find("revision 2"), std::string::npos);
@@ -386,7 +329,7 @@ TEST(Drain, RefusesNewCallsStopsIdleAndFinishesRunning) {
   world.ready(0);
   world.serve("g");
   world.post(DrainStarted{});
-  EXPECT_EQ(world.stopped, std::vector{world.started[1].replica});
+  EXPECT_EQ(world.stopped, std::vector{world.started[1].process});
   world.call("f");
   EXPECT_EQ(world.refused.back().error.code, "shutting_down");
   world.post(CallEnded{running});
@@ -410,7 +353,7 @@ TEST(SameEvents, GiveTheSameEffects) {
     for (const char* name : {"a", "b", "c"}) world.deploy(world.manifest(name));
     for (int i = 0; i < 30; ++i) {
       world.call(i % 3 == 0 ? "a" : i % 3 == 1 ? "b" : "c");
-      if (!world.stopped.empty()) world.post(ReplicaGone{world.stopped.back(), "stopped"});
+      if (!world.stopped.empty()) world.post(ProcessGone{world.stopped.back(), "stopped"});
       if (!world.started.empty()) world.ready(world.started.size() - 1);
       world.pass(700ms);
     }

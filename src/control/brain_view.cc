@@ -39,6 +39,7 @@ bool Brain::any_replica(const std::string& name, int revision, domain::State sta
 std::uint64_t Brain::reserved_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& [id, replica] : replicas_) bytes += replica.memory_bytes;
+  for (const auto& [id, held] : templates_) bytes += held.bytes;
   return bytes;
 }
 
@@ -77,13 +78,24 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
     if (replica.state == domain::State::Loading) status.progress = replica.progress;
   }
   const Model model = function.current.model;
+  const TemplateEntry* held =
+      may_fork(function, function.current) ? template_of(function.current) : nullptr;
+  if (held != nullptr && held->second.state == domain::State::Loading && !ready && !loading &&
+      wanted_replicas(function) > 0) {
+    loading = true;
+    status.progress = held->second.progress;
+  }
+  const bool forkable = held != nullptr && held->second.state == domain::State::Ready;
   const bool failed = function.failure && !ready && !loading;
   status.state = failed                                 ? domain::State::Failed
                  : ready                                ? domain::State::Ready
                  : loading || model == Model::Preparing ? domain::State::Loading
                  : draining                             ? domain::State::Draining
                                                         : domain::State::Cold;
-  status.tier = ready ? "replica" : model == Model::Prepared ? "disk" : "remote";
+  status.tier = ready                      ? "replica"
+                : forkable                 ? "template"
+                : model == Model::Prepared ? "disk"
+                                           : "remote";
   status.reason = failed                   ? function.failure->error.message
                   : !function.note.empty() ? function.note
                                            : function.current.phase;
@@ -102,6 +114,11 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                      .calls = function.calls,
                      .cold_starts = function.cold_starts,
                      .facts = function.current.facts};
+  if (may_fork(function, function.current)) {
+    if (const TemplateEntry* held = template_of(function.current))
+      shown.template_view = TemplateView{
+          .process = held->first, .state = held->second.state, .memory_bytes = held->second.bytes};
+  }
   for (const ReplicaStatus& one : status.replicas) {
     const Replica& replica = replicas_.at(one.replica);
     shown.replicas.push_back({.replica = one.replica,

@@ -12,6 +12,7 @@
 #include "domain/ids.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
+#include "domain/phase.h"
 
 namespace glowplug::control {
 
@@ -19,23 +20,27 @@ struct PrepareModel {
   domain::Manifest manifest;
   int revision = 0;
 };  // answers ModelPrepared or ModelUnavailable
-struct StartReplica {
-  domain::ReplicaId replica;
+enum class Role { Replica, Template };
+struct StartProcess {
+  domain::ProcessId process;
+  Role role = Role::Replica;
   domain::Manifest manifest;
   int revision = 0;
   domain::ModelFacts facts;
   int threads = 1;
+  std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
 };
-struct StopReplica {
-  domain::ReplicaId replica;
+struct StopProcess {
+  domain::ProcessId process;
 };  // ask it to end; nothing is in flight on it
+struct KillProcess {
+  domain::ProcessId process;
+};  // a template, which has nothing to finish
 struct GrantCall {
   domain::CallId call;
-  domain::ReplicaId replica;
-  bool cold = false;   // this call waited for a start
-  Duration queued{};   // waiting for a slot
-  Duration fetched{};  // waiting for the model file
-  Duration loaded{};   // waiting for the replica to be ready
+  domain::ProcessId replica;
+  bool cold = false;          // this call waited for a start
+  domain::PhaseTimes waited;  // queue: for a slot; fetch, load, fork: for the replica's start
 };
 struct RefuseCall {
   domain::CallId call;
@@ -51,8 +56,8 @@ struct Decision {
   std::string reason;
 };
 
-using Effect =
-    std::variant<PrepareModel, StartReplica, StopReplica, GrantCall, RefuseCall, Decision>;
+using Effect = std::variant<PrepareModel, StartProcess, StopProcess, KillProcess, GrantCall,
+                            RefuseCall, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -58,17 +58,23 @@ struct CallAbandoned {
   domain::CallId call;
 };  // the caller left while waiting
 
-struct ReplicaProgress {
-  domain::ReplicaId replica;
+// Of replicas and templates alike.
+struct ProcessProgress {
+  domain::ProcessId process;
   double fraction = 0;
 };
-struct ReplicaReady {
-  domain::ReplicaId replica;
+struct ProcessReady {
+  domain::ProcessId process;
 };
-struct ReplicaGone {
-  domain::ReplicaId replica;
+// Asked: we ended it. Itself: it crashed or exited, also while it was being asked. Killed: by a
+// SIGKILL that was not ours (the kernel short of memory, an operator), so that another try may well
+// succeed.
+enum class Ending { Asked, Itself, Killed };
+struct ProcessGone {
+  domain::ProcessId process;
   std::string cause;
-};  // the process is reaped; cause in words
+  Ending ending = Ending::Itself;
+};  // it is reaped; cause in words
 
 struct WarmWanted {
   std::string function;
@@ -82,7 +88,7 @@ struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
 using Event = std::variant<FunctionPut, FunctionDeleted, ModelProgress, ModelPrepared,
-                           ModelUnavailable, CallArrived, CallEnded, CallAbandoned, ReplicaProgress,
-                           ReplicaReady, ReplicaGone, WarmWanted, StopWanted, DrainStarted, Tick>;
+                           ModelUnavailable, CallArrived, CallEnded, CallAbandoned, ProcessProgress,
+                           ProcessReady, ProcessGone, WarmWanted, StopWanted, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

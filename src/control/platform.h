@@ -27,13 +27,13 @@ struct Endpoint {
 
 struct Grant {
   domain::CallId call;
-  domain::ReplicaId replica;
+  domain::ProcessId replica;
   Endpoint endpoint;
   domain::Manifest manifest;  // of the revision that answers
   domain::ModelFacts facts;
   int revision = 0;
   bool cold = false;
-  Duration queued{}, fetched{}, loaded{};
+  domain::PhaseTimes waited;  // before the grant
 };
 
 struct Refusal {

@@ -2,6 +2,7 @@
 // Nothing here gates a decision. Thread: values.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@
 namespace glowplug::control {
 
 struct ReplicaView {
-  domain::ReplicaId replica;
+  domain::ProcessId replica;
   int revision = 0;
   domain::State state = domain::State::Cold;
   int in_flight = 0;
@@ -23,11 +24,18 @@ struct ReplicaView {
   std::uint64_t memory_bytes = 0;  // reserved
 };
 
+// The process that a function's replicas are forked from; other functions may share it.
+struct TemplateView {
+  domain::ProcessId process;
+  domain::State state = domain::State::Loading;
+  std::uint64_t memory_bytes = 0;  // reserved
+};
+
 struct FunctionView {
   domain::Manifest manifest;
   int revision = 0;
   domain::State state = domain::State::Cold;
-  std::string tier;     // remote | disk | replica: where the next call would start from
+  std::string tier;     // remote | disk | template | replica: where the next call would start from
   std::string reason;   // why it is failed, or what it waits for
   double progress = 0;  // of a fetch or load under way, 0..1
   int waiting = 0;
@@ -37,12 +45,13 @@ struct FunctionView {
   std::uint64_t cold_starts = 0;
   domain::ModelFacts facts;
   std::vector<ReplicaView> replicas;
+  std::optional<TemplateView> template_view;
 };
 
 // What a watcher hears about, and nothing that every call changes: small, so that it can be
 // compared after each turn of the brain.
 struct ReplicaStatus {
-  domain::ReplicaId replica;
+  domain::ProcessId replica;
   int revision = 0;
   domain::State state = domain::State::Cold;
   double progress = 0;

@@ -187,12 +187,12 @@ TEST(Watching, ColdFunction_FetchLoadReadyDrainCold) {
   post(ModelProgress{"f", 1, 0.2, "fetch"});
   post(ModelPrepared{"f", 1, {}});
   post(CallArrived{.call = {1}, .function = "f", .deadline = now + 60s});
-  post(ReplicaProgress{{1}, 0.5});
-  post(ReplicaReady{{1}});
+  post(ProcessProgress{{1}, 0.5});
+  post(ProcessReady{{1}});
   post(CallEnded{{1}});  // no change that a watcher hears of
   now += 2s;
   post(Tick{});
-  post(ReplicaGone{{1}, "ended"});
+  post(ProcessGone{{1}, "ended"});
   post(FunctionDeleted{"f"});
   EXPECT_EQ(seen,
             (std::vector<std::string>{"loading remote", "progress loading remote", "cold disk",
@@ -213,7 +213,7 @@ TEST(Watching, IdleTimer_RunsOut) {
   ASSERT_TRUE(list.add("f", *brain.status("f"), [](Change) {}).ok());
   EXPECT_EQ(brain.replicas(), 0u);
   brain.handle(CallArrived{.call = {1}, .function = "f", .deadline = now + 60s}, now);
-  brain.handle(ReplicaReady{{1}}, now);
+  brain.handle(ProcessReady{{1}}, now);
   const Effects after = brain.handle(CallEnded{{1}}, now);
   for (int i = 0; i < 9; ++i) {
     now += 1s;

@@ -12,9 +12,10 @@ struct CallId {
   friend auto operator<=>(const CallId&, const CallId&) = default;
 };
 
-struct ReplicaId {
+// A replica or the template that forks replicas: one number space.
+struct ProcessId {
   std::uint64_t value = 0;
-  friend auto operator<=>(const ReplicaId&, const ReplicaId&) = default;
+  friend auto operator<=>(const ProcessId&, const ProcessId&) = default;
 };
 
 struct WatchId {

@@ -39,7 +39,9 @@ inline constexpr Duration kEventPing = 15s;             // longest silence of an
 inline constexpr Duration kEventProgressEvery = 100ms;  // between two progress events of a stream
 inline constexpr Duration kQueueTimeoutMax = 600s;
 inline constexpr Duration kLoadStallTimeout =
-    120s;                                       // no progress while loading for this long: killed
+    120s;  // no progress while loading for this long: killed
+inline constexpr Duration kForkLimit =
+    5s;  // a fork takes milliseconds; a template that needs longer hangs
 inline constexpr Duration kStopGrace = 10s;     // SIGTERM to SIGKILL
 inline constexpr Duration kDrainTimeout = 30s;  // of the whole server
 inline constexpr Duration kFailureRemembered =

@@ -23,9 +23,14 @@ enum class ScalePolicy { Concurrency, Threshold, Predictive };
 enum class Priority { High, Normal, Batch };
 enum class Share { Domain, Function };
 enum class Failover { Continue, Off };
+// Whether replicas are forked from a resident template. Auto: the built-in engine on a CPU.
+enum class TemplateUse { Auto, On, Off };
 
 constexpr std::string_view to_string(Task task) {
   return task == Task::Generate ? "generate" : task == Task::Embed ? "embed" : "rerank";
+}
+constexpr std::string_view to_string(TemplateUse use) {
+  return use == TemplateUse::Auto ? "auto" : use == TemplateUse::On ? "on" : "off";
 }
 constexpr std::string_view to_string(EngineKind kind) {
   return kind == EngineKind::Llama ? "llama" : kind == EngineKind::Fake ? "fake" : "process";
@@ -99,6 +104,7 @@ struct Manifest {
   Priority priority = Priority::Normal;
   Share share = Share::Domain;
   Failover failover = Failover::Continue;
+  TemplateUse template_use = TemplateUse::Auto;
 
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };

@@ -29,6 +29,11 @@ class PhaseTimes final {
   const std::optional<Duration>& operator[](Phase phase) const {
     return times_[static_cast<std::size_t>(phase)];
   }
+  Duration sum() const {
+    Duration all{};
+    for (const std::optional<Duration>& time : times_) all += time.value_or(Duration{});
+    return all;
+  }
   // visit(name, duration) for each known phase, in the order of the list.
   template <typename Visit>
   void each(const Visit& visit) const {

@@ -16,9 +16,10 @@ json::value duration_value(Duration duration) {
   return json::value(format_duration(duration));
 }
 
-std::uint64_t memory_of(const control::ReplicaView& replica, const GatewayOptions& options) {
-  const std::uint64_t measured = options.memory_of ? options.memory_of(replica.replica) : 0;
-  return measured > 0 ? measured : replica.memory_bytes;
+std::uint64_t memory_of(domain::ProcessId process, std::uint64_t reserved,
+                        const GatewayOptions& options) {
+  const std::uint64_t measured = options.memory_of ? options.memory_of(process) : 0;
+  return measured > 0 ? measured : reserved;
 }
 
 bool is_alive(domain::State state) {
@@ -57,6 +58,12 @@ std::string_view policy_name(domain::ScalePolicy policy) {
 std::string_view priority_name(domain::Priority priority) {
   if (priority == domain::Priority::High) return "high";
   return priority == domain::Priority::Batch ? "batch" : "normal";
+}
+
+json::object template_object(const control::TemplateView& shown, const GatewayOptions& options) {
+  return {{"id", shown.process.value},
+          {"state", domain::to_string(shown.state)},
+          {"memory_bytes", memory_of(shown.process, shown.memory_bytes, options)}};
 }
 
 // What every answer about a function opens with.
@@ -110,6 +117,7 @@ json::object manifest_object(const domain::Manifest& manifest) {
   object["priority"] = priority_name(manifest.priority);
   object["share"] = manifest.share == domain::Share::Domain ? "domain" : "function";
   object["failover"] = manifest.failover == domain::Failover::Continue ? "continue" : "off";
+  object["template"] = domain::to_string(manifest.template_use);
   return object;
 }
 
@@ -119,7 +127,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   json::array list;
   for (const control::ReplicaView& replica : view.replicas) {
     alive += is_alive(replica.state) ? 1 : 0;
-    const std::uint64_t bytes = memory_of(replica, options);
+    const std::uint64_t bytes = memory_of(replica.replica, replica.memory_bytes, options);
     memory += is_alive(replica.state) ? bytes : 0;
     list.emplace_back(json::object{{"id", replica.replica.value},
                                    {"revision", replica.revision},
@@ -133,6 +141,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   object["in_flight"] = view.in_flight;
   object["waiting"] = view.waiting;
   object["memory_bytes"] = memory;
+  if (view.template_view) object["template"] = template_object(*view.template_view, options);
   object["calls"] = view.calls;
   object["cold_starts"] = view.cold_starts;
   object["progress"] = view.progress;

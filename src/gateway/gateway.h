@@ -43,7 +43,7 @@ struct GatewayOptions {
   std::function<Result<domain::Manifest>(std::string_view text, std::string_view expected_name)>
       read_manifest;
   std::function<bool(std::string_view name)> in_catalogue;
-  std::function<std::uint64_t(domain::ReplicaId)>
+  std::function<std::uint64_t(domain::ProcessId)>
       memory_of;  // bytes resident now; 0 or absent = the reservation
   std::string openapi_yaml;
 };

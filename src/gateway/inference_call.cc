@@ -80,20 +80,11 @@ class ReplicaInUse final {
 
 // Overhead is the gateway's own time before the replica had the call, waiting for it left out.
 std::string call_headers(const control::Grant& grant, Duration before_grant) {
-  const Duration overhead =
-      std::max(Duration(0), before_grant - grant.queued - grant.fetched - grant.loaded);
+  const Duration overhead = std::max(Duration(0), before_grant - grant.waited.sum());
   return fmt::format(
       "x-glowplug-function: {}\r\nx-glowplug-revision: {}\r\nx-glowplug-cold-start: {}\r\n"
       "x-glowplug-overhead-ms: {:.2f}\r\n",
       grant.manifest.name, grant.revision, grant.cold, to_ms(overhead));
-}
-
-domain::PhaseTimes waited_for(const control::Grant& grant) {
-  domain::PhaseTimes times;
-  times[domain::Phase::Queue] = grant.queued;
-  times[domain::Phase::Fetch] = grant.fetched;
-  times[domain::Phase::Load] = grant.loaded;
-  return times;
 }
 
 std::string timing_line(const domain::PhaseTimes& times) {
@@ -148,7 +139,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
                                    const control::Grant& grant, CallState& state,
                                    ReplicaConnection& replica, Time granted_at) {
   CallResult result;
-  domain::PhaseTimes phases = waited_for(grant);
+  domain::PhaseTimes phases = grant.waited;
   EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage,
                                    "msg_" + exchange.request_id.substr(4), phases});
   Server& server = exchange.server;
@@ -238,7 +229,7 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
     if (head.status != 0) whole = co_await replica.read_all(result.body);
     result.client_gone = state->stopped == Stopped::ClientGone;
     result.headers = call_headers(grant, granted_at - exchange.started);
-    result.phases = waited_for(grant);
+    result.phases = grant.waited;
     result.phases[domain::Phase::Prefill] = server.clock.now() - granted_at;
     if (!whole) {
       replica.close();

@@ -38,6 +38,7 @@ class FakePlatform final : public control::Platform {
       done(*refusal, 7);
     } else {
       control::Grant grant;
+      grant.waited[domain::Phase::Queue] = Duration(0);
       grant.call = id;
       grant.endpoint.socket_path = socket_path;
       grant.manifest = views.at(wish.function).manifest;

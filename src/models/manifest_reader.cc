@@ -259,6 +259,13 @@ void read_plain_fields(ManifestFields& fields, Manifest& manifest) {
   fields.read_choice<domain::Failover>(
       "failover", manifest.failover,
       {{"continue", domain::Failover::Continue}, {"off", domain::Failover::Off}});
+  fields.read_choice<domain::TemplateUse>("template", manifest.template_use,
+                                          {{"auto", domain::TemplateUse::Auto},
+                                           {"on", domain::TemplateUse::On},
+                                           {"off", domain::TemplateUse::Off}});
+  if (manifest.template_use == domain::TemplateUse::On &&
+      manifest.engine.kind == EngineKind::Process)
+    fields.fault("template", "cannot be on with engine.process: a foreign process does not fork");
 }
 
 // Only the built-in engine reads a model file; for the others the field is a label.
@@ -280,7 +287,7 @@ const std::map<std::string, std::vector<std::string_view>>& manifest_keys() {
       {"",
        {"apiVersion", "kind", "name", "model", "task", "engine", "context", "slots", "scale",
         "keep_alive", "prime", "chat_template", "limits", "resources", "priority", "share",
-        "failover"}},
+        "failover", "template"}},
       {"model", {"source", "sha256"}},
       {"engine", {"fake", "process"}},
       {"engine.fake", {"load_time", "tokens_per_second", "fault"}},

@@ -108,6 +108,7 @@ std::string write_manifest(const Manifest& manifest) {
   out["priority"] = word(manifest.priority);
   out["share"] = manifest.share == Share::Domain ? "domain" : "function";
   out["failover"] = manifest.failover == Failover::Continue ? "continue" : "off";
+  out["template"] = to_string(manifest.template_use);
   return json::serialize(out);
 }
 

@@ -11,14 +11,14 @@ bool used_earlier(const EvictionCandidate& a, const EvictionCandidate& b) {
 
 }  // namespace
 
-std::optional<std::vector<domain::ReplicaId>> choose_evictions(
+std::optional<std::vector<domain::ProcessId>> choose_evictions(
     std::span<const EvictionCandidate> candidates, std::uint64_t needed_bytes) {
   std::vector<EvictionCandidate> idle;
   for (const EvictionCandidate& candidate : candidates)
     if (candidate.in_flight == 0) idle.push_back(candidate);
   std::sort(idle.begin(), idle.end(), used_earlier);
 
-  std::vector<domain::ReplicaId> chosen;
+  std::vector<domain::ProcessId> chosen;
   std::uint64_t freed = 0;
   for (const EvictionCandidate& candidate : idle) {
     if (freed >= needed_bytes) break;
@@ -29,7 +29,7 @@ std::optional<std::vector<domain::ReplicaId>> choose_evictions(
   return chosen;
 }
 
-std::optional<domain::ReplicaId> choose_to_drain(std::span<const EvictionCandidate> candidates) {
+std::optional<domain::ProcessId> choose_to_drain(std::span<const EvictionCandidate> candidates) {
   const auto first = std::min_element(candidates.begin(), candidates.end(), used_earlier);
   if (first == candidates.end()) return std::nullopt;
   return first->replica;

@@ -45,19 +45,19 @@ TEST(Threads, ShareWithTheBusyAndNeverExceedTheMachine) {
 TEST(Evictor, LeastRecentlyUsedIdleFirst) {
   const std::vector all{candidate(1, 100, 0, 30), candidate(2, 100, 0, 10),
                         candidate(3, 100, 1, 5)};
-  EXPECT_EQ(choose_evictions(all, 100), (std::vector<domain::ReplicaId>{{2}}));
-  EXPECT_EQ(choose_evictions(all, 150), (std::vector<domain::ReplicaId>{{2}, {1}}));
+  EXPECT_EQ(choose_evictions(all, 100), (std::vector<domain::ProcessId>{{2}}));
+  EXPECT_EQ(choose_evictions(all, 150), (std::vector<domain::ProcessId>{{2}, {1}}));
 }
 
 TEST(Evictor, NotEnoughIdle_StopsNothing) {
   const std::vector all{candidate(1, 100, 0, 30), candidate(3, 100, 1, 5)};
   EXPECT_EQ(choose_evictions(all, 101), std::nullopt);
-  EXPECT_EQ(choose_evictions(all, 0), std::vector<domain::ReplicaId>{});
+  EXPECT_EQ(choose_evictions(all, 0), std::vector<domain::ProcessId>{});
 }
 
 TEST(Evictor, AllBusy_DrainsTheLeastRecentlyGranted) {
   const std::vector all{candidate(1, 100, 2, 30), candidate(2, 100, 1, 5)};
-  EXPECT_EQ(choose_to_drain(all), domain::ReplicaId{2});
+  EXPECT_EQ(choose_to_drain(all), domain::ProcessId{2});
   EXPECT_EQ(choose_to_drain({}), std::nullopt);
 }
 

@@ -134,10 +134,7 @@ class ChildStack final {
   void* base_;
 };
 
-// The child's ends; they close here once the child has its own.
-struct ChildEnds {
-  UniqueFd input, output, control, lifeline;
-};
+}  // namespace
 
 Result<void> open_channels(const LaunchPlan& plan, SpawnedChild& child, ChildEnds& ends) {
   int pair[2];
@@ -162,8 +159,6 @@ Result<void> open_channels(const LaunchPlan& plan, SpawnedChild& child, ChildEnd
   if (!lifted) return failed("fcntl", errno);
   return {};
 }
-
-}  // namespace
 
 Result<SpawnedChild> spawn_child(const LaunchPlan& plan) {
   SpawnedChild child;

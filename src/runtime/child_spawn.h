@@ -27,6 +27,12 @@ struct SpawnedChild {
 
 Result<SpawnedChild> spawn_child(const LaunchPlan& plan);
 
+// The child's ends, for whoever starts it otherwise; all above the numbers that a child's own get.
+struct ChildEnds {
+  UniqueFd input, output, control, lifeline;  // control and lifeline as in SpawnedChild
+};
+Result<void> open_channels(const LaunchPlan& plan, SpawnedChild& child, ChildEnds& ends);
+
 // A port of 127.0.0.1 that nobody listens on at this moment; another process may take it before the
 // child does.
 Result<int> find_free_port();

@@ -1,6 +1,7 @@
 #include "runtime/control_line.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -43,6 +44,13 @@ Result<ControlMessage> parse_control_line(std::string_view line) {
     const json::value* cause = object.if_contains("cause");
     if (cause == nullptr || !cause->is_string()) return bad("has no string 'cause'");
     return ControlMessage(WorkerFailed{printable(std::string_view(cause->get_string()))});
+  }
+  if (name == "forked") {
+    const json::value* pid = object.if_contains("pid");
+    if (pid == nullptr || !pid->is_int64() || pid->get_int64() <= 1 ||
+        pid->get_int64() > std::numeric_limits<pid_t>::max())
+      return bad("has no process number 'pid'");
+    return ControlMessage(WorkerForked{static_cast<pid_t>(pid->get_int64())});
   }
   return bad(fmt::format("has the unknown state '{}'", printable(name.substr(0, 80))));
 }

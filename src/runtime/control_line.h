@@ -1,6 +1,7 @@
 // One line of the control channel, on which a worker tells the server how its load goes.
 //
 //   {"state":"loading","progress":0.4}   {"state":"ready"}   {"state":"failed","cause":"…"}
+//   {"state":"forked","pid":123}    first, of a replica that a template has forked
 //
 // Fields that are not listed are ignored, so that a newer worker may say more; a line that breaks
 // the rules is an Error, after which the worker is not trusted further.
@@ -12,6 +13,8 @@
 #include <string>
 #include <string_view>
 #include <variant>
+
+#include <sys/types.h>
 
 #include "base/result.h"
 
@@ -26,7 +29,10 @@ struct WorkerReady {};
 struct WorkerFailed {
   std::string cause;
 };
-using ControlMessage = std::variant<WorkerLoading, WorkerReady, WorkerFailed>;
+struct WorkerForked {
+  pid_t pid = 0;
+};
+using ControlMessage = std::variant<WorkerLoading, WorkerReady, WorkerFailed, WorkerForked>;
 
 Result<ControlMessage> parse_control_line(std::string_view line);
 

@@ -72,12 +72,12 @@ std::map<std::string, std::string> environment(const BaseEnvironment& base,
   return env;
 }
 
-std::vector<std::string> worker_arguments(const control::StartReplica& start,
+std::vector<std::string> worker_arguments(const control::StartProcess& start,
                                           const LaunchPlaces& places, const std::string& socket) {
   const Manifest& manifest = start.manifest;
   std::vector<std::string> argv{places.worker_path,
                                 "--protocol",
-                                "1",
+                                "2",
                                 "--engine",
                                 std::string(to_string(manifest.engine.kind)),
                                 "--socket",
@@ -98,6 +98,7 @@ std::vector<std::string> worker_arguments(const control::StartReplica& start,
     argv.push_back(std::move(option));
     argv.push_back(std::move(value));
   };
+  if (start.role == control::Role::Template) add("--role", "template");
   if (!start.facts.path.empty()) add("--model", start.facts.path);
   if (manifest.engine.kind == EngineKind::Llama && !manifest.chat_template.empty() &&
       manifest.chat_template != "builtin")
@@ -112,7 +113,7 @@ std::vector<std::string> worker_arguments(const control::StartReplica& start,
   return argv;
 }
 
-Result<void> plan_process(const control::StartReplica& start, const LaunchPlaces& places, int port,
+Result<void> plan_process(const control::StartProcess& start, const LaunchPlaces& places, int port,
                           const std::string& socket, std::map<std::string, std::string>& env,
                           LaunchPlan& plan) {
   const Manifest& manifest = start.manifest;
@@ -164,10 +165,10 @@ bool wants_port(const Manifest& manifest) {
   return manifest.engine.kind == EngineKind::Process && !mentions(manifest, "{socket}");
 }
 
-Result<LaunchPlan> plan_launch(const control::StartReplica& start, const LaunchPlaces& places,
+Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchPlaces& places,
                                const BaseEnvironment& base, int port) {
   LaunchPlan plan;
-  plan.folder = places.run_dir + "/" + std::to_string(start.replica.value);
+  plan.folder = places.run_dir + "/" + std::to_string(start.process.value);
   const std::string socket = plan.folder + "/r.sock";
   if (socket.size() > kSocketPathMax)
     return failed(fmt::format(
@@ -175,6 +176,7 @@ Result<LaunchPlan> plan_launch(const control::StartReplica& start, const LaunchP
         "socket's path has at most {}; choose a shorter folder",
         places.run_dir, socket.size(), kSocketPathMax));
   plan.endpoint.socket_path = socket;
+  plan.threads = start.threads;
   std::map<std::string, std::string> env = environment(base, plan.folder);
   if (start.manifest.engine.kind == EngineKind::Process) {
     const Result<void> planned = plan_process(start, places, port, socket, env, plan);

@@ -42,8 +42,10 @@ struct LaunchPlan {
   std::string program;  // the file to execute
   std::vector<std::string> argv;
   std::vector<std::string> env;  // NAME=value, sorted by name
-  std::string folder;            // private to the replica, removed when it is gone
-  control::Endpoint endpoint;
+  std::string folder;            // private to the process, removed when it is gone
+  control::Endpoint endpoint;    // of a replica
+  int threads = 1;               // told to a forked replica, which has no command line
+  bool warm = false;             // the same
   Readiness readiness = Readiness::ControlChannel;
   std::string ready_path;    // Http only
   Duration start_timeout{};  // Http only
@@ -59,7 +61,7 @@ BaseEnvironment base_environment();  // of this process, with the defaults above
 bool wants_port(const domain::Manifest& manifest);
 
 // `port` is used only where wants_port() says so.
-Result<LaunchPlan> plan_launch(const control::StartReplica& start, const LaunchPlaces& places,
+Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchPlaces& places,
                                const BaseEnvironment& base, int port);
 
 // The executable that `command` names, searched in `path` as a shell does; nothing when there is

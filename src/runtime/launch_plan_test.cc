@@ -15,8 +15,8 @@ using ::testing::Not;
 
 const LaunchPlaces kPlaces{"/bin/true", "/run/gp", "http://127.0.0.1:4569", "/templates"};
 
-control::StartReplica start_of(domain::EngineKind kind) {
-  control::StartReplica start{.replica = {7}, .threads = 3};
+control::StartProcess start_of(domain::EngineKind kind) {
+  control::StartProcess start{.process = {7}, .threads = 3};
   start.manifest.name = "echo";
   start.manifest.engine.kind = kind;
   return start;
@@ -28,12 +28,12 @@ std::string after(const std::vector<std::string>& argv, const std::string& optio
 }
 
 TEST(LaunchPlan, Llama_RunsTheWorkerOnItsSocket) {
-  control::StartReplica start = start_of(domain::EngineKind::Llama);
+  control::StartProcess start = start_of(domain::EngineKind::Llama);
   start.facts.path = "/m.gguf";
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 0);
   ASSERT_TRUE(plan);
   EXPECT_THAT(plan->argv,
-              ElementsAre("/bin/true", "--protocol", "1", "--engine", "llama", "--socket",
+              ElementsAre("/bin/true", "--protocol", "2", "--engine", "llama", "--socket",
                           "/run/gp/7/r.sock", "--control-fd", "3", "--lifeline-fd", "4", "--task",
                           "generate", "--context", "2048", "--slots", "4", "--threads", "3",
                           "--model", "/m.gguf"));
@@ -43,7 +43,7 @@ TEST(LaunchPlan, Llama_RunsTheWorkerOnItsSocket) {
 }
 
 TEST(LaunchPlan, ChatTemplate_NameIsShippedAndPathIsItself) {
-  control::StartReplica start = start_of(domain::EngineKind::Llama);
+  control::StartProcess start = start_of(domain::EngineKind::Llama);
   const auto file = [&start] {
     return after(plan_launch(start, kPlaces, {}, 0)->argv, "--chat-template-file");
   };
@@ -57,7 +57,7 @@ TEST(LaunchPlan, ChatTemplate_NameIsShippedAndPathIsItself) {
 }
 
 TEST(LaunchPlan, Fake_PassesWhatItPretends) {
-  control::StartReplica start = start_of(domain::EngineKind::Fake);
+  control::StartProcess start = start_of(domain::EngineKind::Fake);
   start.manifest.engine.fake.tokens_per_second = 12.5;
   start.manifest.engine.fake.fault = "never_ready";
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 0);
@@ -68,7 +68,7 @@ TEST(LaunchPlan, Fake_PassesWhatItPretends) {
 }
 
 TEST(LaunchPlan, Environment_IsMinimalAndTheManifestsOwn) {
-  control::StartReplica start = start_of(domain::EngineKind::Process);
+  control::StartProcess start = start_of(domain::EngineKind::Process);
   start.manifest.engine.process.command = {"sh", "-c", "x"};
   start.manifest.engine.process.env = {{"URL", "{url}"}, {"LANG", "de"}};
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {.path = "/bin", .home = "/h"}, 4000);
@@ -79,7 +79,7 @@ TEST(LaunchPlan, Environment_IsMinimalAndTheManifestsOwn) {
 }
 
 TEST(LaunchPlan, Placeholders_AreReplacedOnceAndUnknownOnesStay) {
-  control::StartReplica start = start_of(domain::EngineKind::Process);
+  control::StartProcess start = start_of(domain::EngineKind::Process);
   start.facts.path = "/{port}/m";
   start.manifest.engine.process.command = {"/bin/sh",    "{model}", "{port}{slots}-{context}",
                                            "{\"a\":{}}", "{x",      "{threads}"};
@@ -93,7 +93,7 @@ TEST(LaunchPlan, Placeholders_AreReplacedOnceAndUnknownOnesStay) {
 }
 
 TEST(LaunchPlan, SocketMentionedAnywhere_NoPortIsWanted) {
-  control::StartReplica start = start_of(domain::EngineKind::Process);
+  control::StartProcess start = start_of(domain::EngineKind::Process);
   start.manifest.engine.process.command = {"/bin/sh"};
   EXPECT_TRUE(wants_port(start.manifest));
   start.manifest.engine.process.env = {{"LISTEN", "unix:{socket}"}};
@@ -103,7 +103,7 @@ TEST(LaunchPlan, SocketMentionedAnywhere_NoPortIsWanted) {
 }
 
 TEST(LaunchPlan, MissingCommand_SaysWhichOfWhichFunction) {
-  control::StartReplica start = start_of(domain::EngineKind::Process);
+  control::StartProcess start = start_of(domain::EngineKind::Process);
   start.manifest.engine.process.command = {"no-such-program"};
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 1);
   ASSERT_FALSE(plan);

@@ -5,7 +5,6 @@
 #include <csignal>
 #include <filesystem>
 #include <optional>
-#include <string.h>
 #include <unistd.h>
 #include <utility>
 #include <variant>
@@ -16,15 +15,18 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
 #include "runtime/child_spawn.h"
 #include "runtime/control_line.h"
+#include "runtime/fork_order.h"
 #include "runtime/leftovers.h"
 #include "runtime/log_ring.h"
 #include "runtime/readiness_probe.h"
+#include "runtime/reaping.h"
 
 namespace glowplug::runtime {
 namespace {
@@ -42,51 +44,39 @@ constexpr Duration kFailedGrace =
 constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
 constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
 
-// Reaps what has ended of the group; true when none of it is a child of ours any more.
-bool group_gone(pid_t group) {
-  siginfo_t info{};
-  while (true) {
-    info.si_pid = 0;
-    if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0)
-      return errno == ECHILD;
-    if (info.si_pid == 0) return false;
-  }
+control::Ending ending_of(const siginfo_t& info, bool asked) {
+  const bool killed = info.si_code == CLD_KILLED && info.si_status == SIGKILL;
+  if (!asked) return killed ? control::Ending::Killed : control::Ending::Itself;
+  const bool obeyed = killed || (info.si_code == CLD_EXITED && info.si_status == 0) ||
+                      (info.si_code == CLD_KILLED && info.si_status == SIGTERM);
+  return obeyed ? control::Ending::Asked : control::Ending::Itself;
 }
 
-bool strays_gone(std::vector<pid_t>& strays) {
-  std::erase_if(strays, [](pid_t pid) {
-    siginfo_t info{};
-    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) != 0 ||
-           info.si_pid != 0;
-  });
-  return strays.empty();
+Error unwatchable(const std::exception& exception) {
+  return Error{std::string(domain::error::kFunctionFailed),
+               fmt::format("the replica's process cannot be watched: {}", exception.what()),
+               {}};
 }
 
 }  // namespace
 
-std::string describe_exit(int code, int status) {
-  if (code == CLD_EXITED) return fmt::format("exited with status {}", status);
-  const char* name = ::sigdescr_np(status);
-  return fmt::format("killed by signal {} ({}){}", status, name != nullptr ? name : "unknown",
-                     status == SIGKILL ? ", possibly out of memory" : "");
-}
-
 class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
  public:
-  State(asio::io_context& loop, domain::ReplicaId replica, LaunchPlan plan, ReplicaTimes times,
+  State(asio::io_context& loop, domain::ProcessId process, LaunchPlan plan, ReplicaTimes times,
         ReplicaListener& listener, SpawnedChild child)
       : loop_(loop),
-        replica_(replica),
+        process_(process),
         plan_(std::move(plan)),
         times_(times),
         listener_(&listener),
         pid_(child.pid),
-        pidfd_(loop, child.pidfd.release()),
+        pidfd_(loop),
         output_(loop, child.output.release()),
         control_(loop),
         lifeline_(std::move(child.lifeline)),
         load_timer_(loop),
         end_timer_(loop) {
+    if (child.pidfd.valid()) pidfd_.assign(child.pidfd.release());
     if (child.control.valid()) control_.assign(child.control.release());
   }
 
@@ -100,6 +90,21 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       const int looked = ::waitid(P_PID, static_cast<id_t>(self->pid_), &info, kLook);
       if (looked == 0 && info.si_pid == 0) return self->watch_exit();
       self->exited();
+    });
+  }
+
+  // Waits for the replica's own word.
+  void begin_unborn(std::weak_ptr<State> from) {
+    template_ = std::move(from);
+    read_output();
+    read_control();
+    load_timer_.expires_after(times_.fork_limit);
+    load_timer_.async_wait([self = shared_from_this()](Code code) {
+      if (code || self->pid_ > 0) return;
+      const std::string cause =
+          fmt::format("did not fork within {:g} s", to_seconds(self->times_.fork_limit));
+      if (self->cause_.empty()) self->cause_ = "its template " + cause;
+      if (const auto origin = self->template_.lock()) origin->kill(cause);
     });
   }
 
@@ -123,6 +128,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (reaped_ || stopping_) return;
     stopping_ = true;
     if (cause_.empty()) cause_ = "stopped";
+    if (pid_ < 0) return;  // ended as soon as it says who it is
     load_timer_.cancel();
     ::kill(-pid_, SIGTERM);
     kill_after(times_.stop_grace, "");
@@ -131,14 +137,14 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void kill(const std::string& cause) {
     if (reaped_) return;
     if (cause_.empty()) cause_ = cause;
-    ::kill(-pid_, SIGKILL);
+    if (pid_ > 0) ::kill(-pid_, SIGKILL);
   }
 
   // Ends everything now, without a word to the listener.
   void abandon() {
     listener_ = nullptr;
     probe_.reset();
-    if (!reaped_) {
+    if (!reaped_ && pid_ > 0) {
       ::kill(-pid_, SIGKILL);
       siginfo_t info{};
       ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED);
@@ -151,6 +157,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   const control::Endpoint& endpoint() const { return plan_.endpoint; }
   pid_t pid() const { return pid_; }
+  int control() { return control_.native_handle(); }
 
  private:
   void watch_load(Duration limit, std::string cause) {
@@ -179,11 +186,46 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void read_control() {
     control_.async_read_some(asio::buffer(control_bytes_),
                              [self = shared_from_this()](Code code, std::size_t size) {
-                               if (code) return;
+                               if (code) return self->control_closed();
                                self->take_control(size);
                                if (self->listener_ != nullptr && !self->control_broken_)
                                  self->read_control();
                              });
+  }
+
+  void control_closed() {
+    if (pid_ > 0 || listener_ == nullptr) return;
+    reaped_ = true;
+    if (cause_.empty()) {
+      cause_ = failed_cause_.empty() ? "its template is gone" : failed_cause_;
+      ending_ = control::Ending::Itself;
+    }
+    // One that died before its word is still in the template's group.
+    if (const auto origin = template_.lock(); origin && origin->pid_ > 0) reap_member(origin->pid_);
+    finish();
+  }
+
+  void born(pid_t pid) {
+    siginfo_t info{};
+    constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;
+    const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (pidfd < 0 || ::waitid(P_PID, static_cast<id_t>(pid), &info, kLook) != 0) {
+      if (pidfd >= 0) ::close(pidfd);
+      return break_control("names a process that is not the server's");
+    }
+    pid_ = pid;
+    pidfd_.assign(pidfd);
+    ::setpgid(pid, pid);  // it does so itself; whoever comes first
+    load_timer_.cancel();
+    watch_exit();
+    const Result<void> recorded = write_pid_file(plan_.folder, pid);
+    if (!recorded) return kill(recorded.error().message);
+    if (!cause_.empty()) {  // ended while it was unborn
+      ::kill(-pid_, SIGKILL);
+      return;
+    }
+    watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
+                                                      to_seconds(times_.load_stall_timeout)));
   }
 
   void take_output(std::size_t size) {
@@ -194,7 +236,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void print(std::string_view line, LineEnd end) {
     std::string text = printable(line);
     if (end == LineEnd::Cut) text += " …";
-    if (listener_ != nullptr) listener_->printed(replica_, text);
+    if (listener_ != nullptr) listener_->printed(process_, text);
     if (!text.empty()) last_line_ = std::move(text);
   }
 
@@ -221,23 +263,25 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       if (const auto* failed = std::get_if<WorkerFailed>(&message)) failed_cause_ = failed->cause;
       return;
     }
+    if (const auto* forked = std::get_if<WorkerForked>(&message))
+      return pid_ < 0 ? born(forked->pid) : break_control("says forked twice");
     if (std::holds_alternative<WorkerReady>(message)) return became_ready();
     if (const auto* loading = std::get_if<WorkerLoading>(&message)) {
       if (ready_ || !cause_.empty() || loading->progress <= progress_) return;
       progress_ = loading->progress;
       watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
                                                         to_seconds(times_.load_stall_timeout)));
-      return listener_->progress(replica_, progress_);
+      return listener_->progress(process_, progress_);
     }
     failed_cause_ = std::get<WorkerFailed>(message).cause;
-    if (!stopping_) kill_after(kFailedGrace, "failed and did not exit");
+    if (!stopping_ && pid_ > 0) kill_after(kFailedGrace, "failed and did not exit");
   }
 
   void became_ready() {
-    if (ready_ || reaping_ || !cause_.empty() || listener_ == nullptr) return;
+    if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
     ready_ = true;
     load_timer_.cancel();
-    listener_->ready(replica_);
+    listener_->ready(process_);
   }
 
   // The group is killed while its leader is still a zombie: until then its number cannot name
@@ -255,6 +299,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     reaped_ = true;
     if (plan_.readiness == Readiness::Http) strays_ = kill_strays(plan_.folder);
     const bool own = !cause_.empty();
+    ending_ = waited == 0 ? ending_of(info, own) : control::Ending::Asked;
     if (!own) cause_ = waited == 0 ? describe_exit(info.si_code, info.si_status) : "ended";
     const bool asked = own && (stopping_ || cause_ == "killed");
     const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
@@ -288,7 +333,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   void finish() {
     close();
-    if (listener_ != nullptr) std::exchange(listener_, nullptr)->gone(replica_, cause_);
+    if (listener_ != nullptr) std::exchange(listener_, nullptr)->gone(process_, cause_, ending_);
   }
 
   void close() {
@@ -304,11 +349,12 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   asio::io_context& loop_;
-  domain::ReplicaId replica_;
+  domain::ProcessId process_;
   LaunchPlan plan_;
   ReplicaTimes times_;
-  ReplicaListener* listener_;  // null once it has heard the last
-  pid_t pid_;
+  ReplicaListener* listener_;      // null once it has heard the last
+  pid_t pid_;                      // -1 while unborn
+  std::weak_ptr<State> template_;  // of an unborn one
   Descriptor pidfd_, output_, control_;
   UniqueFd lifeline_;
   asio::steady_timer load_timer_, end_timer_;
@@ -321,6 +367,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   std::string cause_;         // why we end it; empty while it lives or when it ended by itself
   std::string failed_cause_;  // the worker's own words
   std::string last_line_;
+  control::Ending ending_ = control::Ending::Asked;
   double progress_ = -1;
   bool ready_ = false, stopping_ = false, control_broken_ = false, reaping_ = false,
        reaped_ = false;
@@ -329,7 +376,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 ReplicaProcess::ReplicaProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& loop,
-                                                              domain::ReplicaId replica,
+                                                              domain::ProcessId process,
                                                               LaunchPlan plan, ReplicaTimes times,
                                                               ReplicaListener& listener) {
   Result<SpawnedChild> child = spawn_child(plan);
@@ -341,14 +388,12 @@ Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& 
   if (!error) {
     std::shared_ptr<State> state;
     try {
-      state = std::make_shared<State>(loop, replica, std::move(plan), times, listener,
+      state = std::make_shared<State>(loop, process, std::move(plan), times, listener,
                                       std::move(*child));
       state->begin();
       return std::unique_ptr<ReplicaProcess>(new ReplicaProcess(std::move(state)));
     } catch (const std::exception& exception) {  // Asio: out of descriptors or memory
-      error = Error{std::string(domain::error::kFunctionFailed),
-                    fmt::format("the replica's process cannot be watched: {}", exception.what()),
-                    {}};
+      error = unwatchable(exception);
       if (state) state->abandon();
       if (state) return *error;
     }
@@ -357,6 +402,23 @@ Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& 
   siginfo_t info{};
   ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
   return *error;
+}
+
+Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::fork(asio::io_context& loop,
+                                                             domain::ProcessId process,
+                                                             LaunchPlan plan, ReplicaTimes times,
+                                                             ReplicaListener& listener,
+                                                             const ReplicaProcess& from) {
+  Result<SpawnedChild> child = order_fork(from.state_->control(), plan);
+  if (!child) return child.error();
+  try {
+    auto state =
+        std::make_shared<State>(loop, process, std::move(plan), times, listener, std::move(*child));
+    state->begin_unborn(from.state_);
+    return std::unique_ptr<ReplicaProcess>(new ReplicaProcess(std::move(state)));
+  } catch (const std::exception& exception) {  // the closed channels end what may be born
+    return unwatchable(exception);
+  }
 }
 
 ReplicaProcess::~ReplicaProcess() { state_->abandon(); }

@@ -1,7 +1,12 @@
-// One replica's process from its start to its last trace: pipes, readiness, signals, exit, folder.
+// One process, a replica's or a template's, from its start to its last trace: pipes, readiness,
+// signals, exit, folder.
 //
-//   start ─▶ loading ─▶ ready ─▶ exited ─▶ (group killed and reaped) ─▶ gone
-//               └── failed, stalled, too late: killed ──▲
+//   start ───────────▶ loading ─▶ ready ─▶ exited ─▶ (group killed and reaped) ─▶ gone
+//   fork ─▶ unborn ───────▲ │                ▲                                     ▲
+//              │            └─ failed, stalled, too late: killed                   │
+//              └── the template could not fork, or is gone ────────────────────────┘
+//
+// An unborn replica has been ordered from a template and has not yet said its process number.
 //
 // Thread: the server loop's. Destroying it kills the process group, waits for its leader and
 // removes the folder, and then the listener hears nothing more. The listener may destroy it from
@@ -16,6 +21,7 @@
 
 #include "base/result.h"
 #include "base/time_types.h"
+#include "control/events.h"
 #include "control/platform.h"
 #include "domain/ids.h"
 #include "runtime/launch_plan.h"
@@ -29,23 +35,31 @@ namespace glowplug::runtime {
 struct ReplicaTimes {
   Duration load_stall_timeout{};
   Duration stop_grace{};
+  Duration fork_limit{};
 };
 
 class ReplicaListener {
  public:
   virtual ~ReplicaListener() = default;
-  virtual void progress(domain::ReplicaId replica, double fraction) = 0;
-  virtual void ready(domain::ReplicaId replica) = 0;
-  virtual void printed(domain::ReplicaId replica, std::string_view line) = 0;
-  virtual void gone(domain::ReplicaId replica, const std::string& cause) = 0;  // last, once
+  virtual void progress(domain::ProcessId process, double fraction) = 0;
+  virtual void ready(domain::ProcessId process) = 0;
+  virtual void printed(domain::ProcessId process, std::string_view line) = 0;
+  virtual void gone(domain::ProcessId process, const std::string& cause,
+                    control::Ending ending) = 0;  // last, once
 };
 
 class ReplicaProcess final {
  public:
   static Result<std::unique_ptr<ReplicaProcess>> start(boost::asio::io_context& loop,
-                                                       domain::ReplicaId replica, LaunchPlan plan,
+                                                       domain::ProcessId process, LaunchPlan plan,
                                                        ReplicaTimes times,
                                                        ReplicaListener& listener);
+  // From a template that is ready. When it dies before the replica has said its number, the replica
+  // is gone; one that does not fork in time is killed.
+  static Result<std::unique_ptr<ReplicaProcess>> fork(boost::asio::io_context& loop,
+                                                      domain::ProcessId process, LaunchPlan plan,
+                                                      ReplicaTimes times, ReplicaListener& listener,
+                                                      const ReplicaProcess& from);
   ~ReplicaProcess();
   ReplicaProcess(const ReplicaProcess&) = delete;
   ReplicaProcess& operator=(const ReplicaProcess&) = delete;
@@ -53,16 +67,12 @@ class ReplicaProcess final {
   void stop();
   void kill();
   const control::Endpoint& endpoint() const;
-  pid_t pid() const;
+  pid_t pid() const;  // -1 while unborn
 
  private:
   class State;
   explicit ReplicaProcess(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;  // owners: this object and the handlers waiting on the loop
 };
-
-// "exited with status 3", "killed by signal 9 (Killed), possibly out of memory"; code and status as
-// in siginfo_t.
-std::string describe_exit(int code, int status);
 
 }  // namespace glowplug::runtime

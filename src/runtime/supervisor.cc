@@ -43,6 +43,10 @@ Result<void> make_folder(const std::string& run_dir, const std::string& folder) 
 
 }  // namespace
 
+std::string_view word(control::Role role) {
+  return role == control::Role::Template ? "template" : "replica";
+}
+
 class Supervisor::State final : public ReplicaListener {
  public:
   State(boost::asio::io_context& loop, SupervisorOptions options, ReplicaObserver& observer)
@@ -57,8 +61,11 @@ class Supervisor::State final : public ReplicaListener {
 
   void set_server_url(std::string url) { places_.server_url = std::move(url); }
 
-  Result<void> start(const control::StartReplica& start) {
-    GLOWPLUG_ASSERT(!replicas_.contains(start.replica));
+  Result<void> start(const control::StartProcess& start) {
+    GLOWPLUG_ASSERT(!processes_.contains(start.process));
+    const ReplicaProcess* from = start.from ? find(*start.from) : nullptr;
+    if (start.from && from == nullptr)
+      return Error{std::string(domain::error::kFunctionFailed), "its template is gone", {}};
     int port = 0;
     if (wants_port(start.manifest)) {
       const Result<int> found = find_free_port();
@@ -71,22 +78,30 @@ class Supervisor::State final : public ReplicaListener {
     const Result<void> made = make_folder(options_.run_dir, folder);
     if (!made) return made.error();
     const ReplicaTimes times{.load_stall_timeout = options_.load_stall_timeout,
-                             .stop_grace = options_.stop_grace};
+                             .stop_grace = options_.stop_grace,
+                             .fork_limit = options_.fork_limit};
     Result<std::unique_ptr<ReplicaProcess>> process =
-        ReplicaProcess::start(loop_, start.replica, std::move(*plan), times, *this);
+        from == nullptr
+            ? ReplicaProcess::start(loop_, start.process, std::move(*plan), times, *this)
+            : ReplicaProcess::fork(loop_, start.process, std::move(*plan), times, *this, *from);
     if (!process) {
       std::error_code kept;  // an empty folder that stays does no harm
       fs::remove_all(folder, kept);
       return process.error();
     }
     make_log_room(start.manifest.name);
-    replicas_.emplace(start.replica, Replica{start.manifest.name, std::move(*process)});
+    processes_.emplace(start.process,
+                       Process{start.manifest.name, start.role, std::move(*process)});
     return {};
   }
 
-  ReplicaProcess* find(domain::ReplicaId replica) const {
-    const auto found = replicas_.find(replica);
-    return found == replicas_.end() ? nullptr : found->second.process.get();
+  ReplicaProcess* find(domain::ProcessId process) const {
+    const auto found = processes_.find(process);
+    return found == processes_.end() ? nullptr : found->second.process.get();
+  }
+
+  void kill_all() {
+    for (const auto& [id, process] : processes_) process.process->kill();
   }
 
   std::vector<std::string> logs(const std::string& function) const {
@@ -94,29 +109,31 @@ class Supervisor::State final : public ReplicaListener {
     return found == logs_.end() ? std::vector<std::string>{} : found->second.lines();
   }
 
-  std::size_t running() const { return replicas_.size(); }
+  std::size_t running() const { return processes_.size(); }
 
  private:
-  struct Replica {
+  struct Process {
     std::string function;
+    control::Role role;
     std::unique_ptr<ReplicaProcess> process;
   };
 
-  void progress(domain::ReplicaId replica, double fraction) override {
-    observer_.on_progress(replica, fraction);
+  void progress(domain::ProcessId process, double fraction) override {
+    observer_.on_progress(process, fraction);
   }
-  void ready(domain::ReplicaId replica) override { observer_.on_ready(replica); }
+  void ready(domain::ProcessId process) override { observer_.on_ready(process); }
 
-  void printed(domain::ReplicaId replica, std::string_view line) override {
-    const auto found = replicas_.find(replica);
-    if (found == replicas_.end()) return;
+  void printed(domain::ProcessId process, std::string_view line) override {
+    const auto found = processes_.find(process);
+    if (found == processes_.end()) return;
     logs_.try_emplace(found->second.function, domain::kLogLinesKept, kLogBytesPerFunctionMax)
-        .first->second.push(fmt::format("replica {} | {}", replica.value, line));
+        .first->second.push(
+            fmt::format("{} {} | {}", word(found->second.role), process.value, line));
   }
 
-  void gone(domain::ReplicaId replica, const std::string& cause) override {
-    replicas_.erase(replica);
-    observer_.on_gone(replica, cause);
+  void gone(domain::ProcessId process, const std::string& cause, control::Ending ending) override {
+    processes_.erase(process);
+    observer_.on_gone(process, cause, ending);
   }
 
   // Logs outlive replicas, so that a failure can be read afterwards; functions without replicas
@@ -124,9 +141,9 @@ class Supervisor::State final : public ReplicaListener {
   void make_log_room(const std::string& function) {
     if (logs_.size() < domain::kFunctionsMax || logs_.contains(function)) return;
     for (auto log = logs_.begin(); log != logs_.end(); ++log) {
-      const bool used = std::any_of(replicas_.begin(), replicas_.end(), [&log](const auto& entry) {
-        return entry.second.function == log->first;
-      });
+      const bool used =
+          std::any_of(processes_.begin(), processes_.end(),
+                      [&log](const auto& entry) { return entry.second.function == log->first; });
       if (used) continue;
       logs_.erase(log);
       return;
@@ -137,7 +154,7 @@ class Supervisor::State final : public ReplicaListener {
   SupervisorOptions options_;
   ReplicaObserver& observer_;
   LaunchPlaces places_;
-  std::map<domain::ReplicaId, Replica> replicas_;
+  std::map<domain::ProcessId, Process> processes_;
   std::map<std::string, LogRing> logs_;
 };
 
@@ -149,34 +166,36 @@ Supervisor::~Supervisor() = default;
 
 void Supervisor::set_server_url(std::string url) { state_->set_server_url(std::move(url)); }
 
-Result<void> Supervisor::start(const control::StartReplica& start) { return state_->start(start); }
+Result<void> Supervisor::start(const control::StartProcess& start) { return state_->start(start); }
 
-void Supervisor::stop(domain::ReplicaId replica) {
-  if (ReplicaProcess* process = state_->find(replica)) process->stop();
+void Supervisor::stop(domain::ProcessId process) {
+  if (ReplicaProcess* found = state_->find(process)) found->stop();
 }
 
-void Supervisor::kill(domain::ReplicaId replica) {
-  if (ReplicaProcess* process = state_->find(replica)) process->kill();
+void Supervisor::kill(domain::ProcessId process) {
+  if (ReplicaProcess* found = state_->find(process)) found->kill();
 }
 
-std::optional<control::Endpoint> Supervisor::endpoint(domain::ReplicaId replica) const {
-  const ReplicaProcess* process = state_->find(replica);
-  return process == nullptr ? std::nullopt : std::optional(process->endpoint());
+void Supervisor::kill_all() { state_->kill_all(); }
+
+std::optional<control::Endpoint> Supervisor::endpoint(domain::ProcessId process) const {
+  const ReplicaProcess* found = state_->find(process);
+  return found == nullptr ? std::nullopt : std::optional(found->endpoint());
 }
 
-std::optional<pid_t> Supervisor::pid(domain::ReplicaId replica) const {
-  const ReplicaProcess* process = state_->find(replica);
-  return process == nullptr ? std::nullopt : std::optional(process->pid());
+std::optional<pid_t> Supervisor::pid(domain::ProcessId process) const {
+  const ReplicaProcess* found = state_->find(process);
+  return found == nullptr || found->pid() < 0 ? std::nullopt : std::optional(found->pid());
 }
 
 std::vector<std::string> Supervisor::logs(const std::string& function) const {
   return state_->logs(function);
 }
 
-std::uint64_t Supervisor::memory_bytes(domain::ReplicaId replica) const {
-  const ReplicaProcess* process = state_->find(replica);
-  if (process == nullptr) return 0;
-  std::ifstream in(fmt::format("/proc/{}/smaps_rollup", process->pid()));
+std::uint64_t Supervisor::memory_bytes(domain::ProcessId process) const {
+  const ReplicaProcess* found = state_->find(process);
+  if (found == nullptr || found->pid() < 0) return 0;
+  std::ifstream in(fmt::format("/proc/{}/smaps_rollup", found->pid()));
   for (std::string word; in >> word;) {
     std::uint64_t kib = 0;
     if (word == "Pss:" && in >> kib) return kib * 1024;

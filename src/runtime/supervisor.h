@@ -1,5 +1,5 @@
-// Runs replicas as processes and tells an observer how they fare; the hands of the brain's Start,
-// Stop and Kill.
+// Runs replicas and their templates as processes and tells an observer how they fare; the hands of
+// the brain's Start, Stop and Kill.
 //
 // A replica is in the supervisor from a successful start() until on_gone, which comes exactly once
 // and last. The supervisor decides nothing: when to start, stop or try again is the brain's
@@ -23,6 +23,7 @@
 #include "base/result.h"
 #include "base/time_types.h"
 #include "control/effects.h"
+#include "control/events.h"
 #include "control/platform.h"
 #include "domain/ids.h"
 #include "domain/limits.h"
@@ -41,15 +42,17 @@ struct SupervisorOptions {
   std::string templates_dir;  // shipped chat templates, NAME.jinja
   Duration load_stall_timeout = domain::kLoadStallTimeout;
   Duration stop_grace = domain::kStopGrace;
+  Duration fork_limit = domain::kForkLimit;
 };
 
 // Called on the loop, never from inside a call of the supervisor; may call the supervisor.
 class ReplicaObserver {
  public:
   virtual ~ReplicaObserver() = default;
-  virtual void on_progress(domain::ReplicaId replica, double fraction) = 0;
-  virtual void on_ready(domain::ReplicaId replica) = 0;
-  virtual void on_gone(domain::ReplicaId replica, const std::string& cause) = 0;
+  virtual void on_progress(domain::ProcessId process, double fraction) = 0;
+  virtual void on_ready(domain::ProcessId process) = 0;
+  virtual void on_gone(domain::ProcessId process, const std::string& cause,
+                       control::Ending ending) = 0;
 };
 
 class Supervisor final {
@@ -63,16 +66,17 @@ class Supervisor final {
       std::string url);  // {url} of later starts, for a port known only once it is bound
 
   Result<void> start(
-      const control::StartReplica& start);  // on an error nothing runs and on_gone is not called
-  void stop(domain::ReplicaId replica);  // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
-  void kill(domain::ReplicaId replica);
+      const control::StartProcess& start);  // on an error nothing runs and on_gone is not called
+  void stop(domain::ProcessId process);  // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
+  void kill(domain::ProcessId process);
+  void kill_all();
 
-  std::optional<control::Endpoint> endpoint(domain::ReplicaId replica) const;
-  std::optional<pid_t> pid(domain::ReplicaId replica) const;
+  std::optional<control::Endpoint> endpoint(domain::ProcessId process) const;
+  std::optional<pid_t> pid(domain::ProcessId process) const;
   std::vector<std::string> logs(
-      const std::string& function) const;  // oldest first, "replica 3 | …"
+      const std::string& function) const;  // oldest first, "replica 3 | …", "template 2 | …"
   std::uint64_t memory_bytes(
-      domain::ReplicaId replica) const;  // proportional set size; 0 when gone
+      domain::ProcessId process) const;  // proportional set size; 0 when gone
   std::size_t running() const;
 
  private:

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "base/unique_fd.h"
+#include "runtime/test_supervisor.h"
 
 namespace glowplug::runtime {
 namespace {
@@ -30,30 +31,8 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
-struct Recorder final : ReplicaObserver {
-  void on_progress(domain::ReplicaId, double fraction) override { progress.push_back(fraction); }
-  void on_ready(domain::ReplicaId replica) override { ++ready[replica.value]; }
-  void on_gone(domain::ReplicaId replica, const std::string& text) override {
-    ++gone;
-    cause[replica.value] = text;
-  }
-  std::vector<double> progress;
-  std::map<std::uint64_t, int> ready;
-  std::map<std::uint64_t, std::string> cause;
-  int gone = 0;
-};
-
-class SupervisorTest : public ::testing::Test {
+class SupervisorTest : public SupervisorFixture {
  protected:
-  SupervisorTest() {
-    char name[] = "/tmp/gp-sup-XXXXXX";
-    dir_ = ::mkdtemp(name);
-  }
-  ~SupervisorTest() override {
-    supervisor_.reset();
-    fs::remove_all(dir_);
-  }
-
   // The worker program is a shell script with `body`; say NAME writes a control line.
   void open(const std::string& body, Duration stall = 5s, Duration grace = 5s) {
     const std::string worker = dir_ + "/worker";
@@ -62,39 +41,24 @@ class SupervisorTest : public ::testing::Test {
            "forever() { while read -r line <&4; do :; done; exit 0; }\n"
         << body << "\n";
     ::chmod(worker.c_str(), 0755);
-    supervisor_ = std::make_unique<Supervisor>(loop_,
-                                               SupervisorOptions{.worker_path = worker,
-                                                                 .run_dir = dir_ + "/run",
-                                                                 .server_url = "http://127.0.0.1:1",
-                                                                 .templates_dir = "/t",
-                                                                 .load_stall_timeout = stall,
-                                                                 .stop_grace = grace},
-                                               seen_);
+    supervise({.worker_path = worker, .load_stall_timeout = stall, .stop_grace = grace});
   }
 
-  control::StartReplica fake(std::uint64_t id = 1) {
-    control::StartReplica start{.replica = {id}};
+  control::StartProcess fake(std::uint64_t id = 1) {
+    control::StartProcess start{.process = {id}};
     start.manifest.name = "f";
     start.manifest.engine.kind = domain::EngineKind::Fake;
     return start;
   }
 
-  control::StartReplica process(std::vector<std::string> command, Duration timeout = 5s) {
-    control::StartReplica start = fake();
+  control::StartProcess process(std::vector<std::string> command, Duration timeout = 5s) {
+    control::StartProcess start = fake();
     start.manifest.engine.kind = domain::EngineKind::Process;
     start.manifest.engine.process.command = std::move(command);
     start.manifest.engine.process.start_timeout = timeout;
     return start;
   }
 
-  bool until(const std::function<bool()>& condition) {
-    const auto end = std::chrono::steady_clock::now() + 5s;
-    while (!condition() && std::chrono::steady_clock::now() < end) {
-      loop_.restart();
-      loop_.run_one_for(20ms);
-    }
-    return condition();
-  }
   bool until_ready() {
     return until([this] { return seen_.ready[1] > 0 || seen_.gone > 0; }) && seen_.gone == 0;
   }
@@ -103,11 +67,6 @@ class SupervisorTest : public ::testing::Test {
     return seen_.cause[1];
   }
   std::vector<std::string> logs() { return supervisor_->logs("f"); }
-
-  std::string dir_;
-  boost::asio::io_context loop_;
-  Recorder seen_;
-  std::unique_ptr<Supervisor> supervisor_;
 };
 
 TEST_F(SupervisorTest, Worker_LoadsBecomesReadyAndStops) {
@@ -188,6 +147,7 @@ TEST_F(SupervisorTest, KilledFromOutside_SaysPossiblyOutOfMemory) {
   ASSERT_TRUE(until_ready());
   ::kill(*supervisor_->pid({1}), SIGKILL);
   EXPECT_EQ(until_gone(), "killed by signal 9 (Killed), possibly out of memory");
+  EXPECT_EQ(seen_.ending[1], control::Ending::Killed);
 }
 
 TEST_F(SupervisorTest, KillAsked_SaysKilled) {
@@ -196,6 +156,7 @@ TEST_F(SupervisorTest, KillAsked_SaysKilled) {
   ASSERT_TRUE(until_ready());
   supervisor_->kill({1});
   EXPECT_EQ(until_gone(), "killed");
+  EXPECT_EQ(seen_.ending[1], control::Ending::Asked);
 }
 
 TEST_F(SupervisorTest, StopIgnored_EndsAfterTheGrace) {

@@ -35,6 +35,10 @@ std::string failed_line(std::string_view cause) {
   return json::serialize(json::object{{"state", "failed"}, {"cause", cause}}) + "\n";
 }
 
+std::string forked_line(pid_t pid) {
+  return json::serialize(json::object{{"state", "forked"}, {"pid", pid}}) + "\n";
+}
+
 void ControlChannel::loading(double progress) {
   const int percent = static_cast<int>(std::clamp(progress, 0.0, 1.0) * 100 + 1e-4);
   const std::lock_guard lock(mutex_);

@@ -8,6 +8,9 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
+
+#include <sys/types.h>
 
 #include "base/unique_fd.h"
 
@@ -25,6 +28,7 @@ struct ReadyFacts {
 [[nodiscard]] std::string loading_line(int percent);
 [[nodiscard]] std::string ready_line(const ReadyFacts& facts);
 [[nodiscard]] std::string failed_line(std::string_view cause);
+[[nodiscard]] std::string forked_line(pid_t pid);  // a forked child's first
 
 class ControlChannel final {
  public:
@@ -35,6 +39,9 @@ class ControlChannel final {
   void failed(std::string_view cause);
 
   int fd() const { return fd_.get(); }
+  // A template hands its channel to its loop, and each child goes on with one of its own.
+  UniqueFd release() { return std::move(fd_); }
+  void reopen(UniqueFd fd) { fd_ = std::move(fd); }
 
  private:
   void write(std::string_view line);

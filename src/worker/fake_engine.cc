@@ -27,6 +27,7 @@
 #include "worker/fake_replies.h"
 #include "worker/fake_stream.h"
 #include "worker/process.h"
+#include "worker/template_loop.h"
 
 namespace glowplug::worker {
 namespace {
@@ -394,16 +395,7 @@ bool load(const FakeOptions& fake, ControlChannel& channel, const StopEvent& sto
   return true;
 }
 
-}  // namespace
-
-int run_fake_engine(const Options& options, ControlChannel& channel, Clock::time_point started) {
-  FakeServer server(options);
-  watch_stop_signal([&server] { server.finish(); });
-  if (!load(options.fake, channel, server.stop())) ::_exit(0);
-  if (auto listening = server.listen(); !listening) {
-    channel.failed(listening.error().message);
-    ::_exit(1);
-  }
+ReadyFacts ready_facts(const Options& options, Clock::time_point started) {
   ReadyFacts facts;
   facts.load_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started).count();
@@ -413,7 +405,32 @@ int run_fake_engine(const Options& options, ControlChannel& channel, Clock::time
                   : options.task == Task::kRerank ? "rank"
                                                   : "none";
   facts.context = options.context;
-  channel.ready(facts);
+  return facts;
+}
+
+}  // namespace
+
+int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
+                    Clock::time_point started) {
+  if (options.is_template) {
+    const StopEvent never;
+    load(options.fake, channel, never);
+    channel.ready(ready_facts(options, started));
+    ForkOrder order = run_template_loop(channel.release(), std::move(lifeline));
+    started = Clock::now();
+    channel.reopen(std::move(order.control));
+    lifeline = std::move(order.lifeline);
+    options.socket_path = order.socket_path;
+  }
+  watch_lifeline(std::move(lifeline));
+  FakeServer server(options);
+  watch_stop_signal([&server] { server.finish(); });
+  if (!options.is_template && !load(options.fake, channel, server.stop())) ::_exit(0);
+  if (auto listening = server.listen(); !listening) {
+    channel.failed(listening.error().message);
+    ::_exit(1);
+  }
+  channel.ready(ready_facts(options, started));
   if (options.fake.fault == FakeFault::kExitAfterLoad) ::_exit(kExitAfterLoadStatus);
   server.serve();
   // The stop thread still refers to the server, so nothing is torn down.

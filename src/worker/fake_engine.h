@@ -14,7 +14,7 @@
 namespace glowplug::worker {
 
 // Returns the process's exit status.
-[[nodiscard]] int run_fake_engine(const Options& options, ControlChannel& channel,
+[[nodiscard]] int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
                                   std::chrono::steady_clock::time_point started);
 
 }  // namespace glowplug::worker

@@ -1,12 +1,16 @@
 #include "worker/llama_engine.h"
 
+#include <algorithm>
 #include <atomic>
 #include <clocale>
 #include <mutex>
 #include <string>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 #include "common.h"
+#include "ggml-cpu.h"
 #include "llama.h"
 #include "log.h"
 #include "server-common.h"
@@ -14,8 +18,10 @@
 #include "worker/llama_http.h"
 #include "worker/llama_pacing.h"
 #include "worker/llama_params.h"
+#include "worker/memory_pages.h"
 #include "worker/prefetch.h"
 #include "worker/process.h"
+#include "worker/template_loop.h"
 
 namespace glowplug::worker {
 namespace {
@@ -113,13 +119,52 @@ void prepare_engine(const ControlChannel& channel, LoadErrors& errors) {
   llama_backend_init();
 }
 
-int serve(const Options& options, ControlChannel& channel, Clock::time_point started,
-          LoadErrors& errors) {
+// Computes a few tokens and forgets them, so that the first caller does not pay for the pages that
+// any step touches.
+void compute_dummy_batch(llama_context* context) {
+  constexpr int kTokens = 32;
+  const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(context));
+  std::vector<llama_token> tokens(kTokens, std::max(0, llama_vocab_bos(vocab)));
+  llama_decode(context, llama_batch_get_one(tokens.data(), kTokens));
+  llama_memory_clear(llama_get_memory(context), false);
+  llama_synchronize(context);
+}
+
+// A pool of this process's own: a template's has no thread but the one that forked.
+void attach_threads(llama_context* context, int threads) {
+  llama_detach_threadpool(context);
+  ggml_threadpool_params pool = ggml_threadpool_params_default(threads);
+  pool.poll = 0;                                                          // as in llama_params.cc
+  llama_attach_threadpool(context, ggml_threadpool_new(&pool), nullptr);  // lives as the process
+  llama_set_n_threads(context, threads, threads);
+}
+
+// Forks replicas until it is told to end. Returns in each of them, with the order that made it.
+ForkOrder fork_replicas(const server_context& engine, const common_params& params,
+                        const std::vector<PageRange>& weights, ControlChannel& channel,
+                        UniqueFd lifeline, Clock::time_point started) {
+  common_log_pause(common_log_main());  // its thread would not be there in a child
+  give_back_zero_pages();
+  channel.ready(ready_facts(engine, params, started));
+  ForkOrder order = run_template_loop(channel.release(), std::move(lifeline));
+
+  channel.reopen(std::move(order.control));
+  assertion_fd.store(channel.fd());
+  common_log_resume(common_log_main());
+  attach_threads(engine.get_llama_context(), order.threads);
+  populate(weights);
+  if (order.warm) compute_dummy_batch(engine.get_llama_context());
+  return order;
+}
+
+int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline,
+          Clock::time_point started, LoadErrors& errors) {
   auto params = engine_params(options);
   if (!params) {
     channel.failed(params.error().message);
     return 1;
   }
+  if (!options.is_template) watch_lifeline(std::move(lifeline));
   prefetch_file(options.model_path,
                 [&channel](double fraction) { channel.loading(kReadShare * fraction); });
 
@@ -131,12 +176,19 @@ int serve(const Options& options, ControlChannel& channel, Clock::time_point sta
     channel.failed(errors.cause());
     return 1;
   }
+  LlamaHttp http(*params, engine);
+  if (options.is_template) {
+    ForkOrder order = fork_replicas(engine, *params, mappings_of(options.model_path), channel,
+                                    std::move(lifeline), started);
+    started = Clock::now();
+    params->hostnames = {order.socket_path};
+    watch_lifeline(std::move(order.lifeline));
+  }
   // The engine computes embeddings of a whole input at once, and a GPU while this thread goes on.
   if (options.task == Task::kGenerate && !llama_supports_gpu_offload())
     pace_steps(engine.get_llama_context(), options.slots);
-  LlamaHttp http(*params, engine);
   if (!http.start()) {
-    channel.failed("the socket " + options.socket_path + " cannot be bound");
+    channel.failed("the socket " + params->hostnames.front() + " cannot be bound");
     return 1;
   }
   watch_stop_signal([&http, &engine] {
@@ -154,14 +206,15 @@ int serve(const Options& options, ControlChannel& channel, Clock::time_point sta
 
 }  // namespace
 
-int run_llama_engine(const Options& options, ControlChannel& channel, Clock::time_point started) {
+int run_llama_engine(const Options& options, ControlChannel& channel, UniqueFd lifeline,
+                     Clock::time_point started) {
   // Outlives every engine thread that logs.
   static LoadErrors errors;
   prepare_engine(channel, errors);
   channel.loading(0);
   int status = 1;
   try {
-    status = serve(options, channel, started, errors);
+    status = serve(options, channel, std::move(lifeline), started, errors);
   } catch (const std::exception& failure) {
     channel.failed(std::string("the engine failed: ") + failure.what());
   }

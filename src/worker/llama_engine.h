@@ -14,6 +14,7 @@ namespace glowplug::worker {
 
 // Returns the process's exit status.
 [[nodiscard]] int run_llama_engine(const Options& options, ControlChannel& channel,
+                                   UniqueFd lifeline,
                                    std::chrono::steady_clock::time_point started);
 
 }  // namespace glowplug::worker

@@ -121,7 +121,8 @@ Result<common_params> engine_params(const Options& options) {
   params.load_mode = LLAMA_LOAD_MODE_MMAP;
   params.fit_params = false;  // admission decides what fits, before this process exists
 
-  params.cpuparams.n_threads = options.threads;
+  // A template forks, and only the calling thread survives that: a pool of one has no other.
+  params.cpuparams.n_threads = options.is_template ? 1 : options.threads;
   params.cpuparams.poll = 0;  // an idle or waiting pool takes no core from a neighbour
   params.cpuparams_batch = params.cpuparams;
   params.n_threads_http = options.slots + 4;  // a full house still answers /health

@@ -46,10 +46,11 @@ int run(const std::vector<std::string>& arguments) {
   if (!adopt(options.lifeline_fd)) return refuse("--lifeline-fd: the descriptor is not open");
 
   ControlChannel channel{UniqueFd(options.control_fd)};
-  watch_lifeline(UniqueFd(options.lifeline_fd));
-  if (options.engine == EngineKind::kFake) return run_fake_engine(options, channel, started);
+  UniqueFd lifeline(options.lifeline_fd);
+  if (options.engine == EngineKind::kFake)
+    return run_fake_engine(options, channel, std::move(lifeline), started);
 #ifdef GLOWPLUG_HAS_ENGINE
-  return run_llama_engine(options, channel, started);
+  return run_llama_engine(options, channel, std::move(lifeline), started);
 #else
   channel.failed(
       "this glowplug-worker was built without llama.cpp; build it with -DGLOWPLUG_WORKER=ON");

@@ -102,6 +102,10 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
         options.task, name, value,
         {{"generate", Task::kGenerate}, {"embed", Task::kEmbed}, {"rerank", Task::kRerank}});
   }
+  if (name == "--role") {
+    return store_choice<bool>(options.is_template, name, value,
+                              {{"replica", false}, {"template", true}});
+  }
   if (name == "--control-fd") return store_int(options.control_fd, name, value, 0, 1 << 20);
   if (name == "--lifeline-fd") return store_int(options.lifeline_fd, name, value, 0, 1 << 20);
   if (name == "--context") return store_int(options.context, name, value, 1, domain::kContextMax);

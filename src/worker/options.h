@@ -14,7 +14,7 @@
 
 namespace glowplug::worker {
 
-inline constexpr int kProtocol = 1;
+inline constexpr int kProtocol = 2;
 
 enum class EngineKind { kLlama, kFake };
 enum class Task { kGenerate, kEmbed, kRerank };
@@ -38,7 +38,8 @@ struct FakeOptions {
 struct Options {
   bool version = false;  // print the version and exit; nothing else is then required
   EngineKind engine = EngineKind::kLlama;
-  std::string socket_path;
+  bool is_template = false;  // load, then fork replicas on order instead of serving
+  std::string socket_path;   // of a replica
   int control_fd = -1;
   int lifeline_fd = -1;
   Task task = Task::kGenerate;

@@ -7,7 +7,7 @@ namespace {
 
 std::vector<std::string> fake_line(std::vector<std::string> more = {}) {
   std::vector<std::string> line = {
-      "--protocol",   "1",  "--engine",      "fake", "--socket",  "/run/a.sock",
+      "--protocol",   "2",  "--engine",      "fake", "--socket",  "/run/a.sock",
       "--control-fd", "3",  "--lifeline-fd", "4",    "--task",    "generate",
       "--context",    "64", "--slots",       "2",    "--threads", "1"};
   line.insert(line.end(), more.begin(), more.end());
@@ -36,6 +36,13 @@ TEST(Options, ReadsEveryField) {
   EXPECT_EQ(parsed->fake.fault_tokens, 7);
 }
 
+TEST(Options, RoleIsReplicaUnlessItSaysTemplate) {
+  EXPECT_FALSE(parse_options(fake_line())->is_template);
+  EXPECT_TRUE(parse_options(fake_line({"--role", "template"}))->is_template);
+  EXPECT_TRUE(refused(fake_line({"--role", "spare"})).find("replica, template") !=
+              std::string::npos);
+}
+
 TEST(Options, VersionNeedsNothingElse) {
   const auto parsed = parse_options({"--version"});
   ASSERT_TRUE(parsed.ok());
@@ -52,7 +59,7 @@ TEST(Options, RefusalNamesTheOption) {
   EXPECT_TRUE(refused({"--socket", "/run/a"}).find("must end in .sock") != std::string::npos);
   EXPECT_TRUE(refused({"--socket", "/" + std::string(110, 'a') + ".sock"}).find("107 bytes") !=
               std::string::npos);
-  EXPECT_TRUE(refused({"--protocol", "2"}).find("speaks protocol 1") != std::string::npos);
+  EXPECT_TRUE(refused({"--protocol", "1"}).find("speaks protocol 2") != std::string::npos);
   EXPECT_EQ(refused(fake_line({"--slots", "3"})), "--slots: is given twice");
   EXPECT_TRUE(refused(fake_line({"--fake-fault", "hang_after_tokens"})).find("number of tokens") !=
               std::string::npos);

@@ -23,6 +23,13 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
+def name_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
 def descendants(root: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
@@ -34,6 +41,15 @@ def descendants(root: int) -> list[int]:
         found += children
         open_ += children
     return [pid for pid in found if alive(pid)]
+
+
+def children(root: int) -> list[int]:
+    """Of one process, zombies among them."""
+    return [
+        int(entry)
+        for entry in os.listdir("/proc")
+        if entry.isdigit() and parent_of(int(entry)) == root
+    ]
 
 
 def mentioning(text: str) -> list[int]:

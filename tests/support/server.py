@@ -281,7 +281,15 @@ class Server:
         return [row for row in rows if row.get("function") == name]
 
     def replica_pids(self) -> list[int]:
-        return processes.descendants(self.pid)
+        templates = self.template_pids()
+        return [pid for pid in processes.descendants(self.pid) if pid not in templates]
+
+    def template_pids(self) -> list[int]:
+        return [
+            pid
+            for pid in processes.descendants(self.pid)
+            if processes.name_of(pid) == "glowplug-templ"
+        ]
 
     def chat(self, name: str, content: str = "Say something.", **more: Any) -> httpx.Response:
         body = {

@@ -72,13 +72,15 @@ def test_line_29_disconnect_frees_the_slot_within_a_second(server: Server, smol:
     left = time.monotonic()
     wait_until(lambda: server.function(smol)["in_flight"] == 0, 3, "the slot is free")
     assert time.monotonic() - left < 1.0
-    used = {pid: cpu_seconds(pid) for pid in server.replica_pids()}
-    deadline = time.monotonic() + 1
-    wait_until(
-        lambda: time.monotonic() > deadline, 2, "a second in which nothing should be computed"
-    )
-    for pid, before in used.items():
-        assert cpu_seconds(pid) - before < 0.3, "the replica computes on for nobody"
+    # 1,500 tokens would take many seconds; the step under way may end first.
+    wait_until(lambda: is_idle(server.replica_pids()), 5, "nothing is computed for nobody")
+
+
+def is_idle(pids: list[int]) -> bool:
+    """Whether they use next to no processor time in the next third of a second."""
+    before = sum(map(cpu_seconds, pids))
+    time.sleep(0.33)
+    return sum(map(cpu_seconds, pids)) - before < 0.05
 
 
 def cpu_seconds(pid: int) -> float:

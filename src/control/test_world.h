@@ -1,0 +1,84 @@
+// A world for the brain's tests: drives a Brain as the live driver does and keeps what it asked
+// for.
+//
+// Thread: one test.
+#pragma once
+
+#include <vector>
+
+#include "base/units.h"
+#include "control/brain.h"
+
+namespace glowplug::control {
+
+using namespace std::chrono_literals;
+
+inline constexpr std::uint64_t kMB = 1'000'000;
+
+class World {
+ public:
+  explicit World(std::uint64_t memory_mb = 1000, std::uint64_t template_mb = 0)
+      : brain({.memory_bytes = memory_mb * kMB, .template_bytes = template_mb * kMB, .cores = 4}) {}
+
+  void post(const Event& event) {
+    last = brain.handle(event, now);
+    for (const Effect& effect : last.list)
+      std::visit([this](const auto& one) { keep(one); }, effect);
+  }
+  // Lets time pass as a timer would: ticks at every wake-up until `by` is over.
+  void pass(Duration by) {
+    const Time end = now + by;
+    while (last.wake_at && *last.wake_at <= end) {
+      now = std::max(now, *last.wake_at);
+      post(Tick{});
+    }
+    now = end;
+  }
+
+  domain::Manifest manifest(const std::string& name, std::uint64_t memory_mb = 100) const {
+    domain::Manifest made;
+    made.name = name;
+    made.engine.kind = domain::EngineKind::Fake;
+    made.resources.memory_bytes = memory_mb * kMB;
+    return made;
+  }
+  void deploy(const domain::Manifest& made, int revision = 1) {
+    post(FunctionPut{made, revision});
+    post(ModelPrepared{made.name, revision, {}});
+  }
+  domain::CallId call(const std::string& name, int weight = 1,
+                      std::optional<Duration> keep_alive = {}) {
+    const domain::CallId id{++calls};
+    post(CallArrived{id, name, weight, now + 3600s, keep_alive});
+    return id;
+  }
+  void ready(std::size_t started_index) { post(ProcessReady{started.at(started_index).process}); }
+  // One call from zero, answered.
+  void serve(const std::string& name) {
+    const domain::CallId id = call(name);
+    ready(started.size() - 1);
+    post(CallEnded{id});
+  }
+  domain::State state(const std::string& name) const { return brain.function(name)->state; }
+
+  void keep(const PrepareModel& one) { prepared.push_back(one); }
+  void keep(const StartProcess& one) { started.push_back(one); }
+  void keep(const KillProcess& one) { killed.push_back(one.process); }
+  void keep(const StopProcess& one) { stopped.push_back(one.process); }
+  void keep(const GrantCall& one) { granted.push_back(one); }
+  void keep(const RefuseCall& one) { refused.push_back(one); }
+  void keep(const Decision& one) { decisions.push_back(one); }
+
+  Brain brain;
+  Time now{1000s};
+  Effects last;
+  std::uint64_t calls = 0;
+  std::vector<PrepareModel> prepared;
+  std::vector<StartProcess> started;
+  std::vector<domain::ProcessId> stopped, killed;
+  std::vector<GrantCall> granted;
+  std::vector<RefuseCall> refused;
+  std::vector<Decision> decisions;
+};
+
+}  // namespace glowplug::control

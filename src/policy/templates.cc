@@ -1,0 +1,67 @@
+#include "policy/templates.h"
+
+#include <algorithm>
+
+#include "policy/admission.h"
+
+namespace glowplug::policy {
+namespace {
+
+constexpr std::uint64_t kMiB = 1024 * 1024;
+// Measured: a forked replica of SmolLM2-135M holds 6 MB of its own after its first answers, of
+// Gemma-3-270M 14 MB; both write their compute buffers in full only under long prompts.
+constexpr std::uint64_t kForkedFixedBytes = 32 * kMiB;
+
+}  // namespace
+
+bool uses_template(const domain::Manifest& manifest) {
+  if (manifest.template_use == domain::TemplateUse::Auto)
+    return manifest.engine.kind == domain::EngineKind::Llama;
+  return manifest.template_use == domain::TemplateUse::On;
+}
+
+bool same_template(const TemplateSource& a, const TemplateSource& b) {
+  const domain::Manifest& m = a.manifest;
+  const domain::Manifest& n = b.manifest;
+  return a.facts.path == b.facts.path && a.facts.sha256 == b.facts.sha256 && m.engine == n.engine &&
+         m.task == n.task && m.context == n.context && m.slots == n.slots &&
+         m.chat_template == n.chat_template;
+}
+
+std::uint64_t estimate_template_bytes(const TemplateSource& source) {
+  domain::Manifest without_cache = source.manifest;
+  without_cache.resources.memory_bytes = 0;
+  without_cache.context = 0;  // its pages are given back
+  return estimate_replica_bytes(without_cache, source.facts);
+}
+
+std::uint64_t estimate_forked_bytes(const TemplateSource& source) {
+  const domain::Manifest& manifest = source.manifest;
+  if (manifest.resources.memory_bytes > 0) {
+    const std::uint64_t shared =
+        std::min(source.facts.weight_bytes, manifest.resources.memory_bytes);
+    return std::max(manifest.resources.memory_bytes - shared, kForkedFixedBytes);
+  }
+  const auto tokens =
+      static_cast<std::uint64_t>(manifest.context) * static_cast<std::uint64_t>(manifest.slots);
+  return source.facts.kv_bytes_per_token * tokens + kForkedFixedBytes;
+}
+
+std::vector<domain::ProcessId> eviction_order(std::span<const IdleTemplate> idle, Time now) {
+  const auto value = [now](const IdleTemplate& one) {
+    const double age = 1 + to_seconds(std::max(Duration(0), now - one.last_used));
+    return to_seconds(one.load_time) / static_cast<double>(std::max<std::uint64_t>(1, one.bytes)) /
+           age;
+  };
+  std::vector<const IdleTemplate*> order;
+  for (const IdleTemplate& one : idle) order.push_back(&one);
+  std::sort(order.begin(), order.end(), [&value](const IdleTemplate* a, const IdleTemplate* b) {
+    const double left = value(*a), right = value(*b);
+    return left != right ? left < right : a->process < b->process;
+  });
+  std::vector<domain::ProcessId> ids;
+  for (const IdleTemplate* one : order) ids.push_back(one->process);
+  return ids;
+}
+
+}  // namespace glowplug::policy

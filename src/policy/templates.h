@@ -1,0 +1,44 @@
+// Templates: whose replicas are forked from one, which revisions share it, what it weighs, and
+// which goes first when memory is short.
+//
+// A template holds the model once; a replica forked from it adds its KV cache and the pages that it
+// writes. Estimates are high for the reason given in admission.h.
+//
+// Thread: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/time_types.h"
+#include "domain/ids.h"
+#include "domain/manifest.h"
+#include "domain/model_facts.h"
+
+namespace glowplug::policy {
+
+bool uses_template(const domain::Manifest& manifest);
+
+// What a template is loaded from: nothing in it may differ between the revisions that share it.
+struct TemplateSource {
+  const domain::Manifest& manifest;
+  const domain::ModelFacts& facts;
+};
+bool same_template(const TemplateSource& a, const TemplateSource& b);
+
+std::uint64_t estimate_template_bytes(const TemplateSource& source);
+std::uint64_t estimate_forked_bytes(const TemplateSource& source);  // of each further replica
+
+struct IdleTemplate {
+  domain::ProcessId process;
+  std::uint64_t bytes = 0;
+  Duration load_time{};  // what keeping it saves at the next start
+  Time last_used{};
+};
+
+// Least valuable first: value is the load time saved per byte, halved with each doubling of the
+// time since the last use.
+std::vector<domain::ProcessId> eviction_order(std::span<const IdleTemplate> idle, Time now);
+
+}  // namespace glowplug::policy

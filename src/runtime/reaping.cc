@@ -1,0 +1,45 @@
+#include "runtime/reaping.h"
+
+#include <cerrno>
+#include <csignal>
+#include <string.h>
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+
+namespace glowplug::runtime {
+
+void reap_member(pid_t group) {
+  siginfo_t info{};
+  if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG | WNOWAIT) != 0) return;
+  if (info.si_pid > 0 && info.si_pid != group)
+    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+}
+
+bool group_gone(pid_t group) {
+  siginfo_t info{};
+  while (true) {
+    info.si_pid = 0;
+    if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG) != 0)
+      return errno == ECHILD;
+    if (info.si_pid == 0) return false;
+  }
+}
+
+bool strays_gone(std::vector<pid_t>& strays) {
+  std::erase_if(strays, [](pid_t pid) {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) != 0 ||
+           info.si_pid != 0;
+  });
+  return strays.empty();
+}
+
+std::string describe_exit(int code, int status) {
+  if (code == CLD_EXITED) return fmt::format("exited with status {}", status);
+  const char* name = ::sigdescr_np(status);
+  return fmt::format("killed by signal {} ({}){}", status, name != nullptr ? name : "unknown",
+                     status == SIGKILL ? ", possibly out of memory" : "");
+}
+
+}  // namespace glowplug::runtime

@@ -1,0 +1,27 @@
+// Waits for children that have ended, without ever blocking: whole groups, strays of a replica, and
+// what a template left unborn.
+//
+// Thread: the server loop's; the children are the calling process's.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace glowplug::runtime {
+
+// Reaps what has ended of the group; true when none of it is a child of ours any more.
+bool group_gone(pid_t group);
+
+// Reaps those of them that have ended; true when that is all.
+bool strays_gone(std::vector<pid_t>& strays);
+
+// Reaps one that has ended of a template's group, but never the template itself.
+void reap_member(pid_t group);
+
+// "exited with status 3", "killed by signal 9 (Killed), possibly out of memory"; code and status as
+// in siginfo_t.
+std::string describe_exit(int code, int status);
+
+}  // namespace glowplug::runtime

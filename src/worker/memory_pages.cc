@@ -1,0 +1,122 @@
+#include "worker/memory_pages.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <fcntl.h>
+#include <fstream>
+#include <functional>
+#include <limits.h>
+#include <stdlib.h>
+#include <string_view>
+#include <unistd.h>
+#include <vector>
+
+#include <sys/mman.h>
+
+#include "base/unique_fd.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // Linux 5.14; Debian 12's headers have it, older ones may not
+#endif
+
+namespace glowplug::worker {
+namespace {
+
+// Smaller mappings hold no cache worth a look.
+constexpr std::size_t kMappingBytesMin = 256 * 1024;
+
+struct Mapping {
+  std::uintptr_t begin = 0, end = 0;
+  std::string permissions;
+  unsigned long inode = 0;
+  std::string path;
+  std::size_t bytes() const { return end - begin; }
+};
+
+std::vector<Mapping> own_mappings() {
+  std::vector<Mapping> mappings;
+  std::ifstream file("/proc/self/maps");
+  for (std::string line; std::getline(file, line);) {
+    Mapping mapping;
+    char permissions[8] = "", path[PATH_MAX] = "";
+    unsigned long begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s %*x %*s %lu %4095[^\n]", &begin, &end, permissions,
+                    &mapping.inode, path) < 4)
+      continue;
+    mapping.begin = begin;
+    mapping.end = end;
+    mapping.permissions = permissions;
+    mapping.path = path;
+    mappings.push_back(std::move(mapping));
+  }
+  return mappings;
+}
+
+bool holds_zeroes(const std::uint64_t* words, std::size_t count) {
+  return std::all_of(words, words + count, [](std::uint64_t word) { return word == 0; });
+}
+
+// Which pages of the mapping are in memory, so that looking does not bring in the others.
+std::vector<std::uint64_t> page_entries(int pagemap, const Mapping& mapping, std::size_t page) {
+  std::vector<std::uint64_t> entries(mapping.bytes() / page);
+  const auto bytes = static_cast<ssize_t>(entries.size() * sizeof(std::uint64_t));
+  const auto offset = static_cast<off_t>(mapping.begin / page * sizeof(std::uint64_t));
+  if (::pread(pagemap, entries.data(), static_cast<std::size_t>(bytes), offset) != bytes)
+    entries.clear();
+  return entries;
+}
+
+std::size_t give_back(const Mapping& mapping, const std::vector<std::uint64_t>& entries,
+                      std::size_t page) {
+  constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
+  std::size_t freed = 0;
+  const auto address = [&mapping, page](std::size_t index) {
+    return reinterpret_cast<void*>(mapping.begin + index * page);
+  };
+  for (std::size_t i = 0; i < entries.size();) {
+    std::size_t end = i;
+    while (
+        end < entries.size() && (entries[end] & kPresent) &&
+        holds_zeroes(static_cast<const std::uint64_t*>(address(end)), page / sizeof(std::uint64_t)))
+      ++end;
+    if (end > i && ::madvise(address(i), (end - i) * page, MADV_DONTNEED) == 0)
+      freed += (end - i) * page;
+    i = end + 1;
+  }
+  return freed;
+}
+
+}  // namespace
+
+std::size_t give_back_zero_pages() {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!pagemap.valid()) return 0;
+  std::size_t freed = 0;
+  for (const Mapping& mapping : own_mappings()) {
+    const bool anonymous = mapping.inode == 0 && (mapping.path.empty() || mapping.path == "[heap]");
+    if (mapping.permissions != "rw-p" || !anonymous || mapping.bytes() < kMappingBytesMin) continue;
+    freed += give_back(mapping, page_entries(pagemap.get(), mapping, page), page);
+  }
+  return freed;
+}
+
+std::vector<PageRange> mappings_of(const std::string& path) {
+  std::vector<PageRange> ranges;
+  char real[PATH_MAX];
+  if (!::realpath(path.c_str(), real)) return ranges;
+  for (const Mapping& mapping : own_mappings())
+    if (mapping.path == real)
+      ranges.push_back({reinterpret_cast<void*>(mapping.begin), mapping.bytes()});
+  return ranges;
+}
+
+std::size_t populate(const std::vector<PageRange>& ranges) {
+  std::size_t populated = 0;
+  for (const PageRange& range : ranges)
+    if (::madvise(range.begin, range.bytes, MADV_POPULATE_READ) == 0) populated += range.bytes;
+  return populated;
+}
+
+}  // namespace glowplug::worker

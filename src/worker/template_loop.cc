@@ -1,0 +1,145 @@
+#include "worker/template_loop.h"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <optional>
+#include <poll.h>
+#include <string_view>
+#include <unistd.h>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <linux/sched.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "worker/control_channel.h"
+
+namespace glowplug::worker {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t kOrderBytesMax = 4096;
+constexpr std::size_t kOrderDescriptors = 3;  // control, lifeline, output
+
+struct Received {
+  ForkOrder order;
+  UniqueFd output;
+};
+
+// One order comes in one message: its bytes never mix with another's, because descriptors travel
+// with them. Nothing when the message is no order.
+std::optional<Received> receive_order(int socket) {
+  std::array<char, kOrderBytesMax> text;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kOrderDescriptors * sizeof(int))> extra;
+  iovec bytes{text.data(), text.size()};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = extra.data();
+  message.msg_controllen = extra.size();
+  ssize_t got = 0;
+  do got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  while (got < 0 && errno == EINTR);
+  if (got <= 0) ::_exit(0);  // the server is gone
+
+  std::array<UniqueFd, kOrderDescriptors> descriptors;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count && i < descriptors.size(); ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof fd);
+      descriptors[i].reset(fd);
+    }
+  }
+  boost::system::error_code error;
+  const json::value order =
+      json::parse(json::string_view(text.data(), static_cast<std::size_t>(got)), error);
+  if (error || !order.is_object() || !descriptors.back().valid()) return std::nullopt;
+  const json::object& fields = order.get_object();
+  const json::value* socket_path = fields.if_contains("fork");
+  const json::value* threads = fields.if_contains("threads");
+  const json::value* warm = fields.if_contains("warm");
+  if (!socket_path || !socket_path->is_string() || !threads || !threads->is_int64())
+    return std::nullopt;
+  return Received{.order = {.socket_path = std::string(socket_path->get_string()),
+                            .threads = static_cast<int>(threads->get_int64()),
+                            .warm = warm && warm->is_bool() && warm->get_bool(),
+                            .control = std::move(descriptors[0]),
+                            .lifeline = std::move(descriptors[1])},
+                  .output = std::move(descriptors[2])};
+}
+
+bool say(const UniqueFd& control, std::string_view line) {
+  return ::send(control.get(), line.data(), line.size(), MSG_NOSIGNAL) ==
+         static_cast<ssize_t>(line.size());
+}
+
+// A fork whose child is the server's. The C library keeps the thread's id in memory and would go on
+// with the template's; the kernel writes the new one there, at the address that the library has
+// told it for its own purposes.
+pid_t clone_sibling() {
+  int* tid_address = nullptr;
+  clone_args arguments{};
+  arguments.flags = CLONE_PARENT;
+  if (::prctl(PR_GET_TID_ADDRESS, &tid_address) == 0 && tid_address) {
+    arguments.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+    arguments.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
+  }
+  return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+}
+
+// What a replica started by exec would be from the outside: ended with the server, its own group
+// and name, output into its own pipe. It leaves the template's group only when the server knows of
+// it: until then whoever ends the template's group ends it too.
+void become_replica(const Received& received, pid_t server) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != server) ::_exit(0);
+  if (!say(received.order.control, forked_line(::getpid()))) ::_exit(0);
+  ::setpgid(0, 0);
+  ::dup2(received.output.get(), STDOUT_FILENO);
+  ::dup2(received.output.get(), STDERR_FILENO);
+  ::prctl(PR_SET_NAME, "glowplug-worker", 0, 0, 0);
+}
+
+// harden_process() has blocked both signals, so they wait here.
+UniqueFd open_stop_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC));
+}
+
+}  // namespace
+
+ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline) {
+  const UniqueFd stop = open_stop_signals();
+  const pid_t server = ::getppid();
+  ::prctl(PR_SET_NAME, "glowplug-templ", 0, 0, 0);
+  for (;;) {
+    std::array<pollfd, 3> watched{
+        pollfd{channel.get(), POLLIN, 0}, {lifeline.get(), POLLIN, 0}, {stop.get(), POLLIN, 0}};
+    if (::poll(watched.data(), watched.size(), -1) < 0) continue;
+    if (watched[1].revents || watched[2].revents) ::_exit(0);
+    if (!watched[0].revents) continue;
+    std::optional<Received> received = receive_order(channel.get());
+    if (!received) continue;  // its descriptors are closed, which tells the server
+    const pid_t pid = clone_sibling();
+    if (pid == 0) {
+      become_replica(*received, server);
+      return std::move(received->order);
+    }
+    if (pid < 0)
+      say(received->order.control,
+          failed_line(std::string("the template cannot fork: ") + std::strerror(errno)));
+  }
+}
+
+}  // namespace glowplug::worker

@@ -1,0 +1,35 @@
+// A template: a process that has done the slow part of a start once and forks replicas on order.
+//
+//   server ──{"fork":"…/r.sock","threads":2} + 3 descriptors──▶ template ──clone──▶ child
+//   server ◀────────{"state":"forked","pid":123}, on the child's own control channel────┘
+//
+// The child is made with CLONE_PARENT, so it is the server's own child like any other replica: the
+// server waits for it, and a template's death does not touch it. It gets a control channel, a
+// lifeline and an output pipe of its own, and says its number itself: what the server knows of a
+// replica never depends on the template being alive. An order that cannot be carried out is
+// answered on that channel with `failed`.
+//
+// No randomness may be kept across the fork: the engine draws each sampler's seed from the kernel.
+//
+// Thread: call from main while no other thread exists; a fork copies only the calling one. Knows no
+// engine.
+#pragma once
+
+#include <string>
+
+#include "base/unique_fd.h"
+
+namespace glowplug::worker {
+
+struct ForkOrder {
+  std::string socket_path;
+  int threads = 1;
+  bool warm = false;  // compute a dummy batch before it says ready
+  UniqueFd control, lifeline;
+};
+
+// Serves orders on the control channel; returns in each child. In the template itself it never
+// returns: SIGTERM and the server's end (the lifeline, or the channel's other end) end the process.
+[[nodiscard]] ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline);
+
+}  // namespace glowplug::worker

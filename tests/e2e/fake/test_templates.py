@@ -1,0 +1,151 @@
+"""Templates: loaded once, forked from, killed, hung and shared; a call is answered whatever happens to them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import random
+import signal
+import time
+
+import pytest
+from support import processes, sse
+from support.server import Server, fake, wait_until
+
+
+def deploy(server: Server, name: str, **more) -> str:
+    return server.deploy(fake(name, template="on", **more))
+
+
+def only_template(server: Server) -> int:
+    (pid,) = server.template_pids()
+    return pid
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Server(folder=tmp_path) as running:
+        yield running
+        ours = {*running.replica_pids(), *running.template_pids()}
+    wait_until(lambda: not any(map(processes.alive, ours)), 3, "templates end with their server")
+
+
+def test_second_cold_start_forks_what_the_first_has_loaded(server: Server) -> None:
+    name = deploy(server, "forked", load_time="600ms", keep_alive="0s")
+    first = server.chat(name, max_tokens=2)
+    assert first.status_code == 200 and first.headers["x-glowplug-cold-start"] == "true"
+    wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+    row = server.function(name)
+    assert row["tier"] == "template" and row["template"]["state"] == "ready"
+    assert row["template"]["memory_bytes"] > 0 and row["memory_bytes"] == 0
+    began = time.monotonic()
+    second = server.chat(name, max_tokens=2)
+    assert time.monotonic() - began < 0.5, "it was loaded again"
+    assert second.headers["x-glowplug-cold-start"] == "true"
+    phases = dict(part.split(";dur=") for part in second.headers["server-timing"].split(", "))
+    assert float(phases["load"]) == 0 and 0 < float(phases["fork"]) < 400
+    assert second.json()["choices"] == first.json()["choices"]
+    assert server.cli("ps").stdout.splitlines()[0].split()[7] == "TEMPLATE"
+
+
+def test_fifty_first_calls_load_once(server: Server) -> None:
+    name = deploy(server, "crowd", load_time="300ms", slots=64, tokens_per_second=2000)
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        replies = list(pool.map(lambda i: server.chat(name, f"{i}", max_tokens=2), range(50)))
+    assert [reply.status_code for reply in replies] == [200] * 50
+    assert len(server.template_pids()) == 1 and len(server.replica_pids()) == 1
+
+
+def test_forty_functions_of_one_model_share_one_template(server: Server) -> None:
+    for i in range(40):
+        deploy(server, f"f{i}", keep_alive="0s")
+    for i in range(40):
+        assert server.chat(f"f{i}", max_tokens=1).status_code == 200
+    assert len(server.template_pids()) == 1
+    for i in range(40):
+        server.remove(f"f{i}")
+    wait_until(lambda: not server.template_pids(), 3, "a template that nobody uses is gone")
+
+
+def test_killed_template_leaves_its_replicas_streams_alone(server: Server) -> None:
+    name = deploy(server, "streaming", tokens_per_second=100)
+    whole = server.chat(name, max_tokens=60)
+    with server.stream(name, max_tokens=60) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        os.kill(only_template(server), signal.SIGKILL)
+        text = "\n".join(["", *lines])
+    chunks = sse.chunks(text)
+    assert sse.events(text)[-1][1] == sse.DONE
+    assert whole.json()["choices"][0]["message"]["content"].endswith(sse.text_of(chunks))
+    assert server.function(name)["tier"] == "replica" and "template" not in server.function(name)
+    server.post(f"/v1/functions/{name}/stop")
+    wait_until(lambda: server.function(name)["state"] == "cold", 5, "stopped")
+    assert server.chat(name, max_tokens=1).status_code == 200
+    assert len(server.template_pids()) == 1
+
+
+def test_template_that_hangs_is_passed_over(server: Server) -> None:
+    name = deploy(server, "hung", keep_alive="0s")
+    assert server.chat(name, max_tokens=1).status_code == 200
+    wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+    hung = only_template(server)
+    os.kill(hung, signal.SIGSTOP)
+    assert server.chat(name, max_tokens=1).status_code == 200
+    assert not processes.alive(hung)
+    assert any("did not fork" in line["reason"] for line in server.decisions(name))
+    assert server.chat(name, max_tokens=1).status_code == 200
+
+
+def test_template_that_cannot_load_says_why(server: Server) -> None:
+    name = deploy(server, "broken", fault="crash_on_load")
+    reply = server.chat(name, max_tokens=1)
+    assert reply.status_code >= 500 and "signal 6" in reply.text
+    assert server.function(name)["state"] == "failed" and not server.template_pids()
+
+
+def test_replicas_that_keep_dying_end_their_template(server: Server) -> None:
+    name = deploy(server, "dying", fault="crash_after_tokens:1")
+    for _ in range(3):
+        assert server.chat(name, max_tokens=4).status_code >= 500
+    wait_until(
+        lambda: any("replicas died" in line["reason"] for line in server.decisions(name)),
+        5,
+        "the template is replaced",
+    )
+
+
+def test_any_process_killed_at_any_moment_the_next_call_is_answered(server: Server) -> None:
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chance = random.Random(seed)
+    name = deploy(server, "shaken", load_time="20ms", keep_alive="0s", tokens_per_second=1000)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for step in range(60):
+            call = pool.submit(server.chat, name, max_tokens=2)
+            time.sleep(step % 30 / 1000)
+            victims = [*server.replica_pids(), *server.template_pids()]
+            if victims:
+                try:
+                    os.kill(chance.choice(victims), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            assert call.result().status_code in (200, 502, 503), call.result().text
+            retry = server.chat(name, max_tokens=2)
+            assert retry.status_code == 200, (step, retry.text)
+    wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+    assert not server.replica_pids() and len(server.template_pids()) <= 1
+    zombies = [pid for pid in processes.children(server.pid) if not processes.alive(pid)]
+    assert zombies == []
+
+
+def test_process_engine_cannot_have_one(server: Server) -> None:
+    manifest = {
+        "name": "foreign",
+        "engine": {"process": {"command": ["sleep", "60"]}},
+        "template": "on",
+    }
+    reply = server.put(manifest)
+    assert reply.status_code == 422 and "template" in reply.json()["error"]["message"]
+    reply = server.put({"name": "odd", "engine": "fake", "template": "always"})
+    assert reply.status_code == 422 and "auto or on or off" in reply.json()["error"]["message"]
