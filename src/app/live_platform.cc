@@ -161,7 +161,9 @@ Result<void> LivePlatform::must_exist(const std::string& function) const {
 void LivePlatform::on_progress(domain::ProcessId process, double fraction) {
   post(control::ProcessProgress{process, fraction});
 }
-void LivePlatform::on_ready(domain::ProcessId process) { post(control::ProcessReady{process}); }
+void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbox) {
+  post(control::ProcessReady{process, sandbox});
+}
 void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
                            control::Ending ending) {
   post(control::ProcessGone{process, cause, ending});

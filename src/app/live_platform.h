@@ -79,7 +79,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   bool admitting() const override { return !draining_; }
 
   void on_progress(domain::ProcessId process, double fraction) override;
-  void on_ready(domain::ProcessId process) override;
+  void on_ready(domain::ProcessId process, const std::string& sandbox) override;
   void on_gone(domain::ProcessId process, const std::string& cause,
                control::Ending ending) override;
 

@@ -202,6 +202,7 @@ void Brain::on(const ProcessReady& event) {
   Replica& replica = entry->second;
   move_to(replica, domain::State::Ready);
   replica.progress = 1;
+  replica.sandbox = event.sandbox;
   replica.ready = now_;
   replica.idle_since = now_;
   Function* function = find(replica.function);

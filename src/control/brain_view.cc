@@ -127,7 +127,8 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                               .in_flight = replica.in_flight,
                               .progress = one.progress,
                               .threads = replica.threads,
-                              .memory_bytes = replica.memory_bytes});
+                              .memory_bytes = replica.memory_bytes,
+                              .sandbox = replica.sandbox});
     shown.in_flight += replica.in_flight;
     shown.memory_bytes += replica.memory_bytes;
   }

@@ -65,6 +65,7 @@ struct ProcessProgress {
 };
 struct ProcessReady {
   domain::ProcessId process;
+  std::string sandbox;  // its layers in force, in words
 };
 // Asked: we ended it. Itself: it crashed or exited, also while it was being asked. Killed: by a
 // SIGKILL that was not ours (the kernel short of memory, an operator), so that another try may well

@@ -134,6 +134,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
                                    {"state", domain::to_string(replica.state)},
                                    {"in_flight", replica.in_flight},
                                    {"memory_bytes", bytes},
+                                   {"sandbox", replica.sandbox},
                                    {"progress", replica.progress}});
   }
   json::object object = function_head(view);

@@ -99,6 +99,9 @@ void read_model(ManifestFields& fields, Manifest& manifest) {
 bool is_fault_word(std::string_view word) {
   if (word.empty() || word == "crash_on_load" || word == "never_ready" || word == "exit_after_load")
     return true;
+  if (word.starts_with("escape:"))
+    return std::find(domain::kEscapeWays.begin(), domain::kEscapeWays.end(), word.substr(7)) !=
+           domain::kEscapeWays.end();
   for (const std::string_view prefix : {"crash_after_tokens:", "hang_after_tokens:"}) {
     if (!word.starts_with(prefix)) continue;
     const std::string_view count = word.substr(prefix.size());
@@ -118,8 +121,8 @@ void read_fake(const json::object& object, ManifestFields::Faults& faults,
   if (!is_fault_word(fake.fault))
     fields.fault("fault",
                  fmt::format("\"{}\" is not one of crash_on_load, never_ready, exit_after_load, "
-                             "crash_after_tokens:N, hang_after_tokens:N",
-                             fake.fault));
+                             "crash_after_tokens:N, hang_after_tokens:N, escape:WAY with one of {}",
+                             fake.fault, fmt::join(domain::kEscapeWays, ", ")));
 }
 
 void read_process(const json::object& object, ManifestFields::Faults& faults,

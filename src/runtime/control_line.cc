@@ -33,7 +33,12 @@ Result<ControlMessage> parse_control_line(std::string_view line) {
   const json::value* state = object.if_contains("state");
   if (state == nullptr || !state->is_string()) return bad("has no string 'state'");
   const std::string name(state->get_string());
-  if (name == "ready") return ControlMessage(WorkerReady{});
+  if (name == "ready") {
+    const json::value* sandbox = object.if_contains("sandbox");
+    if (sandbox == nullptr) return ControlMessage(WorkerReady{});
+    if (!sandbox->is_string()) return bad("has a 'sandbox' that is not a string");
+    return ControlMessage(WorkerReady{printable(std::string_view(sandbox->get_string()))});
+  }
   if (name == "loading") {
     const json::value* progress = object.if_contains("progress");
     if (progress == nullptr) return ControlMessage(WorkerLoading{});

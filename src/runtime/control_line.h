@@ -25,7 +25,9 @@ inline constexpr std::size_t kControlLineBytesMax = 4096;
 struct WorkerLoading {
   double progress = 0;
 };  // 0..1
-struct WorkerReady {};
+struct WorkerReady {
+  std::string sandbox;  // the layers in force, in words; empty when it does not say
+};
 struct WorkerFailed {
   std::string cause;
 };

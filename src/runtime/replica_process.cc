@@ -119,7 +119,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     }
     probe_.emplace(
         loop_, ReadinessProbe::Options{.endpoint = plan_.endpoint, .path = plan_.ready_path},
-        [this] { became_ready(); });  // the probe is a member: it does not outlive `this`
+        [this] { became_ready(""); });  // the probe is a member: it does not outlive `this`
     watch_load(plan_.start_timeout, fmt::format("did not answer 200 on {} within {:g} s",
                                                 plan_.ready_path, to_seconds(plan_.start_timeout)));
   }
@@ -265,7 +265,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     }
     if (const auto* forked = std::get_if<WorkerForked>(&message))
       return pid_ < 0 ? born(forked->pid) : break_control("says forked twice");
-    if (std::holds_alternative<WorkerReady>(message)) return became_ready();
+    if (const auto* ready = std::get_if<WorkerReady>(&message)) return became_ready(ready->sandbox);
     if (const auto* loading = std::get_if<WorkerLoading>(&message)) {
       if (ready_ || !cause_.empty() || loading->progress <= progress_) return;
       progress_ = loading->progress;
@@ -277,11 +277,11 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (!stopping_ && pid_ > 0) kill_after(kFailedGrace, "failed and did not exit");
   }
 
-  void became_ready() {
+  void became_ready(const std::string& sandbox) {
     if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
     ready_ = true;
     load_timer_.cancel();
-    listener_->ready(process_);
+    listener_->ready(process_, sandbox);
   }
 
   // The group is killed while its leader is still a zombie: until then its number cannot name
@@ -300,8 +300,9 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (plan_.readiness == Readiness::Http) strays_ = kill_strays(plan_.folder);
     const bool own = !cause_.empty();
     ending_ = waited == 0 ? ending_of(info, own) : control::Ending::Asked;
-    if (!own) cause_ = waited == 0 ? describe_exit(info.si_code, info.si_status) : "ended";
-    const bool asked = own && (stopping_ || cause_ == "killed");
+    if (!own || ending_ == control::Ending::Itself)
+      cause_ = waited == 0 ? describe_exit(info.si_code, info.si_status) : "ended";
+    const bool asked = own && (cause_ == "stopped" || cause_ == "killed");
     const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
     if (!asked && !detail.empty()) cause_ += ": " + detail;
     linger(kLingerLooks);

@@ -42,7 +42,8 @@ class ReplicaListener {
  public:
   virtual ~ReplicaListener() = default;
   virtual void progress(domain::ProcessId process, double fraction) = 0;
-  virtual void ready(domain::ProcessId process) = 0;
+  // `sandbox`: the layers in force, in words; empty for a process engine.
+  virtual void ready(domain::ProcessId process, const std::string& sandbox) = 0;
   virtual void printed(domain::ProcessId process, std::string_view line) = 0;
   virtual void gone(domain::ProcessId process, const std::string& cause,
                     control::Ending ending) = 0;  // last, once

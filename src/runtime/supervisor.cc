@@ -121,7 +121,9 @@ class Supervisor::State final : public ReplicaListener {
   void progress(domain::ProcessId process, double fraction) override {
     observer_.on_progress(process, fraction);
   }
-  void ready(domain::ProcessId process) override { observer_.on_ready(process); }
+  void ready(domain::ProcessId process, const std::string& sandbox) override {
+    observer_.on_ready(process, sandbox);
+  }
 
   void printed(domain::ProcessId process, std::string_view line) override {
     const auto found = processes_.find(process);

@@ -50,7 +50,7 @@ class ReplicaObserver {
  public:
   virtual ~ReplicaObserver() = default;
   virtual void on_progress(domain::ProcessId process, double fraction) = 0;
-  virtual void on_ready(domain::ProcessId process) = 0;
+  virtual void on_ready(domain::ProcessId process, const std::string& sandbox) = 0;
   virtual void on_gone(domain::ProcessId process, const std::string& cause,
                        control::Ending ending) = 0;
 };

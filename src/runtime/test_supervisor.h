@@ -24,7 +24,10 @@ using namespace std::chrono_literals;
 
 struct Recorder final : ReplicaObserver {
   void on_progress(domain::ProcessId, double fraction) override { progress.push_back(fraction); }
-  void on_ready(domain::ProcessId replica) override { ++ready[replica.value]; }
+  void on_ready(domain::ProcessId replica, const std::string& layers) override {
+    ++ready[replica.value];
+    sandbox[replica.value] = layers;
+  }
   void on_gone(domain::ProcessId replica, const std::string& text, control::Ending how) override {
     ending[replica.value] = how;
     ++gone;
@@ -32,7 +35,7 @@ struct Recorder final : ReplicaObserver {
   }
   std::vector<double> progress;
   std::map<std::uint64_t, int> ready;
-  std::map<std::uint64_t, std::string> cause;
+  std::map<std::uint64_t, std::string> cause, sandbox;
   std::map<std::uint64_t, control::Ending> ending;
   int gone = 0;
 };

@@ -27,7 +27,8 @@ std::string ready_line(const ReadyFacts& facts) {
                                       {"chat_template", facts.chat_template},
                                       {"tools", facts.tools},
                                       {"pooling", facts.pooling},
-                                      {"context", facts.context}}) +
+                                      {"context", facts.context},
+                                      {"sandbox", facts.sandbox}}) +
          "\n";
 }
 

@@ -22,6 +22,7 @@ struct ReadyFacts {
   bool tools = false;
   std::string pooling;  // none, mean, cls, last or rank
   int context = 0;      // tokens of one slot, after the model's own limit
+  std::string sandbox;  // the layers in force, as SandboxReport::words() has them
 };
 
 // One line each, with its newline.

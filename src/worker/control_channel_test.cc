@@ -36,11 +36,15 @@ TEST_F(ControlChannelTest, ProgressIsWrittenOncePerPercent) {
 }
 
 TEST_F(ControlChannelTest, ReadyCarriesEveryFact) {
-  channel_->ready(
-      {.load_ms = 12, .chat_template = true, .tools = false, .pooling = "mean", .context = 512});
+  channel_->ready({.load_ms = 12,
+                   .chat_template = true,
+                   .tools = false,
+                   .pooling = "mean",
+                   .context = 512,
+                   .sandbox = "seccomp"});
   EXPECT_EQ(received(),
             "{\"state\":\"ready\",\"load_ms\":12,\"chat_template\":true,\"tools\":false,"
-            "\"pooling\":\"mean\",\"context\":512}\n");
+            "\"pooling\":\"mean\",\"context\":512,\"sandbox\":\"seccomp\"}\n");
 }
 
 TEST_F(ControlChannelTest, CauseIsEscaped) {

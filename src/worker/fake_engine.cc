@@ -22,6 +22,7 @@
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
+#include "worker/escape_probe.h"
 #include "worker/fake_answer.h"
 #include "worker/fake_embeddings.h"
 #include "worker/fake_replies.h"
@@ -368,6 +369,7 @@ bool FakeServer::Connection::send_stream(const Request& request, const Answer& p
 bool FakeServer::Connection::pace_token(int emitted, Clock::time_point started) {
   const FakeOptions& fake = server_.options_.fake;
   if (fake.fault == FakeFault::kCrashAfterTokens && emitted >= fake.fault_tokens) std::abort();
+  if (fake.fault == FakeFault::kEscape && emitted == 0) try_escape(fake.fault_escape);
   auto due = Clock::now();
   if (fake.fault == FakeFault::kHangAfterTokens && emitted >= fake.fault_tokens) {
     due = Clock::time_point::max();
@@ -411,7 +413,7 @@ ReadyFacts ready_facts(const Options& options, Clock::time_point started) {
 }  // namespace
 
 int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
-                    Clock::time_point started) {
+                    SandboxReport sandbox, Clock::time_point started) {
   if (options.is_template) {
     const StopEvent never;
     load(options.fake, channel, never);
@@ -422,6 +424,7 @@ int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
     lifeline = std::move(order.lifeline);
     options.socket_path = order.socket_path;
   }
+  sandbox = confine_files(access_of(options.socket_path, options.model_path), std::move(sandbox));
   watch_lifeline(std::move(lifeline));
   FakeServer server(options);
   watch_stop_signal([&server] { server.finish(); });
@@ -430,7 +433,11 @@ int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
     channel.failed(listening.error().message);
     ::_exit(1);
   }
-  channel.ready(ready_facts(options, started));
+  sandbox = lock_down(std::move(sandbox));
+  sandbox.print_refused();
+  ReadyFacts facts = ready_facts(options, started);
+  facts.sandbox = sandbox.words();
+  channel.ready(facts);
   if (options.fake.fault == FakeFault::kExitAfterLoad) ::_exit(kExitAfterLoadStatus);
   server.serve();
   // The stop thread still refers to the server, so nothing is torn down.

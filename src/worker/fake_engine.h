@@ -10,11 +10,13 @@
 
 #include "worker/control_channel.h"
 #include "worker/options.h"
+#include "worker/sandbox.h"
 
 namespace glowplug::worker {
 
 // Returns the process's exit status.
 [[nodiscard]] int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
+                                  SandboxReport sandbox,
                                   std::chrono::steady_clock::time_point started);
 
 }  // namespace glowplug::worker

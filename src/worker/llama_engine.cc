@@ -141,8 +141,7 @@ void attach_threads(llama_context* context, int threads) {
 
 // Forks replicas until it is told to end. Returns in each of them, with the order that made it.
 ForkOrder fork_replicas(const server_context& engine, const common_params& params,
-                        const std::vector<PageRange>& weights, ControlChannel& channel,
-                        UniqueFd lifeline, Clock::time_point started) {
+                        ControlChannel& channel, UniqueFd lifeline, Clock::time_point started) {
   common_log_pause(common_log_main());  // its thread would not be there in a child
   give_back_zero_pages();
   channel.ready(ready_facts(engine, params, started));
@@ -150,21 +149,31 @@ ForkOrder fork_replicas(const server_context& engine, const common_params& param
 
   channel.reopen(std::move(order.control));
   assertion_fd.store(channel.fd());
-  common_log_resume(common_log_main());
-  attach_threads(engine.get_llama_context(), order.threads);
-  populate(weights);
-  if (order.warm) compute_dummy_batch(engine.get_llama_context());
   return order;
 }
 
-int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline,
+// Namespaces are entered already, and a template's children inherit them.
+SandboxReport confine(const Options& options, const std::string& socket_path,
+                      SandboxReport sandbox) {
+  if (!llama_supports_gpu_offload())
+    return confine_files(access_of(socket_path, options.model_path), std::move(sandbox));
+  sandbox.refused.emplace_back("a replica on a GPU needs its devices: files stay in reach");
+  return sandbox;
+}
+
+int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, SandboxReport sandbox,
           Clock::time_point started, LoadErrors& errors) {
   auto params = engine_params(options);
   if (!params) {
     channel.failed(params.error().message);
     return 1;
   }
-  if (!options.is_template) watch_lifeline(std::move(lifeline));
+  if (!options.is_template) {
+    common_log_pause(common_log_main());  // the sandbox binds the only thread
+    sandbox = confine(options, options.socket_path, std::move(sandbox));
+    common_log_resume(common_log_main());
+    watch_lifeline(std::move(lifeline));
+  }
   prefetch_file(options.model_path,
                 [&channel](double fraction) { channel.loading(kReadShare * fraction); });
 
@@ -178,9 +187,14 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline,
   }
   LlamaHttp http(*params, engine);
   if (options.is_template) {
-    ForkOrder order = fork_replicas(engine, *params, mappings_of(options.model_path), channel,
-                                    std::move(lifeline), started);
+    const std::vector<PageRange> weights = mappings_of(options.model_path);
+    ForkOrder order = fork_replicas(engine, *params, channel, std::move(lifeline), started);
     started = Clock::now();
+    sandbox = confine(options, order.socket_path, std::move(sandbox));
+    common_log_resume(common_log_main());
+    attach_threads(engine.get_llama_context(), order.threads);
+    populate(weights);
+    if (order.warm) compute_dummy_batch(engine.get_llama_context());
     params->hostnames = {order.socket_path};
     watch_lifeline(std::move(order.lifeline));
   }
@@ -195,7 +209,11 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline,
     http.finish(kFinishLimit);
     engine.terminate();
   });
-  channel.ready(ready_facts(engine, *params, started));
+  if (!llama_supports_gpu_offload()) sandbox = lock_down(std::move(sandbox));
+  sandbox.print_refused();
+  ReadyFacts facts = ready_facts(engine, *params, started);
+  facts.sandbox = sandbox.words();
+  channel.ready(facts);
   engine.start_loop();
   http.join();
   common_log_flush(common_log_main());
@@ -207,14 +225,14 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline,
 }  // namespace
 
 int run_llama_engine(const Options& options, ControlChannel& channel, UniqueFd lifeline,
-                     Clock::time_point started) {
+                     SandboxReport sandbox, Clock::time_point started) {
   // Outlives every engine thread that logs.
   static LoadErrors errors;
   prepare_engine(channel, errors);
   channel.loading(0);
   int status = 1;
   try {
-    status = serve(options, channel, std::move(lifeline), started, errors);
+    status = serve(options, channel, std::move(lifeline), std::move(sandbox), started, errors);
   } catch (const std::exception& failure) {
     channel.failed(std::string("the engine failed: ") + failure.what());
   }

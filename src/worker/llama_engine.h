@@ -9,12 +9,13 @@
 
 #include "worker/control_channel.h"
 #include "worker/options.h"
+#include "worker/sandbox.h"
 
 namespace glowplug::worker {
 
 // Returns the process's exit status.
 [[nodiscard]] int run_llama_engine(const Options& options, ControlChannel& channel,
-                                   UniqueFd lifeline,
+                                   UniqueFd lifeline, SandboxReport sandbox,
                                    std::chrono::steady_clock::time_point started);
 
 }  // namespace glowplug::worker

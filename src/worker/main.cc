@@ -10,6 +10,7 @@
 #include "worker/fake_engine.h"
 #include "worker/options.h"
 #include "worker/process.h"
+#include "worker/sandbox.h"
 #ifdef GLOWPLUG_HAS_ENGINE
 #include "worker/llama_engine.h"
 #endif
@@ -47,10 +48,11 @@ int run(const std::vector<std::string>& arguments) {
 
   ControlChannel channel{UniqueFd(options.control_fd)};
   UniqueFd lifeline(options.lifeline_fd);
+  SandboxReport sandbox = enter_namespaces();
   if (options.engine == EngineKind::kFake)
-    return run_fake_engine(options, channel, std::move(lifeline), started);
+    return run_fake_engine(options, channel, std::move(lifeline), std::move(sandbox), started);
 #ifdef GLOWPLUG_HAS_ENGINE
-  return run_llama_engine(options, channel, std::move(lifeline), started);
+  return run_llama_engine(options, channel, std::move(lifeline), std::move(sandbox), started);
 #else
   channel.failed(
       "this glowplug-worker was built without llama.cpp; build it with -DGLOWPLUG_WORKER=ON");

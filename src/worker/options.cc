@@ -69,9 +69,14 @@ Result<void> store_fault(FakeOptions& fake, std::string_view option, std::string
                                               {{"crash_on_load", FakeFault::kCrashOnLoad},
                                                {"never_ready", FakeFault::kNeverReady},
                                                {"exit_after_load", FakeFault::kExitAfterLoad},
+                                               {"escape", FakeFault::kEscape},
                                                {"crash_after_tokens", FakeFault::kCrashAfterTokens},
                                                {"hang_after_tokens", FakeFault::kHangAfterTokens}});
   if (!stored) return stored;
+  if (fake.fault == FakeFault::kEscape) {
+    fake.fault_escape = text.substr(std::min(text.size(), text.find(':') + 1));
+    return {};
+  }
   const bool counts =
       fake.fault == FakeFault::kCrashAfterTokens || fake.fault == FakeFault::kHangAfterTokens;
   if (counts != (colon != std::string_view::npos)) {

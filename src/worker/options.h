@@ -25,7 +25,8 @@ enum class FakeFault {
   kNeverReady,        // loads half way and then says nothing more
   kExitAfterLoad,     // says ready, then exits with status 3
   kCrashAfterTokens,  // dies by SIGABRT once one answer has this many tokens
-  kHangAfterTokens,   // one answer stops growing at this many tokens and its connection stays open
+  kEscape,  // each answer begins with an attempt to leave the sandbox; the log says how it went
+  kHangAfterTokens,  // one answer stops growing at this many tokens and its connection stays open
 };
 
 struct FakeOptions {
@@ -33,6 +34,7 @@ struct FakeOptions {
   double tokens_per_second = 0;  // of one answer; 0 means as fast as it goes
   FakeFault fault = FakeFault::kNone;
   int fault_tokens = 0;
+  std::string fault_escape;  // one of domain::kEscapeWays
 };
 
 struct Options {
