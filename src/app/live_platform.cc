@@ -235,6 +235,8 @@ void LivePlatform::carry_out(const control::StartProcess& effect) {
     events_.push_back(control::ProcessGone{effect.process, started.error().message});
 }
 
+void LivePlatform::carry_out(const control::AssignReplica& effect) { supervisor_.assign(effect); }
+
 void LivePlatform::carry_out(const control::StopProcess& effect) {
   supervisor_.stop(effect.process);
 }

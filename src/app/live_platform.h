@@ -101,6 +101,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void post(control::Event event);
   void carry_out(const control::PrepareModel& effect);
   void carry_out(const control::StartProcess& effect);
+  void carry_out(const control::AssignReplica& effect);
   void carry_out(const control::StopProcess& effect);
   void carry_out(const control::KillProcess& effect);
   void carry_out(const control::GrantCall& effect);

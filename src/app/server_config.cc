@@ -10,6 +10,7 @@
 #include "cli/folders.h"
 #include "cli/read_input.h"
 #include "domain/errors.h"
+#include "domain/limits.h"
 #include "gateway/gateway.h"
 #include "models/manifest_fields.h"
 #include "models/model_source.h"
@@ -127,6 +128,13 @@ class SettingsReader final {
                   fmt::format("must be {} or a size such as 8GiB, not {}", spelled, shown(*value)));
   }
 
+  void number(std::string_view key, models::IntRange range, std::optional<int>& into) {
+    if (fields_.find(key) == nullptr) return;
+    int read = 0;
+    fields_.read_int(key, read, range);
+    into = read;
+  }
+
   void flag(std::string_view key, std::optional<bool>& into) {
     const json::value* value = fields_.find(key);
     if (value == nullptr) return;
@@ -190,6 +198,7 @@ const std::vector<std::string_view>& config_keys() {
                                                   "worker",
                                                   "memory",
                                                   "template_memory",
+                                                  "spares",
                                                   "log_level",
                                                   "hub_url",
                                                   "hub_token_file",
@@ -217,6 +226,7 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.bytes("memory", {{"auto", 0}}, settings.memory_bytes);
   reader.bytes("template_memory", {{"auto", cli::kTemplateMemoryAuto}, {"off", 0}},
                settings.template_bytes);
+  reader.number("spares", {0, domain::kSparesMax}, settings.spares);
   reader.flag("allow_process_engines", settings.allow_process_engines);
   reader.flag("allow_private_sources", settings.allow_private_sources);
   reader.word("log_level", {"trace", "debug", "info", "warn", "error"}, settings.log_level);
@@ -254,6 +264,7 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.worker_path, {options.worker_path, file.worker});
   set(config.log_level, {options.log_level, file.log_level});
   config.memory_bytes = options.memory_bytes.value_or(file.memory_bytes.value_or(0));
+  config.spares = options.spares.value_or(file.spares.value_or(config.spares));
   config.template_bytes =
       options.template_bytes.value_or(file.template_bytes.value_or(config.template_bytes));
   config.allow_process_engines =

@@ -24,8 +24,9 @@ struct ServerConfig {
   std::string cache_dir;
   std::string worker_path;  // empty = beside this program
   std::string log_level =
-      std::string(cli::kLogLevelDefault);                   // trace | debug | info | warn | error
-  std::uint64_t memory_bytes = 0;                           // 0 = decided from the machine
+      std::string(cli::kLogLevelDefault);  // trace | debug | info | warn | error
+  std::uint64_t memory_bytes = 0;          // 0 = decided from the machine
+  int spares = 1;
   std::uint64_t template_bytes = cli::kTemplateMemoryAuto;  // 0 = no templates
   bool allow_process_engines = false;
   bool allow_private_sources = false;
@@ -40,6 +41,7 @@ struct FileSettings {
       pip_index_url;
   std::optional<std::string> hub_token;  // what hub_token_file holds
   std::optional<std::uint64_t> memory_bytes, template_bytes;
+  std::optional<int> spares;
   std::optional<bool> allow_process_engines, allow_private_sources;
 };
 

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/folders.h"
 #include "cli/wait.h"
+#include "domain/limits.h"
 
 namespace glowplug::cli {
 namespace {
@@ -76,6 +77,11 @@ void add_serve(CLI::App& app, Parsed& parsed) {
                    "Of it, what templates without a replica may hold, as 2GiB; off = none")
       ->check(CLI::Validator(check_bytes_or_off, "BYTES"))
       ->default_str("auto");
+  command
+      ->add_option("--spares", serve.spares,
+                   "Replicas kept ready for each model whose functions were called lately")
+      ->check(CLI::Range(0, domain::kSparesMax))
+      ->default_str("1");
   command->add_flag("--allow-process-engines", serve.allow_process_engines,
                     "Let manifests start commands of their own");
   command->add_flag("--allow-private-sources", serve.allow_private_sources,
@@ -89,7 +95,7 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
       "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
       "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
-      "log_level, hub_url, hub_token_file, pip_index_url, allow_process_engines, "
+      "spares, log_level, hub_url, hub_token_file, pip_index_url, allow_process_engines, "
       "allow_private_sources.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });

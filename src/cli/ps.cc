@@ -10,9 +10,13 @@ namespace {
 
 std::string template_memory(const boost::json::value& function) {
   const boost::json::value* held = field(function, "template");
-  return held == nullptr
-             ? "-"
-             : format_bytes(static_cast<std::uint64_t>(number_field(*held, "memory_bytes")));
+  if (held == nullptr) return "-";
+  double bytes = number_field(*held, "memory_bytes");
+  const boost::json::value* spares = field(*held, "spares");
+  if (spares != nullptr && spares->is_array())
+    for (const boost::json::value& spare : spares->get_array())
+      bytes += number_field(spare, "memory_bytes");
+  return format_bytes(static_cast<std::uint64_t>(bytes));
 }
 
 }  // namespace

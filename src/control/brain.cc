@@ -41,6 +41,8 @@ void Brain::settle() {
   start_what_is_wanted();
   stop_idle();
   keep_templates_within_budget();
+  stop_unwanted_spares();
+  make_spares();
 }
 
 void Brain::grant_waiting(const std::string& name, Function& function) {
@@ -78,6 +80,9 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   Replica& replica = entry.second;
   replica.in_flight += waiting.weight;
   replica.last_used = now_;
+  if (const auto held = replica.from ? templates_.find(*replica.from) : templates_.end();
+      held != templates_.end())
+    held->second.last_used = now_;
   calls_[waiting.call].replica = entry.first;
 
   const auto overlap = [&waiting, this](Time begin, Time end) {
@@ -178,8 +183,10 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
   if (evict(name, bytes - free - coming, template_kept)) return false;
   if (!function.waiting.empty() && now_ - function.waiting.front().arrived >= kSwapPatience) {
     std::vector<policy::EvictionCandidate> others;
-    for (const policy::EvictionCandidate& candidate : ready_replicas())
-      if (replicas_.at(candidate.replica).function != name) others.push_back(candidate);
+    for (const policy::EvictionCandidate& candidate : ready_replicas()) {
+      const Replica& other = replicas_.at(candidate.replica);
+      if (other.function != name && !other.is_spare()) others.push_back(candidate);
+    }
     if (const auto victim = policy::choose_to_drain(others))
       drain(*replicas_.find(*victim),
             fmt::format("gets no new calls: {} has waited {} for its memory", name,
@@ -196,8 +203,8 @@ std::vector<policy::EvictionCandidate> Brain::ready_replicas() const {
   return ready;
 }
 
-// Idle replicas first, which are back in no time, then templates. False when all of it is not
-// enough; then nothing is stopped for nothing.
+// Spares and idle replicas first, which are back in no time, then templates. False when all of it
+// is not enough; then nothing is stopped for nothing.
 bool Brain::evict(const std::string& name, std::uint64_t bytes,
                   std::optional<domain::ProcessId> template_kept) {
   const std::vector<policy::EvictionCandidate> candidates = ready_replicas();
@@ -241,32 +248,41 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                              .threads_requested = generation.manifest.resources.threads});
   replica.memory_bytes = bytes;
   replica.started = now_;
-  replica.last_used = now_;
+  if (!replica.is_spare()) replica.last_used = now_;  // a spare makes room before all others
   std::string how;
   if (from != nullptr) {
     replica.from = from->first;
     replica.load_began = from->second.started;
     replica.load_ended = from->second.ready;
-    from->second.last_used = now_;
+    if (!replica.is_spare()) {
+      from->second.last_used = now_;
+      from->second.spare_not_before = std::max(from->second.spare_not_before, now_);
+    }
     how = fmt::format(" forked from template {}", from->first.value);
   }
-  decide(name, "start",
-         fmt::format("replica {} of revision {}{}: {} waiting, {} reserved, {} threads", id.value,
-                     generation.revision, how, functions_.at(name).waiting.size(),
-                     format_bytes(bytes), replica.threads));
+  if (from != nullptr && name.empty())
+    decide(from->second.manifest.name, "spare",
+           fmt::format("replica {}{}: {} reserved", id.value, how, format_bytes(bytes)));
+  else
+    decide(name, "start",
+           fmt::format("replica {} of revision {}{}: {} waiting, {} reserved, {} threads", id.value,
+                       generation.revision, how, functions_.at(name).waiting.size(),
+                       format_bytes(bytes), replica.threads));
   effects_.list.push_back(StartProcess{.process = id,
                                        .manifest = generation.manifest,
                                        .revision = generation.revision,
                                        .facts = generation.facts,
                                        .threads = replica.threads,
-                                       .from = replica.from});
+                                       .from = replica.from,
+                                       .spare = replica.is_spare()});
   replicas_.emplace(id, std::move(replica));
 }
 
 void Brain::stop_idle() {
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
-    if (replica.state != domain::State::Ready || replica.in_flight > 0) continue;
+    if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
+      continue;
     Function* function = find(replica.function);
     const bool serves = function && replica.revision == function->current.revision;
     if (!serves) {
@@ -291,7 +307,7 @@ std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
 void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
   Replica& replica = entry.second;
   move_to(replica, domain::State::Draining);
-  decide(replica.function, replica.in_flight == 0 ? "stop" : "drain",
+  decide(label_of(replica), replica.in_flight == 0 ? "stop" : "drain",
          fmt::format("replica {}: {}", entry.first.value, reason));
   if (replica.in_flight == 0) effects_.list.push_back(StopProcess{entry.first});
 }
@@ -327,9 +343,11 @@ std::optional<Time> Brain::next_wake() const {
     if (retries && function.failure->forgotten_at > now_) consider(function.failure->forgotten_at);
   }
   for (const auto& [id, replica] : replicas_) {
-    if (replica.state != domain::State::Ready || replica.in_flight > 0) continue;
+    if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
+      continue;
     if (const auto stop = stop_time_of(replica)) consider(*stop);
   }
+  if (const auto spare = spare_wake()) consider(*spare);
   return wake;
 }
 
@@ -371,6 +389,32 @@ void Brain::fail(const std::string& name, Function& function, Generation& genera
 void Brain::decide(const std::string& function, const std::string& decision,
                    const std::string& reason) {
   effects_.list.push_back(Decision{now_, function, decision, reason});
+}
+
+// A replica of a function can take calls.
+void Brain::serve_from_now(ReplicaEntry& entry) {
+  Replica& replica = entry.second;
+  replica.ready = now_;
+  replica.idle_since = now_;
+  replica.last_used = now_;
+  Function* function = find(replica.function);
+  if (function == nullptr) return;
+  ++function->cold_starts;
+  function->forks_fail = false;
+  function->starts_killed = 0;
+  decide(replica.function, "ready",
+         fmt::format("replica {} after {}", entry.first.value,
+                     format_duration(now_ - replica.started)));
+  if (function->next && function->next->revision == replica.revision)
+    adopt_next(replica.function, *function);
+  grant_waiting(replica.function, *function);
+}
+
+const std::string& Brain::label_of(const Replica& replica) const {
+  static const std::string none = "-";
+  if (!replica.is_spare()) return replica.function;
+  const auto held = templates_.find(*replica.from);
+  return held == templates_.end() ? none : held->second.manifest.name;
 }
 
 void Brain::move_to(Replica& replica, domain::State state) {

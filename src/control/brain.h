@@ -14,7 +14,8 @@
 //
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
-// within a budget. A fork that fails is followed by a start without a template.
+// within a budget. A fork that fails is followed by a start without a template. Behind a start a
+// spare is made: a replica that belongs to no function until the next start takes it.
 //
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
 #pragma once
@@ -30,6 +31,7 @@
 #include "control/events.h"
 #include "control/views.h"
 #include "policy/evictor.h"
+#include "policy/spares.h"
 #include "policy/templates.h"
 
 namespace glowplug::control {
@@ -37,6 +39,7 @@ namespace glowplug::control {
 struct BrainOptions {
   std::uint64_t memory_bytes = 0;    // that replicas and templates may reserve together
   std::uint64_t template_bytes = 0;  // of it, for templates without a replica; 0 = no templates
+  int spares = 1;                    // behind each template whose functions were called lately
   int cores = 1;
 };
 
@@ -91,7 +94,7 @@ class Brain final {
     std::uint64_t calls = 0, cold_starts = 0;
   };
   struct Replica {
-    std::string function;
+    std::string function;  // empty while it is a spare
     int revision = 0;
     domain::State state = domain::State::Loading;
     int slots = 1, in_flight = 0;  // in_flight counts weights
@@ -102,6 +105,7 @@ class Brain final {
     std::optional<domain::ProcessId> from;  // the template; it may be gone
     Time load_began{}, load_ended{};        // the template's
     Time started{}, ready{}, idle_since{}, last_used{};
+    bool is_spare() const { return function.empty(); }
   };
   struct Template {
     domain::Manifest manifest;  // of whoever needed it first
@@ -110,7 +114,7 @@ class Brain final {
     std::uint64_t bytes = 0;
     double progress = 0;
     int child_deaths = 0;
-    Time started{}, ready{}, last_used{};
+    Time started{}, ready{}, last_used{}, spare_not_before{};
   };
   struct Call {
     std::string function;
@@ -170,7 +174,19 @@ class Brain final {
   void keep_templates_within_budget();
   std::vector<policy::IdleTemplate> idle_templates(Idle idle) const;
 
+  // brain_spares.cc
+  bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
+  void make_spares();
+  void stop_spares(domain::ProcessId of, const std::string& reason);
+  void stop_unwanted_spares();
+  void spare_gone(const Replica& spare);
+  int spares_of(domain::ProcessId id) const;
+  policy::SpareDemand spare_demand(const Template& held) const;
+  std::optional<Time> spare_wake() const;
+
   // Helpers shared by the files.
+  void serve_from_now(ReplicaEntry& entry);
+  const std::string& label_of(const Replica& replica) const;  // for decisions
   void grant(const std::string& name, Function& function, const Waiting& waiting,
              ReplicaEntry& entry);
   void refuse(domain::CallId call, const Error& error, int retry_after_s);

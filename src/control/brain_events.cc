@@ -203,18 +203,10 @@ void Brain::on(const ProcessReady& event) {
   move_to(replica, domain::State::Ready);
   replica.progress = 1;
   replica.sandbox = event.sandbox;
-  replica.ready = now_;
-  replica.idle_since = now_;
-  Function* function = find(replica.function);
-  if (function == nullptr) return;
-  ++function->cold_starts;
-  function->forks_fail = false;
-  function->starts_killed = 0;
-  decide(replica.function, "ready",
-         fmt::format("replica {} after {}", event.process.value,
+  if (!replica.is_spare()) return serve_from_now(*entry);
+  decide(label_of(replica), "spare",
+         fmt::format("replica {} ready after {}", event.process.value,
                      format_duration(now_ - replica.started)));
-  if (function->next && function->next->revision == replica.revision)
-    adopt_next(replica.function, *function);
 }
 
 void Brain::on(const ProcessGone& event) {
@@ -224,10 +216,13 @@ void Brain::on(const ProcessGone& event) {
   const Replica replica = entry->second;
   replicas_.erase(entry);
   Function* function = find(replica.function);
-  decide(replica.function, "gone",
+  decide(label_of(replica), "gone",
          fmt::format("replica {} ({}): {}", event.process.value, to_string(replica.state),
                      event.cause));
-  if (event.ending != Ending::Asked) note_child_death(replica);
+  if (event.ending != Ending::Asked) {
+    note_child_death(replica);
+    if (replica.is_spare()) spare_gone(replica);
+  }
   if (replica.state == domain::State::Draining) return;
   if (function == nullptr) return;
   if (replica.from && replica.state == domain::State::Loading) {

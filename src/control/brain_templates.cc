@@ -49,6 +49,7 @@ bool Brain::fork_or_load(const std::string& name, Function& function,
     return true;
   }
   if (entry->second.state != domain::State::Ready) return true;  // it waits
+  if (hand_over(name, generation, *entry)) return true;
   if (make_room(name, function, forked, entry->first))
     start_replica(name, generation, forked, entry);
   return true;
@@ -96,6 +97,7 @@ void Brain::template_gone(const ProcessGone& event) {
   decide(
       gone.manifest.name, "gone",
       fmt::format("template {} ({}): {}", event.process.value, to_string(gone.state), event.cause));
+  stop_spares(event.process, "its template is gone");
   if (gone.state != domain::State::Loading) return;
   for (auto& [name, function] : functions_) {
     const Error error{std::string(domain::error::kFunctionFailed),
@@ -126,6 +128,7 @@ void Brain::drop_template(TemplateEntry& entry, const std::string& reason) {
   entry.second.state = domain::State::Draining;
   decide(entry.second.manifest.name, "drop",
          fmt::format("template {}: {}", entry.first.value, reason));
+  stop_spares(entry.first, "its template goes");
   effects_.list.push_back(KillProcess{entry.first});
 }
 
@@ -152,7 +155,7 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
     const bool busy =
         std::any_of(replicas_.begin(), replicas_.end(), [id = id, idle](const ReplicaEntry& entry) {
           const Replica& replica = entry.second;
-          if (replica.from != id) return false;
+          if (replica.from != id || replica.is_spare()) return false;
           return idle == Idle::NoReplica || replica.in_flight > 0 ||
                  replica.state == domain::State::Loading;
         });

@@ -115,9 +115,14 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                      .cold_starts = function.cold_starts,
                      .facts = function.current.facts};
   if (may_fork(function, function.current)) {
-    if (const TemplateEntry* held = template_of(function.current))
+    if (const TemplateEntry* held = template_of(function.current)) {
       shown.template_view = TemplateView{
           .process = held->first, .state = held->second.state, .memory_bytes = held->second.bytes};
+      for (const auto& [id, replica] : replicas_) {
+        if (!replica.is_spare() || replica.from != held->first) continue;
+        shown.template_view->spares.push_back({id, replica.memory_bytes});
+      }
+    }
   }
   for (const ReplicaStatus& one : status.replicas) {
     const Replica& replica = replicas_.at(one.replica);

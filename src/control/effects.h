@@ -29,6 +29,12 @@ struct StartProcess {
   domain::ModelFacts facts;
   int threads = 1;
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
+  bool spare = false;  // made ahead of demand: it computes a dummy batch before it is ready
+};
+// A spare serves this function from now on; the manifest of its start was any of its template's.
+struct AssignReplica {
+  domain::ProcessId replica;
+  std::string function;
 };
 struct StopProcess {
   domain::ProcessId process;
@@ -56,8 +62,8 @@ struct Decision {
   std::string reason;
 };
 
-using Effect = std::variant<PrepareModel, StartProcess, StopProcess, KillProcess, GrantCall,
-                            RefuseCall, Decision>;
+using Effect = std::variant<PrepareModel, StartProcess, AssignReplica, StopProcess, KillProcess,
+                            GrantCall, RefuseCall, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -17,8 +17,11 @@ inline constexpr std::uint64_t kMB = 1'000'000;
 
 class World {
  public:
-  explicit World(std::uint64_t memory_mb = 1000, std::uint64_t template_mb = 0)
-      : brain({.memory_bytes = memory_mb * kMB, .template_bytes = template_mb * kMB, .cores = 4}) {}
+  explicit World(std::uint64_t memory_mb = 1000, std::uint64_t template_mb = 0, int spares = 0)
+      : brain({.memory_bytes = memory_mb * kMB,
+               .template_bytes = template_mb * kMB,
+               .spares = spares,
+               .cores = 4}) {}
 
   void post(const Event& event) {
     last = brain.handle(event, now);
@@ -63,6 +66,7 @@ class World {
 
   void keep(const PrepareModel& one) { prepared.push_back(one); }
   void keep(const StartProcess& one) { started.push_back(one); }
+  void keep(const AssignReplica& one) { assigned.push_back(one); }
   void keep(const KillProcess& one) { killed.push_back(one.process); }
   void keep(const StopProcess& one) { stopped.push_back(one.process); }
   void keep(const GrantCall& one) { granted.push_back(one); }
@@ -75,6 +79,7 @@ class World {
   std::uint64_t calls = 0;
   std::vector<PrepareModel> prepared;
   std::vector<StartProcess> started;
+  std::vector<AssignReplica> assigned;
   std::vector<domain::ProcessId> stopped, killed;
   std::vector<GrantCall> granted;
   std::vector<RefuseCall> refused;

@@ -30,6 +30,11 @@ struct TemplateView {
   domain::ProcessId process;
   domain::State state = domain::State::Loading;
   std::uint64_t memory_bytes = 0;  // reserved
+  struct Spare {
+    domain::ProcessId process;
+    std::uint64_t memory_bytes = 0;  // reserved
+  };
+  std::vector<Spare> spares;
 };
 
 struct FunctionView {

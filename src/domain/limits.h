@@ -30,6 +30,7 @@ inline constexpr int kContextMax = 1 << 20;
 inline constexpr int kContextMin = 16;  // a chat template's own words must fit
 inline constexpr int kSlotsMax = 64;
 inline constexpr int kReplicasMax = 20;
+inline constexpr int kSparesMax = 8;  // of one template
 
 inline constexpr Duration kHeaderTimeout = 10s;
 inline constexpr Duration kBodyTimeout = 30s;

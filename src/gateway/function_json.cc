@@ -61,9 +61,16 @@ std::string_view priority_name(domain::Priority priority) {
 }
 
 json::object template_object(const control::TemplateView& shown, const GatewayOptions& options) {
-  return {{"id", shown.process.value},
-          {"state", domain::to_string(shown.state)},
-          {"memory_bytes", memory_of(shown.process, shown.memory_bytes, options)}};
+  json::object object{{"id", shown.process.value},
+                      {"state", domain::to_string(shown.state)},
+                      {"memory_bytes", memory_of(shown.process, shown.memory_bytes, options)}};
+  json::array spares;
+  for (const control::TemplateView::Spare& spare : shown.spares) {
+    const std::uint64_t bytes = memory_of(spare.process, spare.memory_bytes, options);
+    spares.emplace_back(json::object{{"id", spare.process.value}, {"memory_bytes", bytes}});
+  }
+  object["spares"] = std::move(spares);
+  return object;
 }
 
 // What every answer about a function opens with.

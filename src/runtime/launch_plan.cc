@@ -177,6 +177,7 @@ Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchP
         places.run_dir, socket.size(), kSocketPathMax));
   plan.endpoint.socket_path = socket;
   plan.threads = start.threads;
+  plan.warm = start.spare;
   std::map<std::string, std::string> env = environment(base, plan.folder);
   if (start.manifest.engine.kind == EngineKind::Process) {
     const Result<void> planned = plan_process(start, places, port, socket, env, plan);

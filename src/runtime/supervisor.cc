@@ -100,6 +100,13 @@ class Supervisor::State final : public ReplicaListener {
     return found == processes_.end() ? nullptr : found->second.process.get();
   }
 
+  void assign(const control::AssignReplica& assign) {
+    const auto found = processes_.find(assign.replica);
+    if (found == processes_.end()) return;
+    found->second.function = assign.function;
+    make_log_room(assign.function);
+  }
+
   void kill_all() {
     for (const auto& [id, process] : processes_) process.process->kill();
   }
@@ -179,6 +186,8 @@ void Supervisor::kill(domain::ProcessId process) {
 }
 
 void Supervisor::kill_all() { state_->kill_all(); }
+
+void Supervisor::assign(const control::AssignReplica& assign) { state_->assign(assign); }
 
 std::optional<control::Endpoint> Supervisor::endpoint(domain::ProcessId process) const {
   const ReplicaProcess* found = state_->find(process);

@@ -70,6 +70,7 @@ class Supervisor final {
   void stop(domain::ProcessId process);  // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
   void kill(domain::ProcessId process);
   void kill_all();
+  void assign(const control::AssignReplica& assign);  // its later lines are that function's
 
   std::optional<control::Endpoint> endpoint(domain::ProcessId process) const;
   std::optional<pid_t> pid(domain::ProcessId process) const;

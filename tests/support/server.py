@@ -281,8 +281,25 @@ class Server:
         return [row for row in rows if row.get("function") == name]
 
     def replica_pids(self) -> list[int]:
-        templates = self.template_pids()
-        return [pid for pid in processes.descendants(self.pid) if pid not in templates]
+        """Of the replicas that serve a function; templates and spares stand apart."""
+        others = {*self.template_pids(), *self.spare_pids()}
+        return [pid for pid in processes.descendants(self.pid) if pid not in others]
+
+    def spare_pids(self) -> list[int]:
+        ids = {
+            spare["id"]
+            for function in self.functions()
+            for spare in function.get("template", {}).get("spares", [])
+        }
+        ours = processes.children(self.pid)
+        found = []
+        for base in {"/tmp", os.environ.get("XDG_RUNTIME_DIR") or "/tmp"}:
+            for number in ids:
+                for file in Path(base).glob(f"glowplug-*/{number}/pid"):
+                    with contextlib.suppress(OSError, ValueError):
+                        pid = int(file.read_text().split()[0])
+                        found += [pid] if pid in ours else []
+        return found
 
     def template_pids(self) -> list[int]:
         return [

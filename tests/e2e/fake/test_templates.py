@@ -23,10 +23,15 @@ def only_template(server: Server) -> int:
 
 
 @pytest.fixture
-def server(tmp_path):
-    with Server(folder=tmp_path) as running:
+def spares_kept() -> int:
+    return 0
+
+
+@pytest.fixture
+def server(tmp_path, spares_kept):
+    with Server("--spares", str(spares_kept), folder=tmp_path) as running:
         yield running
-        ours = {*running.replica_pids(), *running.template_pids()}
+        ours = set(processes.children(running.pid))
     wait_until(lambda: not any(map(processes.alive, ours)), 3, "templates end with their server")
 
 
@@ -115,6 +120,7 @@ def test_replicas_that_keep_dying_end_their_template(server: Server) -> None:
     )
 
 
+@pytest.mark.parametrize("spares_kept", [0, 2])
 def test_any_process_killed_at_any_moment_the_next_call_is_answered(server: Server) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)
@@ -124,7 +130,7 @@ def test_any_process_killed_at_any_moment_the_next_call_is_answered(server: Serv
         for step in range(60):
             call = pool.submit(server.chat, name, max_tokens=2)
             time.sleep(step % 30 / 1000)
-            victims = [*server.replica_pids(), *server.template_pids()]
+            victims = processes.children(server.pid)
             if victims:
                 try:
                     os.kill(chance.choice(victims), signal.SIGKILL)
@@ -149,3 +155,51 @@ def test_process_engine_cannot_have_one(server: Server) -> None:
     assert reply.status_code == 422 and "template" in reply.json()["error"]["message"]
     reply = server.put({"name": "odd", "engine": "fake", "template": "always"})
     assert reply.status_code == 422 and "auto or on or off" in reply.json()["error"]["message"]
+
+
+def spares(server: Server, name: str) -> list[dict]:
+    return server.function(name)["template"]["spares"]
+
+
+@pytest.mark.parametrize("spares_kept", [1])
+def test_spare_is_handed_over_and_the_next_one_made_behind_it(server: Server) -> None:
+    name = deploy(server, "ahead", keep_alive="0s")
+    assert server.chat(name, max_tokens=1).status_code == 200
+    wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+    for _ in range(3):
+        wait_until(lambda: server.spare_pids(), 5, "a spare")
+        (spare,) = spares(server, name)
+        wait_until(
+            lambda: any(
+                f"replica {spare['id']} ready" in line["reason"] for line in server.decisions(name)
+            ),
+            5,
+            "the spare is ready",
+        )
+        reply = server.chat(name, max_tokens=1)
+        assert reply.headers["x-glowplug-cold-start"] == "true"
+        phases = dict(part.split(";dur=") for part in reply.headers["server-timing"].split(", "))
+        assert float(phases["load"]) == float(phases["fork"]) == 0
+        assert spares(server, name) == [] or spares(server, name)[0]["id"] != spare["id"]
+        wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+    log = server.get(f"/v1/functions/{name}/logs").text
+    assert "sandbox:" not in log
+
+
+@pytest.mark.parametrize("spares_kept", [1])
+def test_killed_spare_is_no_failure(server: Server) -> None:
+    name = deploy(server, "lonely", keep_alive="0s")
+    assert server.chat(name, max_tokens=1).status_code == 200
+    wait_until(lambda: server.spare_pids(), 5, "a spare")
+    for pid in server.spare_pids():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not server.spare_pids(), 5, "the spare is gone")
+    assert server.chat(name, max_tokens=1).status_code == 200
+
+
+def test_no_spares_where_none_are_wanted(server: Server) -> None:
+    name = deploy(server, "bare", keep_alive="0s")
+    for _ in range(2):
+        assert server.chat(name, max_tokens=1).status_code == 200
+        wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+    assert spares(server, name) == [] and not server.replica_pids()

@@ -1,0 +1,103 @@
+// Spares in the brain: made behind a start, handed over at the next one.
+#include <algorithm>
+#include <chrono>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "control/brain.h"
+#include "policy/spares.h"
+
+namespace glowplug::control {
+namespace {
+
+constexpr Duration kAfterDeath = std::chrono::minutes(1);  // a spare that died is not made again
+
+}  // namespace
+
+// Its function becomes ready in this very turn, without a process to wait for.
+bool Brain::hand_over(const std::string& name, const Generation& generation,
+                      const TemplateEntry& from) {
+  const auto spare = std::find_if(replicas_.begin(), replicas_.end(), [&from](const auto& entry) {
+    return entry.second.is_spare() && entry.second.from == from.first &&
+           entry.second.state == domain::State::Ready;
+  });
+  if (spare == replicas_.end()) return false;
+  Replica& replica = spare->second;
+  replica.function = name;
+  replica.revision = generation.revision;
+  replica.slots = generation.manifest.slots;
+  replica.started = now_;
+  decide(name, "hand-over",
+         fmt::format("replica {} of revision {}: a spare of template {}, {} waiting",
+                     spare->first.value, generation.revision, from.first.value,
+                     functions_.at(name).waiting.size()));
+  effects_.list.push_back(AssignReplica{spare->first, name});
+  Template& origin = templates_.at(from.first);
+  origin.last_used = now_;
+  origin.spare_not_before = std::max(origin.spare_not_before, now_);
+  serve_from_now(*spare);
+  return true;
+}
+
+void Brain::make_spares() {
+  if (draining_) return;
+  for (TemplateEntry& entry : templates_) {
+    if (entry.second.state != domain::State::Ready || spares_of(entry.first) >= options_.spares)
+      continue;
+    if (!policy::makes_spare(spare_demand(entry.second), now_)) continue;
+    const policy::TemplateSource source{entry.second.manifest, entry.second.facts};
+    const std::uint64_t bytes = policy::estimate_forked_bytes(source);
+    if (reserved_bytes() + bytes > options_.memory_bytes) continue;  // nothing is evicted for it
+    start_replica("", {.manifest = entry.second.manifest, .facts = entry.second.facts}, bytes,
+                  &entry);
+  }
+}
+
+void Brain::stop_spares(domain::ProcessId of, const std::string& reason) {
+  for (ReplicaEntry& entry : replicas_) {
+    const Replica& replica = entry.second;
+    if (replica.is_spare() && replica.from == of && replica.state != domain::State::Draining)
+      drain(entry, reason);
+  }
+}
+
+void Brain::stop_unwanted_spares() {
+  for (const auto& [id, held] : templates_)
+    if (!policy::keeps_spare(spare_demand(held), now_)) stop_spares(id, "nobody called lately");
+}
+
+void Brain::spare_gone(const Replica& spare) {
+  const auto found = templates_.find(*spare.from);
+  if (found != templates_.end()) found->second.spare_not_before = now_ + kAfterDeath;
+}
+
+int Brain::spares_of(domain::ProcessId id) const {
+  return static_cast<int>(
+      std::count_if(replicas_.begin(), replicas_.end(), [id](const ReplicaEntry& entry) {
+        return entry.second.is_spare() && entry.second.from == id &&
+               entry.second.state != domain::State::Draining;
+      }));
+}
+
+policy::SpareDemand Brain::spare_demand(const Template& held) const {
+  const bool computing = std::any_of(replicas_.begin(), replicas_.end(), [](const auto& entry) {
+    return entry.second.in_flight > 0 ||
+           (entry.second.state == domain::State::Loading && !entry.second.is_spare());
+  });
+  return {
+      .last_used = held.last_used, .not_before = held.spare_not_before, .cores_busy = computing};
+}
+
+std::optional<Time> Brain::spare_wake() const {
+  std::optional<Time> wake;
+  if (options_.spares == 0) return wake;
+  for (const auto& [id, held] : templates_) {
+    if (held.state != domain::State::Ready) continue;
+    const auto at = policy::spare_review(spare_demand(held), now_);
+    if (at && *at > now_) wake = wake ? std::min(*wake, *at) : *at;
+  }
+  return wake;
+}
+
+}  // namespace glowplug::control

@@ -1,0 +1,181 @@
+#include <gtest/gtest.h>
+
+#include "control/test_world.h"
+
+namespace glowplug::control {
+namespace {
+
+using domain::Phase;
+using domain::State;
+
+class Spares : public ::testing::Test {
+ protected:
+  explicit Spares() { deploy("f"); }
+
+  void deploy(const std::string& name, std::uint64_t memory_mb = 100, int revision = 1) {
+    domain::Manifest made = world.manifest(name, memory_mb);
+    made.template_use = domain::TemplateUse::On;
+    made.keep_alive = 10s;
+    world.deploy(made, revision);
+  }
+  const StartProcess& start(std::size_t index) const { return world.started.at(index); }
+  // A template (0), a replica (1) that has answered one call, and behind it a spare (2).
+  void serve_first() {
+    const domain::CallId id = world.call("f");
+    world.ready(0);
+    world.ready(1);
+    EXPECT_EQ(world.started.size(), 2u);  // the cores answer first
+    world.post(CallEnded{id});
+    ASSERT_EQ(world.started.size(), 3u);
+    EXPECT_TRUE(start(2).spare);
+    EXPECT_EQ(start(2).from, start(0).process);
+  }
+  void to_zero() {
+    world.pass(11s);
+    world.post(ProcessGone{world.stopped.back(), "stopped", Ending::Asked});
+    ASSERT_EQ(world.state("f"), State::Cold);
+  }
+
+  World world{1000, 250, 1};
+};
+
+TEST_F(Spares, NextColdCall_IsGrantedInTheSameTurn) {
+  serve_first();
+  world.ready(2);
+  to_zero();
+  const domain::CallId id = world.call("f");
+  ASSERT_EQ(world.granted.back().call, id);
+  EXPECT_EQ(world.granted.back().replica, start(2).process);
+  EXPECT_TRUE(world.granted.back().cold);
+  EXPECT_EQ(world.granted.back().waited.sum(), Duration(0));
+  ASSERT_EQ(world.assigned.size(), 1u);
+  EXPECT_EQ(world.assigned[0].function, "f");
+  EXPECT_EQ(world.brain.function("f")->cold_starts, 2u);
+  EXPECT_EQ(world.started.size(), 3u);  // the next spare waits for the answer
+  world.post(CallEnded{id});
+  EXPECT_EQ(world.started.size(), 4u);
+}
+
+TEST_F(Spares, AnyFunctionOfTheTemplate_TakesIt) {
+  deploy("g");
+  serve_first();
+  world.ready(2);
+  const domain::CallId id = world.call("g");
+  EXPECT_EQ(world.granted.back().call, id);
+  EXPECT_EQ(world.assigned.back().function, "g");
+}
+
+TEST_F(Spares, StillLoading_ACallForksForItself) {
+  serve_first();
+  to_zero();
+  world.call("f");
+  ASSERT_EQ(world.started.size(), 4u);
+  EXPECT_FALSE(start(3).spare);
+}
+
+TEST_F(Spares, BusyCores_MakeItWaitTwoSecondsAtMost) {
+  serve_first();
+  world.ready(2);
+  to_zero();
+  world.call("f");
+  world.pass(1900ms);
+  EXPECT_EQ(world.started.size(), 3u);
+  world.pass(200ms);
+  ASSERT_EQ(world.started.size(), 4u);
+  EXPECT_TRUE(start(3).spare);
+}
+
+TEST_F(Spares, NobodyCalledForAnHour_ItStops) {
+  serve_first();
+  world.ready(2);
+  world.pass(59min);
+  EXPECT_NE(world.stopped.back(), start(2).process);
+  world.pass(2min);
+  EXPECT_EQ(world.stopped.back(), start(2).process);
+  world.post(ProcessGone{start(2).process, "stopped", Ending::Asked});
+  world.pass(10min);
+  EXPECT_EQ(world.started.size(), 3u);
+}
+
+TEST_F(Spares, MemoryShort_ItGoesFirst) {
+  serve_first();
+  world.ready(2);
+  world.deploy(world.manifest("big", 800));
+  world.call("big");
+  EXPECT_EQ(world.stopped, std::vector{start(2).process});
+  EXPECT_TRUE(world.killed.empty());
+}
+
+TEST_F(Spares, NoFreeMemory_NoneIsMade) {
+  World small{230, 100, 1};
+  domain::Manifest made = small.manifest("f");
+  made.template_use = domain::TemplateUse::On;
+  small.deploy(made);
+  const domain::CallId id = small.call("f");
+  small.ready(0);
+  small.ready(1);
+  small.post(CallEnded{id});
+  EXPECT_EQ(small.started.size(), 3u);  // 16.8 + 100 + 100 of 230 MB
+  World smaller{210, 100, 1};
+  smaller.deploy(made);
+  smaller.call("f");
+  smaller.ready(0);
+  smaller.ready(1);
+  smaller.post(CallEnded{domain::CallId{1}});
+  EXPECT_EQ(smaller.started.size(), 2u);
+}
+
+TEST_F(Spares, ItsDeath_IsNotFollowedByAnotherAtOnce) {
+  serve_first();
+  world.post(ProcessGone{start(2).process, "killed by signal 9", Ending::Killed});
+  EXPECT_EQ(world.started.size(), 3u);
+  EXPECT_EQ(world.state("f"), State::Ready);
+  world.pass(59s);
+  EXPECT_EQ(world.started.size(), 3u);
+  world.pass(2s);
+  EXPECT_EQ(world.started.size(), 4u);
+}
+
+TEST_F(Spares, TemplateGone_TheyGoWithIt) {
+  serve_first();
+  world.ready(2);
+  world.post(ProcessGone{start(0).process, "killed by signal 9", Ending::Killed});
+  EXPECT_EQ(world.stopped, std::vector{start(2).process});
+}
+
+TEST_F(Spares, LastFunctionDeleted_TheyGoToo) {
+  serve_first();
+  world.ready(2);
+  world.post(FunctionDeleted{"f"});
+  EXPECT_EQ(world.killed, std::vector{start(0).process});
+  EXPECT_EQ(world.stopped.size(), 2u);
+}
+
+TEST_F(Spares, NewRevisionOfTheSameModel_TakesItAndServes) {
+  serve_first();
+  world.ready(2);
+  deploy("f", 90, 2);  // another limit, the same template
+  const domain::CallId id = world.call("f");
+  EXPECT_EQ(world.granted.back().call, id);
+  EXPECT_EQ(world.brain.function("f")->revision, 2);
+}
+
+TEST_F(Spares, Drain_StopsThem) {
+  serve_first();
+  world.ready(2);
+  world.post(DrainStarted{});
+  EXPECT_EQ(world.stopped.size(), 2u);
+}
+
+TEST_F(Spares, AreShownApart) {
+  serve_first();
+  const auto view = world.brain.function("f");
+  EXPECT_EQ(view->replicas.size(), 1u);
+  ASSERT_TRUE(view->template_view.has_value());
+  ASSERT_EQ(view->template_view->spares.size(), 1u);
+  EXPECT_EQ(view->template_view->spares[0].process, start(2).process);
+  EXPECT_EQ(view->template_view->spares[0].memory_bytes, 100 * kMB);
+}
+
+}  // namespace
+}  // namespace glowplug::control
