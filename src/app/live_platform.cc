@@ -210,7 +210,9 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
   }
   boost::asio::post(preparers_, [this, manifest = effect.manifest, name, revision] {
     Time reported{};
-    const auto progress = [this, &reported, &name, revision](const models::Progress& at) {
+    bool fetched = false;
+    const auto progress = [this, &reported, &fetched, &name, revision](const models::Progress& at) {
+      fetched |= at.phase == domain::to_string(domain::Phase::Fetch);
       const Time now = clock_.now();
       if (now - reported < kProgressInterval) return;
       reported = now;
@@ -221,9 +223,9 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
     };
     auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress,
                                  [this] { return stopping_.load(); });
-    boost::asio::post(loop_, [this, name, revision, outcome = std::move(facts)] {
+    boost::asio::post(loop_, [this, name, revision, fetched, outcome = std::move(facts)] {
       if (outcome)
-        post(control::ModelPrepared{name, revision, *outcome});
+        post(control::ModelPrepared{name, revision, *outcome, fetched});
       else
         post(control::ModelUnavailable{name, revision, outcome.error()});
     });
@@ -269,6 +271,7 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
                         .facts = std::move(view->facts),
                         .revision = view->revision,
                         .cold = effect.cold,
+                        .tier = effect.tier,
                         .waited = effect.waited},
          0);
 }

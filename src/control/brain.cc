@@ -19,6 +19,26 @@ namespace {
 constexpr Duration kSwapPatience = std::chrono::seconds(2);
 constexpr int kOverloadRetrySeconds = 5;
 
+// From where the start came that a call waited for; Replica when it waited for none.
+domain::Tier start_tier(bool fetched, const domain::PhaseTimes& waited) {
+  const auto took = [&waited](domain::Phase phase) {
+    return waited[phase].value_or(Duration(0)) > Duration(0);
+  };
+  if (took(domain::Phase::Fetch) && fetched) return domain::Tier::Remote;
+  if (took(domain::Phase::Fetch) || took(domain::Phase::Load)) return domain::Tier::Disk;
+  return took(domain::Phase::Fork) ? domain::Tier::Template : domain::Tier::Replica;
+}
+
+// "queue 0.0 ms, fork 11.2 ms": the queue and whatever else took time.
+std::string in_words(const domain::PhaseTimes& waited) {
+  std::string words;
+  waited.each([&words](std::string_view name, Duration took) {
+    if (took == Duration(0) && name != to_string(domain::Phase::Queue)) return;
+    words += fmt::format("{}{} {}", words.empty() ? "" : ", ", name, format_duration(took));
+  });
+  return words;
+}
+
 }  // namespace
 
 Effects Brain::handle(const Event& event, Time now) {
@@ -91,18 +111,23 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const Duration waited = now_ - waiting.arrived;
   const Duration started = overlap(replica.started, replica.ready);
   domain::PhaseTimes times;
+  const Generation& served = function.current;
+  const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   times[domain::Phase::Fetch] =
-      overlap(function.current.prepare_began, function.current.prepare_ended);
+      prepared_for_it ? overlap(served.prepare_began, served.prepare_ended) : Duration(0);
   times[domain::Phase::Load] =
       replica.from ? overlap(replica.load_began, replica.load_ended) : started;
   times[domain::Phase::Fork] = replica.from ? started : Duration(0);
-  times[domain::Phase::Queue] = std::max(Duration(0), waited - times.sum());
+  const Duration start = times.sum();
+  const bool cold = start > Duration(0);
+  times[domain::Phase::Queue] = std::max(Duration(0), waited - start);
+  const domain::Tier tier = start_tier(served.fetched, times);
   effects_.list.push_back(GrantCall{
-      .call = waiting.call, .replica = entry.first, .cold = waiting.cold, .waited = times});
-  if (waiting.cold) {
-    decide(
-        name, "grant",
-        fmt::format("cold: waited {} for replica {}", format_duration(waited), entry.first.value));
+      .call = waiting.call, .replica = entry.first, .cold = cold, .tier = tier, .waited = times});
+  if (cold) {
+    decide(name, "grant",
+           fmt::format("cold from {}: {}; replica {}", to_string(tier), in_words(times),
+                       entry.first.value));
   }
 }
 

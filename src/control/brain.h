@@ -68,12 +68,12 @@ class Brain final {
     double progress = 0;
     std::string phase;
     Time prepare_began{}, prepare_ended{};
+    bool fetched = false;  // while it was prepared
   };
   struct Waiting {
     domain::CallId call;
     int weight = 1;
     Time arrived{}, deadline{};
-    bool cold = false;
   };
   struct Failure {
     Error error;
@@ -199,7 +199,6 @@ class Brain final {
   Function* find(const std::string& name);
   int wanted_replicas(const Function& function) const;
   int live_replicas(const std::string& name, int revision) const;
-  bool any_replica(const std::string& name, int revision, domain::State state) const;
   std::optional<Time> stop_time_of(const Replica& replica) const;
   FunctionStatus status_of(const std::string& name, const Function& function) const;
   FunctionView view(const std::string& name, const Function& function) const;

@@ -103,6 +103,7 @@ void Brain::on(const ModelPrepared& event) {
   if (generation == nullptr || generation->model != Model::Preparing) return;
   generation->model = Model::Prepared;
   generation->facts = event.facts;
+  generation->fetched = event.fetched;
   generation->progress = 1;
   generation->phase.clear();
   generation->prepare_ended = now_;
@@ -145,13 +146,11 @@ void Brain::on(const CallArrived& event) {
                    "n"},
                   0);
   }
-  const bool cold = !any_replica(event.function, function->current.revision, domain::State::Ready);
   function->keep_alive = event.keep_alive.value_or(function->current.manifest.keep_alive);
   function->waiting.push_back({.call = event.call,
                                .weight = event.weight,
                                .arrived = now_,
-                               .deadline = std::min(event.deadline, now_ + limits.queue_timeout),
-                               .cold = cold});
+                               .deadline = std::min(event.deadline, now_ + limits.queue_timeout)});
   calls_.emplace(event.call,
                  Call{.function = event.function, .replica = {}, .weight = event.weight});
 }

@@ -58,6 +58,7 @@ TEST_F(Templates, FirstCall_LoadsATemplateAndForksFromIt) {
   ASSERT_EQ(world.granted.size(), 1u);
   EXPECT_EQ(world.granted[0].call, id);
   EXPECT_TRUE(world.granted[0].cold);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
   EXPECT_EQ(world.granted[0].waited[Phase::Load], Duration(500ms));
   EXPECT_EQ(world.granted[0].waited[Phase::Fork], Duration(10ms));
   EXPECT_EQ(world.granted[0].waited[Phase::Queue], Duration(0));
@@ -70,7 +71,7 @@ TEST_F(Templates, NextColdCall_OnlyForks) {
   ASSERT_EQ(world.stopped.size(), 1u);
   gone(1, "stopped");
   EXPECT_EQ(world.state("f"), State::Cold);
-  EXPECT_EQ(world.brain.function("f")->tier, "template");
+  EXPECT_EQ(world.brain.function("f")->tier, domain::Tier::Template);
   world.call("f");
   ASSERT_EQ(starts(), 3u);
   EXPECT_EQ(start(2).from, start(0).process);
@@ -78,6 +79,9 @@ TEST_F(Templates, NextColdCall_OnlyForks) {
   world.ready(2);
   EXPECT_EQ(world.granted.back().waited[Phase::Load], Duration(0));
   EXPECT_EQ(world.granted.back().waited[Phase::Fork], Duration(10ms));
+  EXPECT_EQ(world.granted.back().tier, domain::Tier::Template);
+  EXPECT_EQ(world.decisions.back().reason,
+            "cold from template: queue 0.0 ms, fork 10.0 ms; replica 3");
 }
 
 TEST_F(Templates, FunctionsOfOneModel_ShareIt_OfAnotherDoNot) {

@@ -1,5 +1,7 @@
 #include "control/brain.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "base/units.h"
@@ -49,6 +51,79 @@ TEST(ColdFunction_FiftyFirstCalls, StartOneReplicaAndAllAreServed) {
   EXPECT_TRUE(world.granted.front().cold);
   EXPECT_EQ(world.granted.front().waited[domain::Phase::Load], Duration(300ms));
   EXPECT_EQ(world.granted.front().waited[domain::Phase::Queue], Duration(0));
+}
+
+TEST(ColdFunction_ModelFetchedForTheCall, StartsFromRemote) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.call("f");
+  world.now += 2s;
+  world.post(ModelPrepared{"f", 1, {}, true});
+  world.now += 100ms;
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Remote);
+  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(2s));
+  EXPECT_EQ(world.decisions.back().reason,
+            "cold from remote: queue 0.0 ms, fetch 2.0 s, load 100.0 ms; replica 1");
+}
+
+TEST(ColdFunction_ModelFetchedBeforeTheCall, StartsFromDisk) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.now += 2s;
+  world.post(ModelPrepared{"f", 1, {}, true});
+  world.call("f");
+  world.now += 100ms;
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
+}
+
+TEST(ColdFunction_ModelOnlyCheckedForTheCall, StartsFromDisk) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.call("f");
+  world.now += 20ms;
+  world.post(ModelPrepared{"f", 1, {}, false});
+  world.now += 100ms;
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_TRUE(world.granted[0].cold);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
+}
+
+TEST(WarmFunction_CallWaitsForASlot, IsNotCold) {
+  World world;
+  auto manifest = world.manifest("f");
+  manifest.slots = 1;
+  world.deploy(manifest);
+  const CallId first = world.call("f");
+  world.now += 100ms;
+  world.ready(0);
+  world.call("f");
+  world.now += 5s;
+  world.post(CallEnded{first});
+  ASSERT_EQ(world.granted.size(), 2u);
+  EXPECT_TRUE(world.granted[0].cold);
+  EXPECT_FALSE(world.granted[1].cold);
+  EXPECT_EQ(world.granted[1].tier, domain::Tier::Replica);
+  EXPECT_EQ(world.granted[1].waited[domain::Phase::Queue], Duration(5s));
+  EXPECT_EQ(std::count_if(world.decisions.begin(), world.decisions.end(),
+                          [](const Decision& one) { return one.decision == "grant"; }),
+            1);
+}
+
+// No replica was ready when it came, but the one that serves it needed no start for it.
+TEST(WarmFunction_CallArrivesAtTheMomentItIsReady, IsNotCold) {
+  World world;
+  world.deploy(world.manifest("f"));
+  world.post(WarmWanted{"f", 1, 60s});
+  world.now += 100ms;
+  world.call("f");
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_FALSE(world.granted[0].cold);
 }
 
 TEST(WarmFunction, NextCallIsGrantedAtOnceAndNotCold) {

@@ -28,14 +28,6 @@ int Brain::live_replicas(const std::string& name, int revision) const {
       }));
 }
 
-bool Brain::any_replica(const std::string& name, int revision, domain::State state) const {
-  return std::any_of(replicas_.begin(), replicas_.end(),
-                     [&name, revision, state](const ReplicaEntry& entry) {
-                       return entry.second.function == name && entry.second.revision == revision &&
-                              entry.second.state == state;
-                     });
-}
-
 std::uint64_t Brain::reserved_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& [id, replica] : replicas_) bytes += replica.memory_bytes;
@@ -92,10 +84,10 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                  : loading || model == Model::Preparing ? domain::State::Loading
                  : draining                             ? domain::State::Draining
                                                         : domain::State::Cold;
-  status.tier = ready                      ? "replica"
-                : forkable                 ? "template"
-                : model == Model::Prepared ? "disk"
-                                           : "remote";
+  status.tier = ready                      ? domain::Tier::Replica
+                : forkable                 ? domain::Tier::Template
+                : model == Model::Prepared ? domain::Tier::Disk
+                                           : domain::Tier::Remote;
   status.reason = failed                   ? function.failure->error.message
                   : !function.note.empty() ? function.note
                                            : function.current.phase;
@@ -107,7 +99,7 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
   FunctionView shown{.manifest = function.current.manifest,
                      .revision = status.revision,
                      .state = status.state,
-                     .tier = std::move(status.tier),
+                     .tier = status.tier,
                      .reason = std::move(status.reason),
                      .progress = status.progress,
                      .waiting = static_cast<int>(function.waiting.size()),

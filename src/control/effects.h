@@ -13,6 +13,7 @@
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/phase.h"
+#include "domain/tier.h"
 
 namespace glowplug::control {
 
@@ -45,7 +46,8 @@ struct KillProcess {
 struct GrantCall {
   domain::CallId call;
   domain::ProcessId replica;
-  bool cold = false;          // this call waited for a start
+  bool cold = false;                          // this call waited for a start, not only for a slot
+  domain::Tier tier = domain::Tier::Replica;  // from where that start came
   domain::PhaseTimes waited;  // queue: for a slot; fetch, load, fork: for the replica's start
 };
 struct RefuseCall {

@@ -32,6 +32,7 @@ struct ModelPrepared {
   std::string function;
   int revision = 0;
   domain::ModelFacts facts;
+  bool fetched = false;  // it was not on this machine before
 };
 struct ModelUnavailable {
   std::string function;

@@ -32,8 +32,9 @@ struct Grant {
   domain::Manifest manifest;  // of the revision that answers
   domain::ModelFacts facts;
   int revision = 0;
-  bool cold = false;
-  domain::PhaseTimes waited;  // before the grant
+  bool cold = false;                          // it waited for a start
+  domain::Tier tier = domain::Tier::Replica;  // from where that start came
+  domain::PhaseTimes waited;                  // before the grant
 };
 
 struct Refusal {

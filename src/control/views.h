@@ -11,6 +11,7 @@
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/replica_state.h"
+#include "domain/tier.h"
 
 namespace glowplug::control {
 
@@ -41,9 +42,9 @@ struct FunctionView {
   domain::Manifest manifest;
   int revision = 0;
   domain::State state = domain::State::Cold;
-  std::string tier;     // remote | disk | template | replica: where the next call would start from
-  std::string reason;   // why it is failed, or what it waits for
-  double progress = 0;  // of a fetch or load under way, 0..1
+  domain::Tier tier = domain::Tier::Remote;  // where the next call would start from
+  std::string reason;                        // why it is failed, or what it waits for
+  double progress = 0;                       // of a fetch or load under way, 0..1
   int waiting = 0;
   int in_flight = 0;
   std::uint64_t memory_bytes = 0;
@@ -67,7 +68,7 @@ struct ReplicaStatus {
 struct FunctionStatus {
   int revision = 0;
   domain::State state = domain::State::Cold;
-  std::string tier;
+  domain::Tier tier = domain::Tier::Remote;
   std::string reason;
   double progress = 0;
   std::vector<ReplicaStatus> replicas;

@@ -45,7 +45,7 @@ TEST(ChangeBetween, Fields_AreStateButForTheFractions) {
       {[](FunctionStatus& s) { s.replicas[0].progress = 0.5; }, Change::Progress},
       {[](FunctionStatus& s) { s.state = State::Ready; }, Change::State},
       {[](FunctionStatus& s) { s.revision = 2; }, Change::State},
-      {[](FunctionStatus& s) { s.tier = "disk"; }, Change::State},
+      {[](FunctionStatus& s) { s.tier = domain::Tier::Disk; }, Change::State},
       {[](FunctionStatus& s) { s.reason = "verify"; }, Change::State},
       {[](FunctionStatus& s) { s.replicas[0].state = State::Ready; }, Change::State},
       {[](FunctionStatus& s) { s.replicas[0].revision = 2; }, Change::State},
@@ -180,7 +180,8 @@ TEST(Watching, ColdFunction_FetchLoadReadyDrainCold) {
     const auto status = brain.status("f");
     if (!status) return seen.emplace_back("deleted");
     const std::string kind = change == Change::State ? "" : "progress ";
-    return seen.emplace_back(kind + std::string(to_string(status->state)) + " " + status->tier);
+    return seen.emplace_back(kind + std::string(to_string(status->state)) + " " +
+                             std::string(to_string(status->tier)));
   });
   ASSERT_TRUE(id.ok());
   post(ModelProgress{"f", 1, 0.1, "fetch"});

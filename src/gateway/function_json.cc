@@ -79,7 +79,7 @@ json::object function_head(const control::FunctionView& view) {
           {"function", view.manifest.name},
           {"revision", view.revision},
           {"state", domain::to_string(view.state)},
-          {"tier", view.tier}};
+          {"tier", domain::to_string(view.tier)}};
 }
 
 }  // namespace
@@ -198,7 +198,7 @@ json::object model_object(const control::FunctionView& view, std::int64_t create
   object["created"] = created;
   object["owned_by"] = "glowplug";
   object["state"] = domain::to_string(view.state);
-  object["tier"] = view.tier;
+  object["tier"] = domain::to_string(view.tier);
   object["context_length"] = view.manifest.context;
   object["meta"] = std::move(meta);
   return object;

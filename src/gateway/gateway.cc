@@ -78,8 +78,8 @@ Gateway::Gateway(asio::io_context& io, GatewayOptions options, control::Platform
                  const Clock& clock) {
   const std::int64_t now =
       std::chrono::duration_cast<std::chrono::seconds>(clock.wall_now().time_since_epoch()).count();
-  server_.reset(
-      new Server{io, std::move(options), platform, clock, Metrics(), ReplicaPool(io), {}, 0, now});
+  server_.reset(new Server{
+      io, std::move(options), platform, clock, Metrics(clock), ReplicaPool(io), {}, 0, now});
 }
 
 Gateway::~Gateway() {

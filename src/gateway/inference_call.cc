@@ -81,10 +81,12 @@ class ReplicaInUse final {
 // Overhead is the gateway's own time before the replica had the call, waiting for it left out.
 std::string call_headers(const control::Grant& grant, Duration before_grant) {
   const Duration overhead = std::max(Duration(0), before_grant - grant.waited.sum());
+  const std::string tier =
+      grant.cold ? fmt::format("x-glowplug-start-tier: {}\r\n", domain::to_string(grant.tier)) : "";
   return fmt::format(
-      "x-glowplug-function: {}\r\nx-glowplug-revision: {}\r\nx-glowplug-cold-start: {}\r\n"
+      "x-glowplug-function: {}\r\nx-glowplug-revision: {}\r\nx-glowplug-cold-start: {}\r\n{}"
       "x-glowplug-overhead-ms: {:.2f}\r\n",
-      grant.manifest.name, grant.revision, grant.cold, to_ms(overhead));
+      grant.manifest.name, grant.revision, grant.cold, tier, to_ms(overhead));
 }
 
 std::string timing_line(const domain::PhaseTimes& times) {
@@ -284,6 +286,7 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
     co_return result;
   }
   const control::Grant grant = std::move(*state->outcome).value();
+  exchange.server.metrics.observe_grant(grant.manifest.name, grant);
   result = co_await run_granted(exchange, plan, grant, state);
   if (result.replica_broke) guard.replica_broke();
   co_return result;

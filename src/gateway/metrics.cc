@@ -1,7 +1,7 @@
 #include "gateway/metrics.h"
 
-#include <algorithm>
-#include <iterator>
+#include <set>
+#include <string_view>
 
 #include "domain/limits.h"
 #include "fmt/format.h"
@@ -9,35 +9,9 @@
 namespace glowplug::gateway {
 namespace {
 
-class Text {
- public:
-  explicit Text(MetricsFormat format) : format_(format) {}
-
-  // A counter's family is named without _total in OpenMetrics and with it in the older text format.
-  void family(std::string_view name, std::string_view type, std::string_view help) {
-    const bool bare = type != "counter" || format_ == MetricsFormat::OpenMetrics;
-    const std::string_view suffix = bare ? "" : "_total";
-    fmt::format_to(std::back_inserter(text_), "# HELP {0}{1} {2}\n# TYPE {0}{1} {3}\n", name,
-                   suffix, help, type);
-  }
-  template <typename Value>
-  void sample(std::string_view name, const std::string& labels, Value value) {
-    fmt::format_to(std::back_inserter(text_), "{}{} {}\n", name,
-                   labels.empty() ? "" : "{" + labels + "}", value);
-  }
-  std::string take() {
-    if (format_ == MetricsFormat::OpenMetrics) text_ += "# EOF\n";
-    return std::move(text_);
-  }
-
- private:
-  MetricsFormat format_;
-  std::string text_;
-};
-
 std::string label(const std::string& function) { return "function=\"" + function + "\""; }
 
-void render_views(Text& text, const std::vector<control::FunctionView>& functions) {
+void write_views(MetricsText& text, const std::vector<control::FunctionView>& functions) {
   text.family("glowplug_cold_starts", "counter", "Starts of a replica because a call needed one.");
   for (const auto& view : functions) {
     text.sample("glowplug_cold_starts_total", label(view.manifest.name), view.cold_starts);
@@ -71,9 +45,52 @@ void render_views(Text& text, const std::vector<control::FunctionView>& function
   text.family("glowplug_memory_bytes", "gauge", "Memory reserved for a function's replicas.");
   for (const auto& view : functions)
     text.sample("glowplug_memory_bytes", label(view.manifest.name), view.memory_bytes);
+  text.family("glowplug_function_failed", "gauge", "1 while a function cannot be started.");
+  for (const auto& view : functions)
+    text.sample("glowplug_function_failed", label(view.manifest.name),
+                view.state == domain::State::Failed ? 1 : 0);
+}
+
+// Functions of one model share a template: its bytes stand at each of them, and it counts once.
+void write_templates(MetricsText& text, const std::vector<control::FunctionView>& functions) {
+  text.family("glowplug_template_memory_bytes", "gauge",
+              "Memory reserved for the template a function is forked from; others may share it.");
+  std::set<domain::ProcessId> counted;
+  std::map<domain::State, int> states{
+      {domain::State::Loading, 0}, {domain::State::Ready, 0}, {domain::State::Draining, 0}};
+  for (const auto& view : functions) {
+    if (!view.template_view) continue;
+    text.sample("glowplug_template_memory_bytes", label(view.manifest.name),
+                view.template_view->memory_bytes);
+    if (counted.insert(view.template_view->process).second) ++states[view.template_view->state];
+  }
+  text.family("glowplug_templates", "gauge", "Templates by state.");
+  for (const auto& [state, number] : states)
+    text.sample("glowplug_templates", fmt::format("state=\"{}\"", domain::to_string(state)),
+                number);
 }
 
 }  // namespace
+
+void Metrics::RecentGrants::count(Time now, bool cold) {
+  const std::int64_t step = now.time_since_epoch() / kStep;
+  Slot& slot = slots_[static_cast<std::size_t>(step % kSteps)];
+  if (slot.step != step) slot = {.step = step};
+  ++slot.grants;
+  slot.cold += cold ? 1 : 0;
+}
+
+std::optional<double> Metrics::RecentGrants::cold_share(Time now) const {
+  const std::int64_t step = now.time_since_epoch() / kStep;
+  std::uint64_t grants = 0, cold = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.step <= step - kSteps) continue;
+    grants += slot.grants;
+    cold += slot.cold;
+  }
+  if (grants < kGrantsMin) return std::nullopt;
+  return static_cast<double>(cold) / static_cast<double>(grants);
+}
 
 Metrics::Series* Metrics::series_of(const std::string& function) {
   if (const auto found = series_.find(function); found != series_.end()) return &found->second;
@@ -93,18 +110,25 @@ void Metrics::count_tokens(const std::string& function, const Usage& usage) {
 }
 
 void Metrics::observe_first_token(const std::string& function, Duration after) {
-  Series* series = series_of(function);
-  if (!series) return;
-  const double seconds = to_seconds(after);
-  const auto bucket =
-      std::lower_bound(kBuckets.begin(), kBuckets.end(), seconds) - kBuckets.begin();
-  ++series->first_token[static_cast<std::size_t>(bucket)];
-  series->first_token_sum += seconds;
+  if (Series* series = series_of(function)) series->first_token.observe(after);
 }
 
-std::string Metrics::render(const std::vector<control::FunctionView>& functions,
-                            std::size_t connections, MetricsFormat format) const {
-  Text text(format);
+void Metrics::observe_grant(const std::string& function, const control::Grant& grant) {
+  Series* series = series_of(function);
+  if (!series) return;
+  series->recent.count(clock_.now(), grant.cold);
+  if (!grant.cold) return;
+  series->cold_starts.try_emplace(grant.tier, kStartBounds)
+      .first->second.observe(grant.waited.sum());
+  // A phase that a start did not have counts as 0 s, so that the means of the phases add up.
+  for (const domain::Phase phase :
+       {domain::Phase::Queue, domain::Phase::Fetch, domain::Phase::Load, domain::Phase::Fork}) {
+    start_phases_.try_emplace({phase, grant.tier}, kStartBounds)
+        .first->second.observe(grant.waited[phase].value_or(Duration(0)));
+  }
+}
+
+void Metrics::write_requests(MetricsText& text) const {
   text.family("glowplug_requests", "counter",
               "Answered inference requests by function and HTTP status.");
   for (const auto& [name, series] : series_) {
@@ -122,17 +146,41 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   }
   text.family("glowplug_time_to_first_token_seconds", "histogram",
               "From the request's last byte to the first byte of its answer.");
+  for (const auto& [name, series] : series_)
+    series.first_token.write(text, "glowplug_time_to_first_token_seconds", label(name));
+}
+
+void Metrics::write_starts(MetricsText& text,
+                           const std::vector<control::FunctionView>& functions) const {
+  text.family("glowplug_cold_start_seconds", "histogram",
+              "How long a call waited that needed a start, by the tier it started from.");
   for (const auto& [name, series] : series_) {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i <= kBuckets.size(); ++i) {
-      sum += series.first_token[i];
-      const std::string edge = i < kBuckets.size() ? fmt::format("{}", kBuckets[i]) : "+Inf";
-      text.sample("glowplug_time_to_first_token_seconds_bucket",
-                  fmt::format("{},le=\"{}\"", label(name), edge), sum);
-    }
-    text.sample("glowplug_time_to_first_token_seconds_sum", label(name), series.first_token_sum);
-    text.sample("glowplug_time_to_first_token_seconds_count", label(name), sum);
+    for (const auto& [tier, taken] : series.cold_starts)
+      taken.write(text, "glowplug_cold_start_seconds",
+                  fmt::format("{},tier=\"{}\"", label(name), domain::to_string(tier)));
   }
+  text.family("glowplug_start_phase_seconds", "histogram",
+              "The same by phase: 0 s where a start had none of it.");
+  for (const auto& [key, taken] : start_phases_) {
+    taken.write(text, "glowplug_start_phase_seconds",
+                fmt::format("phase=\"{}\",tier=\"{}\"", domain::to_string(key.first),
+                            domain::to_string(key.second)));
+  }
+  text.family("glowplug_cold_start_rate", "gauge",
+              "Share of the last minute's calls that waited for a start; absent below 10 calls.");
+  for (const auto& view : functions) {
+    const auto found = series_.find(view.manifest.name);
+    if (found == series_.end()) continue;
+    if (const auto share = found->second.recent.cold_share(clock_.now()))
+      text.sample("glowplug_cold_start_rate", label(view.manifest.name), *share);
+  }
+}
+
+std::string Metrics::render(const std::vector<control::FunctionView>& functions,
+                            std::size_t connections, MetricsFormat format) const {
+  MetricsText text(format);
+  write_requests(text);
+  write_starts(text, functions);
   text.family("glowplug_call_retries", "counter",
               "Calls sent again because a replica failed before it answered.");
   text.sample("glowplug_call_retries_total", "", retries_);
@@ -141,7 +189,8 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   text.sample("glowplug_event_streams_refused_total", "", streams_refused_);
   text.family("glowplug_connections", "gauge", "Open client connections.");
   text.sample("glowplug_connections", "", connections);
-  render_views(text, functions);
+  write_views(text, functions);
+  write_templates(text, functions);
   return text.take();
 }
 

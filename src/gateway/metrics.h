@@ -1,6 +1,7 @@
 // Counters of the edge and gauges of the platform as text for scrapers.
 //
-// Series are labelled by names of existing functions only, so made-up model names add none.
+// Series are labelled by names of existing functions only, so made-up model names add none; what
+// has no function's name is labelled from closed lists.
 //
 // Thread: the server loop.
 #pragma once
@@ -8,23 +9,27 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "base/time_types.h"
-#include "control/views.h"
+#include "base/clock.h"
+#include "control/platform.h"
 #include "gateway/event_stream.h"
+#include "gateway/metrics_text.h"
 
 namespace glowplug::gateway {
 
-enum class MetricsFormat { PrometheusText, OpenMetrics };
-
 class Metrics final {
  public:
+  explicit Metrics(const Clock& clock) : clock_(clock) {}
+
   // The callers below only pass names of functions that exist.
   void count_request(const std::string& function, int status);
   void count_tokens(const std::string& function, const Usage& usage);
   void observe_first_token(const std::string& function, Duration after);
+  void observe_grant(const std::string& function, const control::Grant& grant);
   void count_retry() { ++retries_; }
   void count_stream_refused() { ++streams_refused_; }
 
@@ -32,17 +37,42 @@ class Metrics final {
                      MetricsFormat format) const;
 
  private:
-  static constexpr std::array<double, 14> kBuckets{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
-                                                   0.25,  0.5,    1,     2.5,  5,     10,   60};
+  static constexpr std::array<double, 14> kFirstTokenBounds{
+      0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60};
+  // From a fork to a fetch of many gigabytes.
+  static constexpr std::array<double, 15> kStartBounds{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+                                                       2.5,   5,    10,    30,   60,  180,  600};
+
+  // The grants of the last minute, in steps; a step's slot is used again when it is out of date.
+  class RecentGrants final {
+   public:
+    void count(Time now, bool cold);
+    std::optional<double> cold_share(Time now) const;  // none when they are too few to say
+
+   private:
+    static constexpr Duration kStep = std::chrono::seconds(5);
+    static constexpr std::int64_t kSteps = 12;
+    static constexpr std::uint64_t kGrantsMin = 10;
+    struct Slot {
+      std::int64_t step = -kSteps;
+      std::uint64_t grants = 0, cold = 0;
+    };
+    std::array<Slot, kSteps> slots_{};
+  };
   struct Series {
     std::map<int, std::uint64_t> requests;  // by status
     Usage tokens;
-    std::array<std::uint64_t, kBuckets.size() + 1> first_token{};
-    double first_token_sum = 0;
+    Histogram first_token{kFirstTokenBounds};
+    std::map<domain::Tier, Histogram> cold_starts;
+    RecentGrants recent;
   };
   Series* series_of(const std::string& function);
+  void write_requests(MetricsText& text) const;
+  void write_starts(MetricsText& text, const std::vector<control::FunctionView>& functions) const;
 
+  const Clock& clock_;
   std::map<std::string, Series> series_;
+  std::map<std::pair<domain::Phase, domain::Tier>, Histogram> start_phases_;
   std::uint64_t retries_ = 0;
   std::uint64_t streams_refused_ = 0;
 };

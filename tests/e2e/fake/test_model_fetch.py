@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 from support import gguf_corpus
+from support.origin import Origin
 from support.server import Server, fake, holds_for, wait_until
-
-
-class Origin:
-    """Serves one model file; each answer waits for `may_answer`."""
-
-    def __init__(self, body: bytes) -> None:
-        self.asked = 0
-        self.may_answer = threading.Event()
-        origin = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
-                origin.asked += 1
-                origin.may_answer.wait(60)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.handle_error = lambda *_: None  # a killed client's connection
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/whole.gguf"
-
-    def close(self) -> None:
-        self.may_answer.set()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+// From where a start comes, slowest first: what was there before it, and so what it had to do.
+//
+//   Remote    the model had to be fetched: fetch, load, and fork where a template serves
+//   Disk      the model's file was there: load, and fork where a template serves
+//   Template  a process held the model: fork only
+//   Replica   a replica was there: no start at all
+//
+// Thread: pure values.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace glowplug::domain {
+
+enum class Tier { Remote, Disk, Template, Replica };
+
+inline constexpr std::array<std::string_view, 4> kTierNames{"remote", "disk", "template",
+                                                            "replica"};
+
+constexpr std::string_view to_string(Tier tier) {
+  return kTierNames[static_cast<std::size_t>(tier)];
+}
+
+}  // namespace glowplug::domain
