@@ -119,9 +119,10 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
       replica.from ? overlap(replica.load_began, replica.load_ended) : started;
   times[domain::Phase::Fork] = replica.from ? started : Duration(0);
   const Duration start = times.sum();
-  const bool cold = start > Duration(0);
+  const bool handed_over = replica.was_spare && replica.ready >= waiting.arrived;
+  const bool cold = handed_over || start > Duration(0);
   times[domain::Phase::Queue] = std::max(Duration(0), waited - start);
-  const domain::Tier tier = start_tier(served.fetched, times);
+  const domain::Tier tier = handed_over ? domain::Tier::Spare : start_tier(served.fetched, times);
   effects_.list.push_back(GrantCall{
       .call = waiting.call, .replica = entry.first, .cold = cold, .tier = tier, .waited = times});
   if (cold) {

@@ -102,6 +102,7 @@ class Brain final {
     std::uint64_t memory_bytes = 0;
     double progress = 0;
     std::string sandbox;
+    bool was_spare = false;
     std::optional<domain::ProcessId> from;  // the template; it may be gone
     Time load_began{}, load_ended{};        // the template's
     Time started{}, ready{}, idle_since{}, last_used{};

@@ -28,6 +28,7 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
   replica.revision = generation.revision;
   replica.slots = generation.manifest.slots;
   replica.started = now_;
+  replica.was_spare = true;
   decide(name, "hand-over",
          fmt::format("replica {} of revision {}: a spare of template {}, {} waiting",
                      spare->first.value, generation.revision, from.first.value,

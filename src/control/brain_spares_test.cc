@@ -43,10 +43,12 @@ TEST_F(Spares, NextColdCall_IsGrantedInTheSameTurn) {
   serve_first();
   world.ready(2);
   to_zero();
+  EXPECT_EQ(world.brain.function("f")->tier, domain::Tier::Spare);
   const domain::CallId id = world.call("f");
   ASSERT_EQ(world.granted.back().call, id);
   EXPECT_EQ(world.granted.back().replica, start(2).process);
   EXPECT_TRUE(world.granted.back().cold);
+  EXPECT_EQ(world.granted.back().tier, domain::Tier::Spare);
   EXPECT_EQ(world.granted.back().waited.sum(), Duration(0));
   ASSERT_EQ(world.assigned.size(), 1u);
   EXPECT_EQ(world.assigned[0].function, "f");
@@ -54,6 +56,9 @@ TEST_F(Spares, NextColdCall_IsGrantedInTheSameTurn) {
   EXPECT_EQ(world.started.size(), 3u);  // the next spare waits for the answer
   world.post(CallEnded{id});
   EXPECT_EQ(world.started.size(), 4u);
+  world.now += 1ms;
+  world.call("f");
+  EXPECT_FALSE(world.granted.back().cold);
 }
 
 TEST_F(Spares, AnyFunctionOfTheTemplate_TakesIt) {

@@ -77,6 +77,12 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
     loading = true;
     status.progress = held->second.progress;
   }
+  const bool spare =
+      held != nullptr &&
+      std::any_of(replicas_.begin(), replicas_.end(), [held](const ReplicaEntry& entry) {
+        return entry.second.is_spare() && entry.second.from == held->first &&
+               entry.second.state == domain::State::Ready;
+      });
   const bool forkable = held != nullptr && held->second.state == domain::State::Ready;
   const bool failed = function.failure && !ready && !loading;
   status.state = failed                                 ? domain::State::Failed
@@ -85,6 +91,7 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                  : draining                             ? domain::State::Draining
                                                         : domain::State::Cold;
   status.tier = ready                      ? domain::Tier::Replica
+                : spare                    ? domain::Tier::Spare
                 : forkable                 ? domain::Tier::Template
                 : model == Model::Prepared ? domain::Tier::Disk
                                            : domain::Tier::Remote;

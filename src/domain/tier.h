@@ -3,6 +3,7 @@
 //   Remote    the model had to be fetched: fetch, load, and fork where a template serves
 //   Disk      the model's file was there: load, and fork where a template serves
 //   Template  a process held the model: fork only
+//   Spare     a replica that belonged to no function was there: handed over
 //   Replica   a replica was there: no start at all
 //
 // Thread: pure values.
@@ -13,9 +14,9 @@
 
 namespace glowplug::domain {
 
-enum class Tier { Remote, Disk, Template, Replica };
+enum class Tier { Remote, Disk, Template, Spare, Replica };
 
-inline constexpr std::array<std::string_view, 4> kTierNames{"remote", "disk", "template",
+inline constexpr std::array<std::string_view, 5> kTierNames{"remote", "disk", "template", "spare",
                                                             "replica"};
 
 constexpr std::string_view to_string(Tier tier) {

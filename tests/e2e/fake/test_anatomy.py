@@ -48,7 +48,7 @@ def starts(server: Server, name: str) -> dict[str, float]:
     shown = metrics(server)
     found = {
         tier: shown.get(f'glowplug_cold_start_seconds_count{{function="{name}",tier="{tier}"}}', 0)
-        for tier in ("remote", "disk", "template")
+        for tier in ("remote", "disk", "template", "spare")
     }
     return {tier: number for tier, number in found.items() if number}
 
@@ -94,8 +94,13 @@ def test_start_by_exec_is_from_disk_and_a_warm_call_from_nowhere(server: Server,
     assert starts(server, name) == {"disk": 1}
 
 
-def test_template_is_loaded_from_disk_and_then_forked(server: Server, deploy) -> None:
-    name = deploy("forks", template="on", keep_alive="0s", load_time="80ms")
+def test_template_is_loaded_from_disk_and_then_forked(tmp_path: Path) -> None:
+    with Server("--spares", "0", folder=tmp_path) as server:
+        check_forked_start(server)
+
+
+def check_forked_start(server: Server) -> None:
+    name = server.deploy(fake("forks", template="on", keep_alive="0s", load_time="80ms"))
     first = server.chat(name, max_tokens=1)
     assert first.headers[TIER] == "disk" and phases_of(first)["fork"] > 0
     back_at_zero(server, name)
@@ -113,6 +118,17 @@ def test_template_is_loaded_from_disk_and_then_forked(server: Server, deploy) ->
     count = shown['glowplug_start_phase_seconds_count{phase="fork",tier="template"}']
     assert count == shown['glowplug_start_phase_seconds_count{phase="load",tier="template"}'] == 1
     assert shown['glowplug_start_phase_seconds_sum{phase="load",tier="template"}'] == 0
+
+
+def test_spare_is_a_tier_of_its_own(server: Server, deploy) -> None:
+    name = deploy("ready-made", template="on", keep_alive="0s")
+    server.chat(name, max_tokens=1)
+    wait_until(lambda: server.function(name)["tier"] == "spare", 5, "a spare is ready")
+    back_at_zero(server, name)
+    reply = server.chat(name, max_tokens=1)
+    assert (reply.headers["x-glowplug-cold-start"], reply.headers[TIER]) == ("true", "spare")
+    assert re.fullmatch(r"spare: queue [\d.]+ ms; replica \d+", why(server, name)[1])
+    assert starts(server, name) == {"disk": 1, "spare": 1}
 
 
 def test_call_that_only_waits_for_a_slot_is_not_cold(server: Server, deploy) -> None:
