@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -132,17 +132,19 @@ def post(connection: http.client.HTTPConnection, path: str, body: dict) -> http.
 
 
 def first_content_seconds(url: str, body: dict, *, started: float | None = None) -> float:
-    """Time to first token: from `started` (default: now) to the first non-empty content of the stream."""
+    """Time to first token: from `started` (default: now) to the first non-empty content of the stream. A body with
+    `prompt` is a completion, one with `messages` a chat."""
     started = time.perf_counter() if started is None else started
     connection = tcp(url)
-    reply = post(connection, "/v1/chat/completions", body | {"stream": True})
+    path = "/v1/completions" if "prompt" in body else "/v1/chat/completions"
+    reply = post(connection, path, body | {"stream": True})
     if reply.status != 200:
         raise SystemExit(f"{url}: {reply.status} {reply.read()[:400]!r}")
     took = None
     for line in reply:
-        if line.startswith(b"data: {"):
+        if line.startswith(b"data: {") and took is None:
             choices = json.loads(line[6:]).get("choices") or []
-            if took is None and choices and choices[0].get("delta", {}).get("content"):
+            if choices and (choices[0].get("text") or choices[0].get("delta", {}).get("content")):
                 took = time.perf_counter() - started
     connection.close()
     if took is None:
@@ -177,7 +179,14 @@ def deploy_bench(
 
 @contextlib.contextmanager
 def running_llama_server(
-    program: Path, model: Path, *, context: int, slots: int, threads: int, wait: bool = True
+    program: Path,
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int,
+    wait: bool = True,
+    more: Sequence[str] = (),
 ) -> Iterator[str]:
     """A llama-server on a free port, with the same slots, context per slot and threads as the function beside it."""
     port = free_port()
@@ -197,6 +206,7 @@ def running_llama_server(
             "-t",
             str(threads),
             "--no-webui",
+            *more,
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

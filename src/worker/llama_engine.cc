@@ -4,7 +4,9 @@
 #include <atomic>
 #include <clocale>
 #include <mutex>
+#include <sched.h>
 #include <string>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -120,14 +122,21 @@ void prepare_engine(const ControlChannel& channel, LoadErrors& errors) {
 }
 
 // Computes a few tokens and forgets them, so that the first caller does not pay for the pages that
-// any step touches.
-void compute_dummy_batch(llama_context* context) {
-  constexpr int kTokens = 32;
-  const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(context));
-  std::vector<llama_token> tokens(kTokens, std::max(0, llama_vocab_bos(vocab)));
-  llama_decode(context, llama_batch_get_one(tokens.data(), kTokens));
-  llama_memory_clear(llama_get_memory(context), false);
-  llama_synchronize(context);
+// any step touches. On one thread that gives way to everybody: whoever prepares a spare must not
+// slow down an answer.
+void compute_dummy_batch(llama_context* context, int threads) {
+  llama_set_n_threads(context, 1, 1);
+  std::thread([context] {
+    constexpr int kTokens = 10;
+    const sched_param lowest{};
+    ::sched_setscheduler(0, SCHED_IDLE, &lowest);
+    const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(context));
+    std::vector<llama_token> tokens(kTokens, std::max(0, llama_vocab_bos(vocab)));
+    llama_decode(context, llama_batch_get_one(tokens.data(), kTokens));
+    llama_memory_clear(llama_get_memory(context), false);
+    llama_synchronize(context);
+  }).join();
+  llama_set_n_threads(context, threads, threads);
 }
 
 // A pool of this process's own: a template's has no thread but the one that forked.
@@ -144,6 +153,7 @@ ForkOrder fork_replicas(const server_context& engine, const common_params& param
                         ControlChannel& channel, UniqueFd lifeline, Clock::time_point started) {
   common_log_pause(common_log_main());  // its thread would not be there in a child
   give_back_zero_pages();
+  inherit_mappings(params.model.path);
   channel.ready(ready_facts(engine, params, started));
   ForkOrder order = run_template_loop(channel.release(), std::move(lifeline));
 
@@ -187,14 +197,12 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   }
   LlamaHttp http(*params, engine);
   if (options.is_template) {
-    const std::vector<PageRange> weights = mappings_of(options.model_path);
     ForkOrder order = fork_replicas(engine, *params, channel, std::move(lifeline), started);
     started = Clock::now();
     sandbox = confine(options, order.socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
     attach_threads(engine.get_llama_context(), order.threads);
-    populate(weights);
-    if (order.warm) compute_dummy_batch(engine.get_llama_context());
+    if (order.warm) compute_dummy_batch(engine.get_llama_context(), order.threads);
     params->hostnames = {order.socket_path};
     watch_lifeline(std::move(order.lifeline));
   }

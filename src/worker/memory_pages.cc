@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/unique_fd.h"
 
@@ -29,6 +30,7 @@ constexpr std::size_t kMappingBytesMin = 256 * 1024;
 struct Mapping {
   std::uintptr_t begin = 0, end = 0;
   std::string permissions;
+  unsigned long offset = 0;
   unsigned long inode = 0;
   std::string path;
   std::size_t bytes() const { return end - begin; }
@@ -41,8 +43,8 @@ std::vector<Mapping> own_mappings() {
     Mapping mapping;
     char permissions[8] = "", path[PATH_MAX] = "";
     unsigned long begin = 0, end = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx %7s %*x %*s %lu %4095[^\n]", &begin, &end, permissions,
-                    &mapping.inode, path) < 4)
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %*s %lu %4095[^\n]", &begin, &end, permissions,
+                    &mapping.offset, &mapping.inode, path) < 5)
       continue;
     mapping.begin = begin;
     mapping.end = end;
@@ -102,21 +104,28 @@ std::size_t give_back_zero_pages() {
   return freed;
 }
 
-std::vector<PageRange> mappings_of(const std::string& path) {
-  std::vector<PageRange> ranges;
+std::size_t inherit_mappings(const std::string& path) {
   char real[PATH_MAX];
-  if (!::realpath(path.c_str(), real)) return ranges;
-  for (const Mapping& mapping : own_mappings())
-    if (mapping.path == real)
-      ranges.push_back({reinterpret_cast<void*>(mapping.begin), mapping.bytes()});
-  return ranges;
-}
-
-std::size_t populate(const std::vector<PageRange>& ranges) {
-  std::size_t populated = 0;
-  for (const PageRange& range : ranges)
-    if (::madvise(range.begin, range.bytes, MADV_POPULATE_READ) == 0) populated += range.bytes;
-  return populated;
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status {};
+  if (!file.valid() || ::fstat(file.get(), &status) != 0 || !::realpath(path.c_str(), real))
+    return 0;
+  std::size_t inherited = 0;
+  for (const Mapping& mapping : own_mappings()) {
+    if (mapping.path != real || mapping.inode != status.st_ino || mapping.permissions != "r--s")
+      continue;
+    void* const begin = reinterpret_cast<void*>(mapping.begin);
+    // The same bytes at the same place, but private.
+    if (::mmap(begin, mapping.bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file.get(),
+               static_cast<off_t>(mapping.offset)) == MAP_FAILED)
+      continue;
+    auto* const first = static_cast<volatile unsigned char*>(begin);
+    *first = *first;  // a page of its own
+    ::mprotect(begin, mapping.bytes(), PROT_READ);
+    ::madvise(begin, mapping.bytes(), MADV_POPULATE_READ);
+    inherited += mapping.bytes();
+  }
+  return inherited;
 }
 
 }  // namespace glowplug::worker

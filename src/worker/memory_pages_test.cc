@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "base/unique_fd.h"
 
@@ -55,20 +56,63 @@ TEST(ZeroPages, PagesNeverTouched_AreNotBroughtIn) {
   EXPECT_EQ(memory.resident(), 1u);
 }
 
-TEST(MappedFile, IsPopulatedWhole) {
-  const std::string path =
+class MappedFile : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kBytes = 1 << 20;
+  MappedFile() {
+    std::ofstream(path_, std::ios::binary) << std::string(kBytes, 'x');
+    const UniqueFd fd(::open(path_.c_str(), O_RDONLY));
+    base_ = ::mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, fd.get(), 0);
+  }
+  ~MappedFile() override {
+    ::munmap(base_, kBytes);
+    std::filesystem::remove(path_);
+  }
+  // Pages of the mapping that a fork finds in its page tables.
+  std::size_t mapped_in_a_fork() const {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    int pipe[2];
+    if (::pipe(pipe) != 0) return 0;
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      std::vector<std::uint64_t> entries(kBytes / page);
+      const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY));
+      const auto at = reinterpret_cast<std::uintptr_t>(base_) / page * sizeof(std::uint64_t);
+      const ssize_t got = ::pread(pagemap.get(), entries.data(),
+                                  entries.size() * sizeof(std::uint64_t), static_cast<off_t>(at));
+      std::size_t count = 0;
+      for (const std::uint64_t entry : entries) count += got > 0 && (entry >> 63) != 0 ? 1 : 0;
+      [[maybe_unused]] const ssize_t written = ::write(pipe[1], &count, sizeof count);
+      ::_exit(0);
+    }
+    std::size_t count = 0;
+    [[maybe_unused]] const ssize_t got = ::read(pipe[0], &count, sizeof count);
+    ::close(pipe[0]);
+    ::close(pipe[1]);
+    ::waitpid(pid, nullptr, 0);
+    return count * page;
+  }
+  const std::string path_ =
       std::filesystem::temp_directory_path() / ("mapped-" + std::to_string(::getpid()));
-  std::ofstream(path, std::ios::binary) << std::string(1 << 20, 'x');
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY));
-  void* base = ::mmap(nullptr, 1 << 20, PROT_READ, MAP_SHARED, fd.get(), 0);
-  ASSERT_NE(base, MAP_FAILED);
-  const std::vector<PageRange> ranges = mappings_of(path);
-  ASSERT_EQ(ranges.size(), 1u);
-  EXPECT_EQ(ranges.front().begin, base);
-  EXPECT_EQ(populate(ranges), std::size_t{1} << 20);
-  EXPECT_TRUE(mappings_of("/nowhere").empty());
-  ::munmap(base, 1 << 20);
-  std::filesystem::remove(path);
+  void* base_ = nullptr;
+};
+
+TEST_F(MappedFile, ItsPageTablesAreInherited) {
+  ASSERT_NE(base_, MAP_FAILED);
+  EXPECT_EQ(mapped_in_a_fork(), 0u);
+  EXPECT_EQ(inherit_mappings(path_), kBytes);
+  EXPECT_EQ(mapped_in_a_fork(), kBytes);
+  EXPECT_EQ(static_cast<const char*>(base_)[0], 'x');
+  EXPECT_EQ(static_cast<const char*>(base_)[kBytes - 1], 'x');
+}
+
+TEST_F(MappedFile, ReplacedMeanwhile_TheMappingKeepsItsBytes) {
+  std::filesystem::rename(path_, path_ + ".old");
+  std::ofstream(path_, std::ios::binary) << std::string(kBytes, 'y');
+  EXPECT_EQ(inherit_mappings(path_), 0u);
+  EXPECT_EQ(static_cast<const char*>(base_)[0], 'x');
+  EXPECT_EQ(inherit_mappings("/nowhere"), 0u);
+  std::filesystem::remove(path_ + ".old");
 }
 
 }  // namespace
