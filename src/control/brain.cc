@@ -254,12 +254,14 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
          fmt::format("replica {} of revision {}{}: {} waiting, {} reserved, {} threads", id.value,
                      generation.revision, how, functions_.at(name).waiting.size(),
                      format_bytes(bytes), replica.threads));
-  effects_.list.push_back(StartProcess{.process = id,
-                                       .manifest = generation.manifest,
-                                       .revision = generation.revision,
-                                       .facts = generation.facts,
-                                       .threads = replica.threads,
-                                       .from = replica.from});
+  effects_.list.push_back(StartProcess{
+      .process = id,
+      .manifest = generation.manifest,
+      .revision = generation.revision,
+      .facts = generation.facts,
+      .threads = replica.threads,
+      .from = replica.from,
+      .limits = policy::limits_of(bytes, generation.manifest, generation.facts, replica.threads)});
   replicas_.emplace(id, std::move(replica));
 }
 

@@ -57,15 +57,17 @@ bool Brain::fork_or_load(const std::string& name, Function& function,
 void Brain::load_template(const std::string& name, const Generation& generation,
                           std::uint64_t bytes) {
   const domain::ProcessId id{++last_process_};
-  const int threads = generation.manifest.resources.threads;
+  const int wanted = generation.manifest.resources.threads;
+  const int threads = wanted > 0 ? std::min(wanted, options_.cores) : options_.cores;
   decide(name, "load", fmt::format("template {}: {} reserved", id.value, format_bytes(bytes)));
-  effects_.list.push_back(
-      StartProcess{.process = id,
-                   .role = Role::Template,
-                   .manifest = generation.manifest,
-                   .revision = generation.revision,
-                   .facts = generation.facts,
-                   .threads = threads > 0 ? std::min(threads, options_.cores) : options_.cores});
+  effects_.list.push_back(StartProcess{
+      .process = id,
+      .role = Role::Template,
+      .manifest = generation.manifest,
+      .revision = generation.revision,
+      .facts = generation.facts,
+      .threads = threads,
+      .limits = policy::limits_of(bytes, generation.manifest, generation.facts, threads)});
   Template loading;
   loading.manifest = generation.manifest;
   loading.facts = generation.facts;

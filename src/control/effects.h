@@ -13,6 +13,7 @@
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/phase.h"
+#include "policy/admission.h"
 
 namespace glowplug::control {
 
@@ -29,6 +30,7 @@ struct StartProcess {
   domain::ModelFacts facts;
   int threads = 1;
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
+  policy::ProcessLimits limits;
 };
 struct StopProcess {
   domain::ProcessId process;
