@@ -239,6 +239,8 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
       policy::grant_threads({.cores_total = options_.cores,
                              .replicas_busy = static_cast<int>(busy),
                              .threads_requested = generation.manifest.resources.threads});
+  const policy::ProcessLimits limits =
+      policy::limits_of(bytes, generation.manifest, generation.facts, replica.threads);
   replica.memory_bytes = bytes;
   replica.started = now_;
   replica.last_used = now_;
@@ -254,14 +256,13 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
          fmt::format("replica {} of revision {}{}: {} waiting, {} reserved, {} threads", id.value,
                      generation.revision, how, functions_.at(name).waiting.size(),
                      format_bytes(bytes), replica.threads));
-  effects_.list.push_back(StartProcess{
-      .process = id,
-      .manifest = generation.manifest,
-      .revision = generation.revision,
-      .facts = generation.facts,
-      .threads = replica.threads,
-      .from = replica.from,
-      .limits = policy::limits_of(bytes, generation.manifest, generation.facts, replica.threads)});
+  effects_.list.push_back(StartProcess{.process = id,
+                                       .manifest = generation.manifest,
+                                       .revision = generation.revision,
+                                       .facts = generation.facts,
+                                       .limits = limits,
+                                       .threads = replica.threads,
+                                       .from = replica.from});
   replicas_.emplace(id, std::move(replica));
 }
 

@@ -66,8 +66,8 @@ void Brain::load_template(const std::string& name, const Generation& generation,
       .manifest = generation.manifest,
       .revision = generation.revision,
       .facts = generation.facts,
-      .threads = threads,
-      .limits = policy::limits_of(bytes, generation.manifest, generation.facts, threads)});
+      .limits = policy::limits_of(bytes, generation.manifest, generation.facts, threads),
+      .threads = threads});
   Template loading;
   loading.manifest = generation.manifest;
   loading.facts = generation.facts;

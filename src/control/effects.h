@@ -28,9 +28,9 @@ struct StartProcess {
   domain::Manifest manifest;
   int revision = 0;
   domain::ModelFacts facts;
+  policy::ProcessLimits limits;
   int threads = 1;
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
-  policy::ProcessLimits limits;
 };
 struct StopProcess {
   domain::ProcessId process;
