@@ -48,6 +48,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void begin_drain();      // refuses new calls, stops replicas as they become idle
   bool drained() const;    // no replica is left
   void kill_all();
+  runtime::CgroupReport cgroups() const { return supervisor_.cgroups(); }
   void set_server_url(std::string url) {
     supervisor_.set_server_url(std::move(url));
   }  // known once the port is bound

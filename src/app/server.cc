@@ -224,6 +224,9 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} templates={} data={}", version,
                engine_commit.substr(0, 9), machine.cores, format_bytes(memory),
                format_bytes(templates), config->data_dir);
+  const runtime::CgroupReport cgroups = platform.cgroups();
+  spdlog::info("cgroup limits for each replica: {}", cgroups.layers);
+  for (const std::string& why : cgroups.refused) spdlog::warn("no cgroup limit on {}", why);
   loop.run();
   return 0;
 }

@@ -272,6 +272,8 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
       policy::grant_threads({.cores_total = options_.cores,
                              .replicas_busy = static_cast<int>(busy),
                              .threads_requested = generation.manifest.resources.threads});
+  const policy::ProcessLimits limits =
+      policy::limits_of(bytes, generation.manifest, generation.facts, replica.threads);
   replica.memory_bytes = bytes;
   replica.started = now_;
   if (!replica.is_spare()) replica.last_used = now_;  // a spare makes room before all others
@@ -298,6 +300,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                                        .manifest = generation.manifest,
                                        .revision = generation.revision,
                                        .facts = generation.facts,
+                                       .limits = limits,
                                        .threads = replica.threads,
                                        .from = replica.from,
                                        .spare = replica.is_spare()});

@@ -15,13 +15,19 @@ constexpr Duration kAfterDeath = std::chrono::minutes(1);  // a spare that died 
 
 }  // namespace
 
-// Its function becomes ready in this very turn, without a process to wait for.
+// Its function becomes ready in this very turn, without a process to wait for. What a manifest
+// declares of memory or threads is a start's own: a spare has the limits of none.
 bool Brain::hand_over(const std::string& name, const Generation& generation,
                       const TemplateEntry& from) {
-  const auto spare = std::find_if(replicas_.begin(), replicas_.end(), [&from](const auto& entry) {
-    return entry.second.is_spare() && entry.second.from == from.first &&
-           entry.second.state == domain::State::Ready;
-  });
+  const domain::Resources& declared = generation.manifest.resources;
+  if (declared.memory_bytes > 0) return false;
+  const auto fits = [&from, &declared](const ReplicaEntry& entry) {
+    const Replica& replica = entry.second;
+    return replica.is_spare() && replica.from == from.first &&
+           replica.state == domain::State::Ready &&
+           (declared.threads == 0 || declared.threads == replica.threads);
+  };
+  const auto spare = std::find_if(replicas_.begin(), replicas_.end(), fits);
   if (spare == replicas_.end()) return false;
   Replica& replica = spare->second;
   replica.function = name;

@@ -12,8 +12,10 @@ class Spares : public ::testing::Test {
  protected:
   explicit Spares() { deploy("f"); }
 
-  void deploy(const std::string& name, std::uint64_t memory_mb = 100, int revision = 1) {
-    domain::Manifest made = world.manifest(name, memory_mb);
+  // Without a declared size: a template is reserved 16.8 MB and a replica of it 33.6 MB.
+  void deploy(const std::string& name, int threads = 0, int revision = 1) {
+    domain::Manifest made = world.manifest(name, 0);
+    made.resources.threads = threads;
     made.template_use = domain::TemplateUse::On;
     made.keep_alive = 10s;
     world.deploy(made, revision);
@@ -105,23 +107,23 @@ TEST_F(Spares, NobodyCalledForAnHour_ItStops) {
 TEST_F(Spares, MemoryShort_ItGoesFirst) {
   serve_first();
   world.ready(2);
-  world.deploy(world.manifest("big", 800));
+  world.deploy(world.manifest("big", 940));
   world.call("big");
   EXPECT_EQ(world.stopped, std::vector{start(2).process});
   EXPECT_TRUE(world.killed.empty());
 }
 
 TEST_F(Spares, NoFreeMemory_NoneIsMade) {
-  World small{230, 100, 1};
-  domain::Manifest made = small.manifest("f");
+  World small{90, 40, 1};
+  domain::Manifest made = small.manifest("f", 0);
   made.template_use = domain::TemplateUse::On;
   small.deploy(made);
   const domain::CallId id = small.call("f");
   small.ready(0);
   small.ready(1);
   small.post(CallEnded{id});
-  EXPECT_EQ(small.started.size(), 3u);  // 16.8 + 100 + 100 of 230 MB
-  World smaller{210, 100, 1};
+  EXPECT_EQ(small.started.size(), 3u);  // 84 of 90 MB
+  World smaller{80, 40, 1};
   smaller.deploy(made);
   smaller.call("f");
   smaller.ready(0);
@@ -159,10 +161,24 @@ TEST_F(Spares, LastFunctionDeleted_TheyGoToo) {
 TEST_F(Spares, NewRevisionOfTheSameModel_TakesItAndServes) {
   serve_first();
   world.ready(2);
-  deploy("f", 90, 2);  // another limit, the same template
+  deploy("f", 4, 2);  // as many threads as the spare has, the same template
   const domain::CallId id = world.call("f");
   EXPECT_EQ(world.granted.back().call, id);
   EXPECT_EQ(world.brain.function("f")->revision, 2);
+}
+
+TEST_F(Spares, FunctionWithLimitsOfItsOwn_Forks) {
+  domain::Manifest limited = world.manifest("limited", 50);
+  limited.template_use = domain::TemplateUse::On;
+  deploy("narrow", 1);
+  serve_first();
+  world.ready(2);
+  world.deploy(limited);
+  world.call("limited");
+  world.call("narrow");
+  ASSERT_EQ(world.started.size(), 5u);
+  EXPECT_TRUE(world.assigned.empty());
+  EXPECT_EQ(start(4).threads, 1);
 }
 
 TEST_F(Spares, Drain_StopsThem) {
@@ -179,7 +195,7 @@ TEST_F(Spares, AreShownApart) {
   ASSERT_TRUE(view->template_view.has_value());
   ASSERT_EQ(view->template_view->spares.size(), 1u);
   EXPECT_EQ(view->template_view->spares[0].process, start(2).process);
-  EXPECT_EQ(view->template_view->spares[0].memory_bytes, 100 * kMB);
+  EXPECT_EQ(view->template_view->spares[0].memory_bytes, 32u << 20);
 }
 
 }  // namespace

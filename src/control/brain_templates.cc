@@ -58,17 +58,19 @@ bool Brain::fork_or_load(const std::string& name, Function& function,
 void Brain::load_template(const std::string& name, const Generation& generation,
                           std::uint64_t bytes) {
   const domain::ProcessId id{++last_process_};
-  const int threads = generation.manifest.resources.threads;
+  domain::Manifest manifest = generation.manifest;
+  manifest.resources = {};  // one function's limits bind neither the template nor its spares
   decide(name, "load", fmt::format("template {}: {} reserved", id.value, format_bytes(bytes)));
   effects_.list.push_back(
       StartProcess{.process = id,
                    .role = Role::Template,
-                   .manifest = generation.manifest,
+                   .manifest = manifest,
                    .revision = generation.revision,
                    .facts = generation.facts,
-                   .threads = threads > 0 ? std::min(threads, options_.cores) : options_.cores});
+                   .limits = policy::limits_of(bytes, manifest, generation.facts, options_.cores),
+                   .threads = options_.cores});
   Template loading;
-  loading.manifest = generation.manifest;
+  loading.manifest = std::move(manifest);
   loading.facts = generation.facts;
   loading.bytes = bytes;
   loading.started = now_;

@@ -64,6 +64,20 @@ TEST_F(Templates, FirstCall_LoadsATemplateAndForksFromIt) {
   EXPECT_EQ(world.granted[0].waited[Phase::Queue], Duration(0));
 }
 
+TEST_F(Templates, BothKinds_StartWithLimitsForTheirOwnShare) {
+  domain::Manifest made = manifest("f");
+  made.resources.memory_bytes = 0;
+  world.deploy(made);
+  world.call("f");
+  world.ready(0);
+  ASSERT_EQ(starts(), 2u);
+  for (const std::size_t index : {0u, 1u}) {
+    EXPECT_TRUE(start(index).limits.memory_bytes) << index;
+    EXPECT_EQ(start(index).limits.cpu_cores, start(index).threads + 0.5) << index;
+    EXPECT_TRUE(start(index).limits.pids) << index;
+  }
+}
+
 TEST_F(Templates, NextColdCall_OnlyForks) {
   world.deploy(manifest("f"));
   serve_cold("f");

@@ -14,6 +14,7 @@
 #include "domain/model_facts.h"
 #include "domain/phase.h"
 #include "domain/tier.h"
+#include "policy/admission.h"
 
 namespace glowplug::control {
 
@@ -28,6 +29,7 @@ struct StartProcess {
   domain::Manifest manifest;
   int revision = 0;
   domain::ModelFacts facts;
+  policy::ProcessLimits limits;
   int threads = 1;
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
   bool spare = false;  // made ahead of demand: it computes a dummy batch before it is ready

@@ -23,7 +23,7 @@ struct ReplicaView {
   double progress = 0;  // of loading, 0..1
   int threads = 0;
   std::uint64_t memory_bytes = 0;  // reserved
-  std::string sandbox;             // layers in force, as "netns,landlock7,seccomp,nocaps"
+  std::string sandbox;  // layers in force, as "netns,landlock7,seccomp,nocaps,memory,cpu,pids"
 };
 
 // The process that a function's replicas are forked from; other functions may share it.

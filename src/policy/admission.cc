@@ -14,6 +14,11 @@ constexpr std::uint64_t kFakeBytes = 16 * kMiB;
 // file.
 constexpr std::uint64_t kProcessBytes = 256 * kMiB;
 
+// Room above what is expected: a limit is there for what runs away.
+constexpr std::uint64_t kMemoryMargin = 128 * kMiB;
+constexpr double kCoreMargin = 0.5;  // the thread that serves the socket
+constexpr std::uint64_t kPidsMargin = 128;
+
 }  // namespace
 
 std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
@@ -31,6 +36,21 @@ int grant_threads(const CoreShare& share) {
   const int total = std::max(1, share.cores_total);
   if (share.threads_requested > 0) return std::min(share.threads_requested, total);
   return std::max(1, total / (1 + std::max(0, share.replicas_busy)));
+}
+
+ProcessLimits limits_of(std::uint64_t reserved, const domain::Manifest& manifest,
+                        const domain::ModelFacts& facts, int threads) {
+  ProcessLimits limits;
+  const bool foreign = manifest.engine.kind == domain::EngineKind::Process;
+  const std::uint64_t declared = manifest.resources.memory_bytes;
+  if (declared > 0)
+    limits.memory_bytes = declared + facts.file_bytes;
+  else if (!foreign)
+    limits.memory_bytes = reserved + reserved / 2 + facts.file_bytes + kMemoryMargin;
+  if (!foreign || manifest.resources.threads > 0) limits.cpu_cores = threads + kCoreMargin;
+  if (!foreign)
+    limits.pids = kPidsMargin + static_cast<std::uint64_t>(manifest.slots + std::max(0, threads));
+  return limits;
 }
 
 }  // namespace glowplug::policy

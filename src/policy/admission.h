@@ -1,5 +1,5 @@
 // Whether a replica fits this machine: bytes by estimate from the model file's header, cores by
-// share.
+// share; and what the kernel then holds it to.
 //
 // The estimate is weights + KV for every slot's full context + a fixed part for the process and the
 // engine's compute buffers. It is deliberately high: a refusal can be explained, an over-committed
@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
@@ -27,5 +28,19 @@ struct CoreShare {
 // Threads for a new replica: what it asked for, at most all cores; by default an equal share with
 // the busy ones.
 int grant_threads(const CoreShare& share);
+
+// What the kernel is to hold a process to; what is not given is not limited.
+struct ProcessLimits {
+  std::optional<std::uint64_t> memory_bytes = {};
+  std::optional<double> cpu_cores = {};
+  std::optional<std::uint64_t> pids = {};  // threads count
+  friend bool operator==(const ProcessLimits&, const ProcessLimits&) = default;
+};
+
+// Of a replica or a template with so many bytes reserved. An estimate gets room above it, an
+// owner's figure is taken at its word; the model file comes on top of either, because its pages
+// are charged to whoever reads them first. A foreign process is held to what its owner declares.
+ProcessLimits limits_of(std::uint64_t reserved, const domain::Manifest& manifest,
+                        const domain::ModelFacts& facts, int threads);
 
 }  // namespace glowplug::policy

@@ -35,6 +35,35 @@ TEST(Estimate, OwnersFigureWins) {
   EXPECT_EQ(estimate_replica_bytes(manifest, {}), 123u);
 }
 
+TEST(Limits, EstimateGetsRoomAndTheModelFile) {
+  constexpr std::uint64_t kMiB = 1024 * 1024;
+  domain::Manifest manifest;
+  manifest.slots = 4;
+  domain::ModelFacts facts;
+  facts.file_bytes = 100 * kMiB;
+  EXPECT_EQ(
+      limits_of(200 * kMiB, manifest, facts, 2),
+      (ProcessLimits{.memory_bytes = (300 + 100 + 128) * kMiB, .cpu_cores = 2.5, .pids = 134}));
+}
+
+TEST(Limits, OwnersFigureIsTakenAtItsWord) {
+  domain::Manifest manifest;
+  manifest.resources.memory_bytes = 1000;
+  domain::ModelFacts facts;
+  facts.file_bytes = 100;
+  EXPECT_EQ(limits_of(5000, manifest, facts, 1).memory_bytes, 1100u);
+}
+
+TEST(Limits, ForeignProcess_IsHeldToWhatItsOwnerDeclaresAlone) {
+  domain::Manifest manifest;
+  manifest.engine.kind = domain::EngineKind::Process;
+  EXPECT_EQ(limits_of(5000, manifest, {}, 2), ProcessLimits{});
+  manifest.resources.memory_bytes = 1000;
+  manifest.resources.threads = 2;
+  EXPECT_EQ(limits_of(1000, manifest, {}, 2),
+            (ProcessLimits{.memory_bytes = 1000, .cpu_cores = 2.5}));
+}
+
 TEST(Threads, ShareWithTheBusyAndNeverExceedTheMachine) {
   EXPECT_EQ(grant_threads({.cores_total = 8}), 8);
   EXPECT_EQ(grant_threads({.cores_total = 8, .replicas_busy = 1}), 4);

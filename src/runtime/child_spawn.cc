@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <linux/sched.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -42,6 +43,7 @@ struct ChildTask {
   char* const* envp;
   pid_t parent;
   int input, output, control, lifeline;  // control and lifeline are -1 for a process engine
+  const Leaf* leaf;                      // to be entered by the child; null when it is born there
   const char* step = "clone";
   int error = 0;
 };
@@ -79,6 +81,7 @@ GLOWPLUG_CHILD_ONLY int child_main(void* argument) {
     task.step = "setpgid";
     ready = ::setpgid(0, 0) == 0;
   }
+  if (task.leaf != nullptr) task.leaf->enter();  // before its descriptors are closed
   ready = ready && place_descriptors(task);
   if (ready) {
     // The kernel's own struct, all zeros: every signal's default. Not through libc, whose sanitizer
@@ -99,6 +102,33 @@ GLOWPLUG_CHILD_ONLY int child_main(void* argument) {
   }
   task.error = errno != 0 ? errno : ESRCH;
   return 127;
+}
+
+// clone() as the C library has it, for the one flag that it cannot pass on: the child calls
+// child_main on its own stack and ends with its status. Returns -errno; the plain way is the
+// answer to every error.
+pid_t clone_into_leaf([[maybe_unused]] clone_args& arguments, [[maybe_unused]] ChildTask& task) {
+  long result = -ENOSYS;
+#if defined(__x86_64__)
+  register int (*body)(void*) __asm__("r8") = child_main;
+  register void* argument __asm__("r9") = &task;
+  __asm__ volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xor %%ebp, %%ebp\n\t"  // where a stack's walk ends
+      "mov %[argument], %%rdi\n\t"
+      "call *%[body]\n\t"
+      "mov %%eax, %%edi\n\t"
+      "mov %[exit], %%eax\n\t"
+      "syscall\n\t"
+      "1:"
+      : "=a"(result)
+      : "0"(static_cast<long>(SYS_clone3)), "D"(&arguments),
+        "S"(sizeof arguments), [body] "r"(body), [argument] "r"(argument), [exit] "i"(SYS_exit)
+      : "rcx", "r11", "cc", "memory");
+#endif
+  return static_cast<pid_t>(result);
 }
 
 std::vector<char*> pointers(const std::vector<std::string>& words) {
@@ -128,6 +158,7 @@ class ChildStack final {
     if (valid()) ::munmap(base_, kStackBytes);
   }
   bool valid() const { return base_ != MAP_FAILED; }
+  void* base() const { return base_; }
   void* top() const { return static_cast<char*>(base_) + kStackBytes; }
 
  private:
@@ -160,7 +191,7 @@ Result<void> open_channels(const LaunchPlan& plan, SpawnedChild& child, ChildEnd
   return {};
 }
 
-Result<SpawnedChild> spawn_child(const LaunchPlan& plan) {
+Result<SpawnedChild> spawn_child(const LaunchPlan& plan, const Leaf* leaf) {
   SpawnedChild child;
   ChildEnds ends;
   const Result<void> opened = open_channels(plan, child, ends);
@@ -176,14 +207,29 @@ Result<SpawnedChild> spawn_child(const LaunchPlan& plan) {
                  .input = ends.input.get(),
                  .output = ends.output.get(),
                  .control = ends.control.get(),
-                 .lifeline = ends.lifeline.get()};
+                 .lifeline = ends.lifeline.get(),
+                 .leaf = nullptr};
   // No handler of the server may run in the child while both share their memory.
   sigset_t all, before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   int pidfd = -1;
-  const pid_t pid = ::clone(child_main, stack.top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-                            &task, &pidfd);
+  constexpr int kFlags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
+  pid_t pid = -1;
+  if (leaf != nullptr && leaf->fd() >= 0) {
+    clone_args arguments{};
+    arguments.flags = kFlags | CLONE_INTO_CGROUP;
+    arguments.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+    arguments.exit_signal = SIGCHLD;
+    arguments.stack = reinterpret_cast<std::uint64_t>(stack.base());
+    arguments.stack_size = kStackBytes;
+    arguments.cgroup = static_cast<std::uint64_t>(leaf->fd());
+    pid = clone_into_leaf(arguments, task);
+  }
+  if (pid < 0) {
+    task.leaf = leaf;
+    pid = ::clone(child_main, stack.top(), kFlags | SIGCHLD, &task, &pidfd);
+  }
   const int clone_error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return failed("clone", clone_error);

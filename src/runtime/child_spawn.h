@@ -3,8 +3,8 @@
 //
 // The child gets its own process group, default signals, /dev/null as input, one pipe for both
 // outputs, nothing else but 3 (control) and 4 (lifeline) when it is our worker, and SIGKILL when
-// the starting thread dies. It shares our memory until it executes, as posix_spawn does, so a large
-// server starts it as fast as a small one.
+// the starting thread dies, and is in its leaf before it executes. It shares our memory until it
+// executes, as posix_spawn does, so a large server starts it as fast as a small one.
 //
 // Thread: the server loop, which lives as long as the server: PR_SET_PDEATHSIG follows the thread.
 #pragma once
@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "runtime/launch_plan.h"
+#include "runtime/leaf_cgroup.h"
 
 namespace glowplug::runtime {
 
@@ -25,7 +26,8 @@ struct SpawnedChild {
   UniqueFd lifeline;  // write end: closing it tells the worker to end; invalid for a process engine
 };
 
-Result<SpawnedChild> spawn_child(const LaunchPlan& plan);
+// `leaf` may be null. A child that cannot enter it runs outside; Leaf::layers_on tells.
+Result<SpawnedChild> spawn_child(const LaunchPlan& plan, const Leaf* leaf);
 
 // The child's ends, for whoever starts it otherwise; all above the numbers that a child's own get.
 struct ChildEnds {

@@ -30,7 +30,7 @@ class Leftovers : public ::testing::Test {
                     .argv = {"sh", "-c", "echo up; kill -STOP $$"},
                     .env = std::move(env)};
     plan.readiness = Readiness::Http;
-    Result<SpawnedChild> child = spawn_child(plan);
+    Result<SpawnedChild> child = spawn_child(plan, nullptr);
     EXPECT_TRUE(child);
     pollfd up{.fd = child->output.get(), .events = POLLIN, .revents = 0};
     EXPECT_EQ(::poll(&up, 1, 5000), 1);

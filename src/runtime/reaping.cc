@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <sys/wait.h>
 
+#include "base/units.h"
+
 namespace glowplug::runtime {
 
 void reap_member(pid_t group) {
@@ -40,6 +42,13 @@ std::string describe_exit(int code, int status) {
   const char* name = ::sigdescr_np(status);
   return fmt::format("killed by signal {} ({}){}", status, name != nullptr ? name : "unknown",
                      status == SIGKILL ? ", possibly out of memory" : "");
+}
+
+std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes) {
+  if (!limit_bytes)
+    return "killed by the kernel: the machine, or the server's own limit, is out of memory";
+  return fmt::format("killed by the kernel: over its memory limit of {}",
+                     format_bytes(*limit_bytes));
 }
 
 }  // namespace glowplug::runtime

@@ -4,6 +4,8 @@
 // Thread: the server loop's; the children are the calling process's.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,5 +25,8 @@ void reap_member(pid_t group);
 // "exited with status 3", "killed by signal 9 (Killed), possibly out of memory"; code and status as
 // in siginfo_t.
 std::string describe_exit(int code, int status);
+
+// "killed by the kernel: over its memory limit of 1.2 GB"; without a limit, the want was above it.
+std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes);
 
 }  // namespace glowplug::runtime

@@ -62,11 +62,12 @@ Error unwatchable(const std::exception& exception) {
 
 class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
  public:
-  State(asio::io_context& loop, domain::ProcessId process, LaunchPlan plan, ReplicaTimes times,
-        ReplicaListener& listener, SpawnedChild child)
+  State(asio::io_context& loop, domain::ProcessId process, LaunchPlan plan,
+        std::optional<Leaf> leaf, ReplicaTimes times, ReplicaListener& listener, SpawnedChild child)
       : loop_(loop),
         process_(process),
         plan_(std::move(plan)),
+        leaf_(std::move(leaf)),
         times_(times),
         listener_(&listener),
         pid_(child.pid),
@@ -137,7 +138,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void kill(const std::string& cause) {
     if (reaped_) return;
     if (cause_.empty()) cause_ = cause;
-    if (pid_ > 0) ::kill(-pid_, SIGKILL);
+    if (pid_ > 0) kill_sent_ = ::kill(-pid_, SIGKILL) == 0;
   }
 
   // Ends everything now, without a word to the listener.
@@ -221,7 +222,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     const Result<void> recorded = write_pid_file(plan_.folder, pid);
     if (!recorded) return kill(recorded.error().message);
     if (!cause_.empty()) {  // ended while it was unborn
-      ::kill(-pid_, SIGKILL);
+      kill_sent_ = ::kill(-pid_, SIGKILL) == 0;
       return;
     }
     watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
@@ -281,7 +282,10 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
     ready_ = true;
     load_timer_.cancel();
-    listener_->ready(process_, sandbox);
+    const std::string held = leaf_ ? leaf_->layers_on(pid_) : std::string{};
+    if (held.empty()) return listener_->ready(process_, sandbox);
+    const bool more = !sandbox.empty() && sandbox != "none";
+    listener_->ready(process_, more ? sandbox + "," + held : held);
   }
 
   // The group is killed while its leader is still a zombie: until then its number cannot name
@@ -302,10 +306,20 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     ending_ = waited == 0 ? ending_of(info, own) : control::Ending::Asked;
     if (!own || ending_ == control::Ending::Itself)
       cause_ = waited == 0 ? describe_exit(info.si_code, info.si_status) : "ended";
+    // A broken answer may have asked for the stop before the exit was seen.
+    if (waited == 0 && !kill_sent_ && info.si_code == CLD_KILLED && info.si_status == SIGKILL)
+      if (const std::optional<std::string> kernel = memory_kill()) cause_ = *kernel;
     const bool asked = own && (cause_ == "stopped" || cause_ == "killed");
     const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
     if (!asked && !detail.empty()) cause_ += ": " + detail;
     linger(kLingerLooks);
+  }
+
+  // The cause, when the kernel has killed in the leaf for want of memory.
+  std::optional<std::string> memory_kill() const {
+    if (!leaf_ || leaf_->oom_kills().value_or(0) == 0) return std::nullopt;
+    return describe_memory_kill(leaf_->met_memory_limit() ? leaf_->in_force().memory_bytes
+                                                          : std::nullopt);
   }
 
   // What the process wrote just before its end is still in the pipes.
@@ -345,6 +359,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     output_.close(ignored);
     control_.close(ignored);
     lifeline_.reset();
+    leaf_.reset();         // the supervisor's tree removes what the kernel still holds
     std::error_code kept;  // a folder that stays is removed by reap_leftovers at the next start
     fs::remove_all(plan_.folder, kept);
   }
@@ -352,6 +367,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   asio::io_context& loop_;
   domain::ProcessId process_;
   LaunchPlan plan_;
+  std::optional<Leaf> leaf_;  // until it is gone
   ReplicaTimes times_;
   ReplicaListener* listener_;      // null once it has heard the last
   pid_t pid_;                      // -1 while unborn
@@ -370,17 +386,16 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   std::string last_line_;
   control::Ending ending_ = control::Ending::Asked;
   double progress_ = -1;
-  bool ready_ = false, stopping_ = false, control_broken_ = false, reaping_ = false,
-       reaped_ = false;
+  bool ready_ = false, stopping_ = false, control_broken_ = false, kill_sent_ = false,
+       reaping_ = false, reaped_ = false;
 };
 
 ReplicaProcess::ReplicaProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& loop,
-                                                              domain::ProcessId process,
-                                                              LaunchPlan plan, ReplicaTimes times,
-                                                              ReplicaListener& listener) {
-  Result<SpawnedChild> child = spawn_child(plan);
+Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(
+    asio::io_context& loop, domain::ProcessId process, LaunchPlan plan, std::optional<Leaf> leaf,
+    ReplicaTimes times, ReplicaListener& listener) {
+  Result<SpawnedChild> child = spawn_child(plan, leaf ? &*leaf : nullptr);
   if (!child) return child.error();
   const pid_t pid = child->pid;
   const Result<void> recorded = write_pid_file(plan.folder, pid);
@@ -389,8 +404,8 @@ Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& 
   if (!error) {
     std::shared_ptr<State> state;
     try {
-      state = std::make_shared<State>(loop, process, std::move(plan), times, listener,
-                                      std::move(*child));
+      state = std::make_shared<State>(loop, process, std::move(plan), std::move(leaf), times,
+                                      listener, std::move(*child));
       state->begin();
       return std::unique_ptr<ReplicaProcess>(new ReplicaProcess(std::move(state)));
     } catch (const std::exception& exception) {  // Asio: out of descriptors or memory
@@ -405,16 +420,14 @@ Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(asio::io_context& 
   return *error;
 }
 
-Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::fork(asio::io_context& loop,
-                                                             domain::ProcessId process,
-                                                             LaunchPlan plan, ReplicaTimes times,
-                                                             ReplicaListener& listener,
-                                                             const ReplicaProcess& from) {
-  Result<SpawnedChild> child = order_fork(from.state_->control(), plan);
+Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::fork(
+    asio::io_context& loop, domain::ProcessId process, LaunchPlan plan, std::optional<Leaf> leaf,
+    ReplicaTimes times, ReplicaListener& listener, const ReplicaProcess& from) {
+  Result<SpawnedChild> child = order_fork(from.state_->control(), plan, leaf ? &*leaf : nullptr);
   if (!child) return child.error();
   try {
-    auto state =
-        std::make_shared<State>(loop, process, std::move(plan), times, listener, std::move(*child));
+    auto state = std::make_shared<State>(loop, process, std::move(plan), std::move(leaf), times,
+                                         listener, std::move(*child));
     state->begin_unborn(from.state_);
     return std::unique_ptr<ReplicaProcess>(new ReplicaProcess(std::move(state)));
   } catch (const std::exception& exception) {  // the closed channels end what may be born

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,7 @@
 #include "control/platform.h"
 #include "domain/ids.h"
 #include "runtime/launch_plan.h"
+#include "runtime/leaf_cgroup.h"
 
 namespace boost::asio {
 class io_context;
@@ -42,7 +44,7 @@ class ReplicaListener {
  public:
   virtual ~ReplicaListener() = default;
   virtual void progress(domain::ProcessId process, double fraction) = 0;
-  // `sandbox`: the layers in force, in words; empty for a process engine.
+  // `sandbox`: the layers in force, in words; those of its leaf alone for a process engine.
   virtual void ready(domain::ProcessId process, const std::string& sandbox) = 0;
   virtual void printed(domain::ProcessId process, std::string_view line) = 0;
   virtual void gone(domain::ProcessId process, const std::string& cause,
@@ -51,15 +53,17 @@ class ReplicaListener {
 
 class ReplicaProcess final {
  public:
+  // `leaf`: where it lives and what it may take; nothing where cgroups are off or refuse.
   static Result<std::unique_ptr<ReplicaProcess>> start(boost::asio::io_context& loop,
                                                        domain::ProcessId process, LaunchPlan plan,
-                                                       ReplicaTimes times,
+                                                       std::optional<Leaf> leaf, ReplicaTimes times,
                                                        ReplicaListener& listener);
   // From a template that is ready. When it dies before the replica has said its number, the replica
   // is gone; one that does not fork in time is killed.
   static Result<std::unique_ptr<ReplicaProcess>> fork(boost::asio::io_context& loop,
                                                       domain::ProcessId process, LaunchPlan plan,
-                                                      ReplicaTimes times, ReplicaListener& listener,
+                                                      std::optional<Leaf> leaf, ReplicaTimes times,
+                                                      ReplicaListener& listener,
                                                       const ReplicaProcess& from);
   ~ReplicaProcess();
   ReplicaProcess(const ReplicaProcess&) = delete;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -15,6 +16,7 @@
 #include "domain/errors.h"
 #include "runtime/child_spawn.h"
 #include "runtime/launch_plan.h"
+#include "runtime/leaf_cgroup.h"
 #include "runtime/leftovers.h"
 #include "runtime/log_ring.h"
 #include "runtime/replica_process.h"
@@ -25,6 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kLogBytesPerFunctionMax = 256 * 1024;
+constexpr Duration kSweepPause = std::chrono::milliseconds(10);
+constexpr int kSweeps = 100;  // after the last end; what stays then goes with the next start
 
 Error storage_failed(std::string message) {
   return Error{std::string(domain::error::kStorageFailed), std::move(message), {}};
@@ -53,10 +57,14 @@ class Supervisor::State final : public ReplicaListener {
       : loop_(loop),
         options_(std::move(options)),
         observer_(observer),
+        sweep_timer_(loop),
         places_{options_.worker_path, options_.run_dir, options_.server_url,
                 options_.templates_dir} {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     reap_leftovers(options_.run_dir);
+    if (!options_.cgroups) return;
+    tree_.emplace(CgroupTree::open({}));
+    sweep(kSweeps);
   }
 
   void set_server_url(std::string url) { places_.server_url = std::move(url); }
@@ -80,16 +88,18 @@ class Supervisor::State final : public ReplicaListener {
     const ReplicaTimes times{.load_stall_timeout = options_.load_stall_timeout,
                              .stop_grace = options_.stop_grace,
                              .fork_limit = options_.fork_limit};
+    make_log_room(start.manifest.name);
+    std::optional<Leaf> leaf = make_leaf(start);
     Result<std::unique_ptr<ReplicaProcess>> process =
-        from == nullptr
-            ? ReplicaProcess::start(loop_, start.process, std::move(*plan), times, *this)
-            : ReplicaProcess::fork(loop_, start.process, std::move(*plan), times, *this, *from);
+        from == nullptr ? ReplicaProcess::start(loop_, start.process, std::move(*plan),
+                                                std::move(leaf), times, *this)
+                        : ReplicaProcess::fork(loop_, start.process, std::move(*plan),
+                                               std::move(leaf), times, *this, *from);
     if (!process) {
       std::error_code kept;  // an empty folder that stays does no harm
       fs::remove_all(folder, kept);
       return process.error();
     }
-    make_log_room(start.manifest.name);
     processes_.emplace(start.process,
                        Process{start.manifest.name, start.role, std::move(*process)});
     return {};
@@ -118,6 +128,11 @@ class Supervisor::State final : public ReplicaListener {
 
   std::size_t running() const { return processes_.size(); }
 
+  CgroupReport cgroups() const {
+    if (!tree_) return {.layers = "none", .refused = {}};
+    return {.layers = tree_->layers(), .refused = tree_->refused()};
+  }
+
  private:
   struct Process {
     std::string function;
@@ -134,14 +149,45 @@ class Supervisor::State final : public ReplicaListener {
 
   void printed(domain::ProcessId process, std::string_view line) override {
     const auto found = processes_.find(process);
-    if (found == processes_.end()) return;
-    logs_.try_emplace(found->second.function, domain::kLogLinesKept, kLogBytesPerFunctionMax)
-        .first->second.push(
-            fmt::format("{} {} | {}", word(found->second.role), process.value, line));
+    if (found != processes_.end()) log(found->second.function, found->second.role, process, line);
+  }
+
+  void log(const std::string& function, control::Role role, domain::ProcessId process,
+           std::string_view line) {
+    logs_.try_emplace(function, domain::kLogLinesKept, kLogBytesPerFunctionMax)
+        .first->second.push(fmt::format("{} {} | {}", word(role), process.value, line));
+  }
+
+  // What refuses a limit is told where the process's own refusals are; it runs all the same.
+  std::optional<Leaf> make_leaf(const control::StartProcess& start) {
+    if (!tree_) return std::nullopt;
+    const auto refuse = [this, &start](const std::string& why) {
+      log(start.manifest.name, start.role, start.process, "sandbox: " + why);
+    };
+    Result<Leaf> leaf = tree_->make_leaf(std::to_string(start.process.value),
+                                         {.memory_bytes = start.limits.memory_bytes,
+                                          .cpu_cores = start.limits.cpu_cores,
+                                          .pids = start.limits.pids});
+    if (!leaf) {
+      refuse(leaf.error().message);
+      return std::nullopt;
+    }
+    for (const std::string& why : leaf->refused()) refuse(why);
+    return std::move(*leaf);
+  }
+
+  // The kernel holds a leaf for some milliseconds after its last process.
+  void sweep(int looks) {
+    if (!tree_ || tree_->remove_left() == 0 || looks == 0) return;
+    sweep_timer_.expires_after(kSweepPause);
+    sweep_timer_.async_wait([this, looks](boost::system::error_code code) {
+      if (!code) sweep(looks - 1);  // the timer is a member: it does not outlive `this`
+    });
   }
 
   void gone(domain::ProcessId process, const std::string& cause, control::Ending ending) override {
     processes_.erase(process);
+    sweep(kSweeps);
     observer_.on_gone(process, cause, ending);
   }
 
@@ -162,7 +208,9 @@ class Supervisor::State final : public ReplicaListener {
   boost::asio::io_context& loop_;
   SupervisorOptions options_;
   ReplicaObserver& observer_;
+  boost::asio::steady_timer sweep_timer_;
   LaunchPlaces places_;
+  std::optional<CgroupTree> tree_;  // outlives the leaves in processes_
   std::map<domain::ProcessId, Process> processes_;
   std::map<std::string, LogRing> logs_;
 };
@@ -215,5 +263,7 @@ std::uint64_t Supervisor::memory_bytes(domain::ProcessId process) const {
 }
 
 std::size_t Supervisor::running() const { return state_->running(); }
+
+CgroupReport Supervisor::cgroups() const { return state_->cgroups(); }
 
 }  // namespace glowplug::runtime

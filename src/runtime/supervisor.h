@@ -4,8 +4,8 @@
 // A replica is in the supervisor from a successful start() until on_gone, which comes exactly once
 // and last. The supervisor decides nothing: when to start, stop or try again is the brain's
 // business. Constructing it makes this process the reaper of its replicas' orphans and ends what a
-// killed server left in run_dir, so the caller holds the data folder's lock by then. Destroying it
-// kills every replica and calls nobody.
+// killed server left in run_dir and in its cgroup, so the caller holds the data folder's lock by
+// then and has started no child. Destroying it kills every replica and calls nobody.
 //
 // Thread: the server loop's, which lives as long as the server (replicas die with the thread that
 // started them).
@@ -43,6 +43,13 @@ struct SupervisorOptions {
   Duration load_stall_timeout = domain::kLoadStallTimeout;
   Duration stop_grace = domain::kStopGrace;
   Duration fork_limit = domain::kForkLimit;
+  bool cgroups = true;  // a leaf of its own for each process, as far as the machine lets us
+};
+
+// What the machine's cgroups give: said once, not with every process.
+struct CgroupReport {
+  std::string layers;  // "memory,cpu,pids (v1)", or "none"
+  std::vector<std::string> refused;
 };
 
 // Called on the loop, never from inside a call of the supervisor; may call the supervisor.
@@ -79,6 +86,7 @@ class Supervisor final {
   std::uint64_t memory_bytes(
       domain::ProcessId process) const;  // proportional set size; 0 when gone
   std::size_t running() const;
+  CgroupReport cgroups() const;
 
  private:
   class State;

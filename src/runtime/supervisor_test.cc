@@ -87,6 +87,33 @@ TEST_F(SupervisorTest, Worker_LoadsBecomesReadyAndStops) {
   EXPECT_THAT(logs(), ElementsAre("replica 1 | hello", "replica 1 | oops"));
 }
 
+TEST_F(SupervisorTest, Worker_IsInItsLeafBeforeItRunsAndTheLeafGoesWithIt) {
+  open("cat /proc/self/cgroup; ready; forever");
+  need("pids");
+  if (IsSkipped()) return;
+  control::StartProcess start = fake();
+  start.limits = {.pids = 100};
+  ASSERT_TRUE(supervisor_->start(start));
+  ASSERT_TRUE(until_ready());
+  EXPECT_THAT(logs(), Contains(HasSubstr(leaf_name(1).substr(0, leaf_name(1).size() - 1))));
+  EXPECT_EQ(seen_.sandbox[1], "pids");
+  EXPECT_GT(leaf_count(1), 0);
+  supervisor_->stop({1});
+  EXPECT_EQ(until_gone(), "stopped");
+  EXPECT_TRUE(until([] { return leaf_count(1) == 0; }));
+}
+
+TEST_F(SupervisorTest, Worker_OverItsMemoryLimit_IsKilledAndTheCauseNamesTheLimit) {
+  open("ready; ulimit -v 1000000; exec tail /dev/zero");
+  need("memory");
+  if (IsSkipped()) return;
+  control::StartProcess start = fake();
+  start.limits = {.memory_bytes = 64'000'000};
+  ASSERT_TRUE(supervisor_->start(start));
+  EXPECT_EQ(until_gone(), "killed by the kernel: over its memory limit of 64.0 MB");
+  EXPECT_EQ(seen_.ending[1], control::Ending::Killed);
+}
+
 TEST_F(SupervisorTest, Worker_GetsNothingThatIsNotIts) {
   ::setenv("GLOWPLUG_TEST_SECRET", "hunter2", 1);
   const UniqueFd open_across_exec(::fcntl(0, F_DUPFD, 50));

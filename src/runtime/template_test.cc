@@ -15,7 +15,9 @@
 namespace glowplug::runtime {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 pid_t parent_of(pid_t pid) {
@@ -87,6 +89,37 @@ TEST_F(TemplateTest, Fork_IsAReplicaOfTheServersOwn) {
   EXPECT_EQ(until_gone(2), "stopped");
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/run/2"));
   EXPECT_EQ(supervisor_->running(), 1u);
+}
+
+TEST_F(TemplateTest, Fork_IsInALeafOfItsOwnUntilItIsGone) {
+  need("pids");
+  if (IsSkipped()) return;
+  control::StartProcess start = wish(2, control::Role::Replica);
+  start.from = domain::ProcessId{1};
+  start.limits = {.memory_bytes = 256 << 20, .cpu_cores = 1.5, .pids = 100};
+  ASSERT_TRUE(supervisor_->start(start));
+  ASSERT_TRUE(until_ready(2)) << seen_.cause[2];
+  const std::string layers = supervisor_->cgroups().layers;
+  EXPECT_THAT(seen_.sandbox[2], EndsWith("," + layers.substr(0, layers.find(' '))));
+  EXPECT_THAT(groups_of(*supervisor_->pid({2})), HasSubstr(leaf_name(2)));
+  EXPECT_THAT(groups_of(template_pid()), HasSubstr(leaf_name(1)));
+  EXPECT_THAT(seen_.sandbox[1], Not(HasSubstr("pids"))) << "nothing was asked for it";
+  EXPECT_GT(leaf_count(2), 0);
+  supervisor_->stop({2});
+  EXPECT_EQ(until_gone(2), "stopped");
+  EXPECT_TRUE(until([] { return leaf_count(2) == 0; }));
+  EXPECT_GT(leaf_count(1), 0);
+}
+
+TEST_F(TemplateTest, NoCgroups_ForksAsBefore) {
+  supervise({.worker_path = GLOWPLUG_WORKER_PROGRAM, .cgroups = false});
+  EXPECT_EQ(supervisor_->cgroups().layers, "none");
+  seen_ = {};
+  ASSERT_TRUE(supervisor_->start(wish(1, control::Role::Template)));
+  ASSERT_TRUE(until_ready(1)) << seen_.cause[1];
+  ASSERT_TRUE(fork(2));
+  ASSERT_TRUE(until_ready(2)) << seen_.cause[2];
+  EXPECT_EQ(leaf_count(1) + leaf_count(2), 0);
 }
 
 TEST_F(TemplateTest, TwentyForks_AreTwentyProcesses) {

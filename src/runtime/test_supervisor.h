@@ -5,10 +5,13 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -57,6 +60,33 @@ class SupervisorFixture : public ::testing::Test {
     options.server_url = "http://127.0.0.1:1";
     options.templates_dir = "/t";
     supervisor_ = std::make_unique<Supervisor>(loop_, std::move(options), seen_);
+  }
+
+  // Where /proc sees a process, all hierarchies together.
+  static std::string groups_of(pid_t pid) {
+    std::ifstream in("/proc/" + std::to_string(pid) + "/cgroup");
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  // Ends a line of it, for a process in its leaf.
+  static std::string leaf_name(std::uint64_t id) {
+    return "/glowplug-" + std::to_string(::getpid()) + "/" + std::to_string(id) + "\n";
+  }
+  // Skips the test, with the machine's reason, where no leaf has this controller.
+  void need(std::string_view controller) {
+    const CgroupReport report = supervisor_->cgroups();
+    if (report.layers.find(controller) == std::string::npos)
+      GTEST_SKIP() << report.layers << (report.refused.empty() ? "" : ": " + report.refused[0]);
+  }
+  // Leaves of this process, in whichever hierarchy.
+  static int leaf_count(std::uint64_t id) {
+    namespace fs = std::filesystem;
+    const std::string name = leaf_name(id).substr(1);
+    int count = 0;
+    std::error_code ignored;
+    for (fs::recursive_directory_iterator at("/sys/fs/cgroup", ignored), end; at != end;
+         at.increment(ignored))
+      if (at->path().string().ends_with("/" + name.substr(0, name.size() - 1))) ++count;
+    return count;
   }
 
   bool until(const std::function<bool()>& condition) {

@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -18,6 +19,9 @@
 
 namespace glowplug::worker {
 namespace {
+
+constexpr std::size_t kAllocateStep = 1024 * 1024;
+constexpr std::size_t kAllocateBytesMax = 2048 * kAllocateStep;
 
 bool opens(const char* path, int flags) {
   return UniqueFd(::open(path, flags | O_CLOEXEC, 0600)).valid();
@@ -45,6 +49,17 @@ bool forks() {
   return pid > 0;
 }
 
+// Ends by itself only so that a machine which limits nothing survives the attempt.
+bool allocates() {
+  for (std::size_t taken = 0; taken < kAllocateBytesMax; taken += kAllocateStep) {
+    void* memory = ::mmap(nullptr, kAllocateStep, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (memory == MAP_FAILED) return false;
+    *static_cast<volatile char*>(memory) = 1;
+  }
+  return true;
+}
+
 bool escapes(std::string_view way) {
   if (way == "open_file") return opens("/etc/passwd", O_RDONLY);
   if (way == "write_file") return opens("/tmp/glowplug-escape", O_WRONLY | O_CREAT);
@@ -54,6 +69,7 @@ bool escapes(std::string_view way) {
   if (way == "ptrace") return ::ptrace(PTRACE_ATTACH, ::getppid(), nullptr, nullptr) == 0;
   if (way == "kill") return ::kill(::getppid(), 0) == 0;
   if (way == "fork") return forks();
+  if (way == "allocate") return allocates();
   errno = EINVAL;
   return false;
 }

@@ -6,9 +6,11 @@
 #include <cstring>
 #include <optional>
 #include <poll.h>
+#include <span>
 #include <string_view>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include <boost/json.hpp>
 #include <linux/sched.h>
@@ -25,12 +27,24 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t kOrderBytesMax = 4096;
-constexpr std::size_t kOrderDescriptors = 3;  // control, lifeline, output
+constexpr std::size_t kChannels = 3;                      // control, lifeline, output
+constexpr std::size_t kOrderDescriptors = kChannels + 3;  // the leaf cgroup, at most
 
 struct Received {
   ForkOrder order;
   UniqueFd output;
+  UniqueFd leaf_directory;             // born in
+  std::vector<UniqueFd> leaf_entries;  // or to be entered
 };
+
+void take_leaf(const json::object& fields, std::span<UniqueFd> descriptors, Received& received) {
+  const json::value* leaf = fields.if_contains("leaf");
+  if (!leaf || !leaf->is_string()) return;
+  if (leaf->get_string() == "directory") received.leaf_directory = std::move(descriptors[0]);
+  if (leaf->get_string() != "entries") return;
+  for (UniqueFd& entry : descriptors)
+    if (entry.valid()) received.leaf_entries.push_back(std::move(entry));
+}
 
 // One order comes in one message: its bytes never mix with another's, because descriptors travel
 // with them. Nothing when the message is no order.
@@ -61,19 +75,21 @@ std::optional<Received> receive_order(int socket) {
   boost::system::error_code error;
   const json::value order =
       json::parse(json::string_view(text.data(), static_cast<std::size_t>(got)), error);
-  if (error || !order.is_object() || !descriptors.back().valid()) return std::nullopt;
+  if (error || !order.is_object() || !descriptors[kChannels - 1].valid()) return std::nullopt;
   const json::object& fields = order.get_object();
   const json::value* socket_path = fields.if_contains("fork");
   const json::value* threads = fields.if_contains("threads");
   const json::value* warm = fields.if_contains("warm");
   if (!socket_path || !socket_path->is_string() || !threads || !threads->is_int64())
     return std::nullopt;
-  return Received{.order = {.socket_path = std::string(socket_path->get_string()),
-                            .threads = static_cast<int>(threads->get_int64()),
-                            .warm = warm && warm->is_bool() && warm->get_bool(),
-                            .control = std::move(descriptors[0]),
-                            .lifeline = std::move(descriptors[1])},
-                  .output = std::move(descriptors[2])};
+  Received received{.order = {.socket_path = std::string(socket_path->get_string()),
+                              .threads = static_cast<int>(threads->get_int64()),
+                              .warm = warm && warm->is_bool() && warm->get_bool(),
+                              .control = std::move(descriptors[0]),
+                              .lifeline = std::move(descriptors[1])},
+                    .output = std::move(descriptors[2])};
+  take_leaf(fields, std::span(descriptors).subspan(kChannels), received);
+  return received;
 }
 
 bool say(const UniqueFd& control, std::string_view line) {
@@ -83,14 +99,23 @@ bool say(const UniqueFd& control, std::string_view line) {
 
 // A fork whose child is the server's. The C library keeps the thread's id in memory and would go on
 // with the template's; the kernel writes the new one there, at the address that the library has
-// told it for its own purposes.
-pid_t clone_sibling() {
+// told it for its own purposes. `leaf` is -1 or the cgroup to be born in; where that is refused,
+// the child is born beside the template, but want of room (EAGAIN) is an answer.
+pid_t clone_sibling(int leaf) {
   int* tid_address = nullptr;
   clone_args arguments{};
   arguments.flags = CLONE_PARENT;
   if (::prctl(PR_GET_TID_ADDRESS, &tid_address) == 0 && tid_address) {
     arguments.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
     arguments.child_tid = reinterpret_cast<std::uint64_t>(tid_address);
+  }
+  if (leaf >= 0) {
+    const std::uint64_t plain = std::exchange(arguments.flags, arguments.flags | CLONE_INTO_CGROUP);
+    arguments.cgroup = static_cast<std::uint64_t>(leaf);
+    const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid >= 0 || errno == EAGAIN) return static_cast<pid_t>(pid);
+    arguments.flags = plain;
+    arguments.cgroup = 0;
   }
   return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
 }
@@ -102,6 +127,8 @@ void become_replica(const Received& received, pid_t server) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != server) ::_exit(0);
   if (!say(received.order.control, forked_line(::getpid()))) ::_exit(0);
+  for (const UniqueFd& entry : received.leaf_entries)
+    if (::pwrite(entry.get(), "0", 1, 0) != 1) continue;  // the server sees who is inside
   ::setpgid(0, 0);
   ::dup2(received.output.get(), STDOUT_FILENO);
   ::dup2(received.output.get(), STDERR_FILENO);
@@ -131,7 +158,7 @@ ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline) {
     if (!watched[0].revents) continue;
     std::optional<Received> received = receive_order(channel.get());
     if (!received) continue;  // its descriptors are closed, which tells the server
-    const pid_t pid = clone_sibling();
+    const pid_t pid = clone_sibling(received->leaf_directory.get());
     if (pid == 0) {
       become_replica(*received, server);
       return std::move(received->order);

@@ -3,6 +3,10 @@
 //   server ──{"fork":"…/r.sock","threads":2} + 3 descriptors──▶ template ──clone──▶ child
 //   server ◀────────{"state":"forked","pid":123}, on the child's own control channel────┘
 //
+// Further descriptors are the child's leaf cgroup: with `"leaf":"directory"` the child is born in
+// it, with `"leaf":"entries"` it writes "0" to each right after its word. A child that cannot get
+// there stays in the template's; the server looks for itself.
+//
 // The child is made with CLONE_PARENT, so it is the server's own child like any other replica: the
 // server waits for it, and a template's death does not touch it. It gets a control channel, a
 // lifeline and an output pipe of its own, and says its number itself: what the server knows of a

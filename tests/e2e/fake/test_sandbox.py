@@ -1,4 +1,4 @@
-"""Contract line 62: what code inside a replica may not do, tried by the very process that serves."""
+"""Contract lines 62 and 63: what code inside a replica may not do or take, tried by the very process that serves."""
 
 from __future__ import annotations
 
@@ -59,6 +59,88 @@ def test_line_62_status_names_the_layers(server: Server) -> None:
         if Path("/sys/kernel/security/lsm").exists() or os.uname().release >= "6":
             assert any(layer.startswith("landlock") for layer in layers), replica
         assert "sandbox:" not in server.get(f"/v1/functions/{name}/logs").text
+
+
+def leaf_of(pid: int, controller: str) -> Path | None:
+    """The folder of the process's leaf where this controller of version 1 is mounted."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        folder = Path(f"/sys/fs/cgroup/{controller}{path}")
+        if controller in names.split(",") and "/glowplug-" in path and folder.exists():
+            return folder
+    return None
+
+
+def need(server: Server, name: str, layer: str) -> None:
+    """Skips where the machine gives replicas no such limit: the test's own machine would pay."""
+    layers = server.function(name)["replica_list"][0]["sandbox"].split(",")
+    if layer not in layers:
+        refused = [line for line in server.log().splitlines() if "no cgroup limit" in line]
+        pytest.skip(f"no {layer} limit in {layers}: {refused}")
+
+
+@pytest.mark.parametrize("template", ["on", "off"])
+def test_line_63_replica_that_allocates_without_bound_is_killed_alone(
+    server: Server, template: str
+) -> None:
+    beside = server.deploy(fake(f"beside-{template}", tokens_per_second=50))
+    small = {"template": template, "resources": {"memory": "64MiB"}}
+    modest = server.deploy(fake(f"modest-{template}", **small))
+    assert server.chat(modest, max_tokens=1).status_code == 200
+    need(server, modest, "memory")
+    greedy = server.deploy(fake(f"greedy-{template}", fault="escape:allocate", **small))
+    with server.stream(beside, max_tokens=60) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        assert server.chat(greedy, max_tokens=2).status_code >= 500
+        text = "\n".join(lines)
+    assert reply.status_code == 200 and text.rstrip().endswith("data: [DONE]")
+    assert server.get("/readyz").status_code == 200
+    for name in (beside, modest):
+        assert server.chat(name, max_tokens=1).status_code == 200
+    wait_until(
+        lambda: any(
+            "killed by the kernel: over its memory limit of 67.1 MB" in line["reason"]
+            for line in server.decisions(greedy)
+        ),
+        3,
+        "the cause names the limit",
+    )
+    assert "escape allocate" not in server.get(f"/v1/functions/{greedy}/logs").text
+
+
+def test_template_that_may_not_fork_is_passed_over(tmp_path: Path) -> None:
+    with Server(folder=tmp_path) as server:
+        name = server.deploy(fake("few", template="on", keep_alive="0s"))
+        assert server.chat(name, max_tokens=1).status_code == 200
+        wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+        (template,) = server.template_pids()
+        leaf = leaf_of(template, "pids")
+        if leaf is None:
+            pytest.skip("a fork is counted in its template's leaf on version 1 only")
+        (leaf / "pids.max").write_text((leaf / "pids.current").read_text())
+        assert server.chat(name, max_tokens=1).status_code == 200
+        reasons = [line["reason"] for line in server.decisions(name)]
+        assert any("cannot fork: Resource temporarily unavailable" in why for why in reasons)
+
+
+def test_leaves_go_with_their_processes_and_with_a_killed_server(tmp_path: Path) -> None:
+    with Server(folder=tmp_path) as server:
+        name = server.deploy(fake("brief", template="off"))
+        assert server.chat(name, max_tokens=1).status_code == 200
+        need(server, name, "pids")
+        first, (pid,) = leaf_of(server.pid, "pids"), server.replica_pids()
+        leaf = leaf_of(pid, "pids")
+        if leaf is None:
+            pytest.skip("the folder is looked for on version 1 only")
+        assert first is None or first != leaf
+        server.post(f"/v1/functions/{name}/stop")
+        wait_until(lambda: not leaf.exists(), 5, "the leaf is gone")
+        assert server.chat(name, max_tokens=1).status_code == 200
+        server.kill()
+        assert leaf.parent.exists()
+        server.start()
+        wait_until(lambda: not leaf.parent.exists(), 5, "the killed server's leaves are gone")
 
 
 def test_unknown_way_is_a_fault_of_the_manifest(server: Server) -> None:
