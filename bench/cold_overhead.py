@@ -5,8 +5,8 @@ Per contestant and round: one call from zero and one warm call, each with a prom
 has seen; the cold overhead is the difference of the two times to first token. Contestants: glowplug started by exec,
 forked from its template, handed a spare; llama-server executed for the call; llama-server asleep
 (--sleep-idle-seconds, the process stays and loads the model again). Ours run --rounds times, the peers, which take
-about a second each, --peer-rounds times, all interleaved. Bytes held while at zero are measured (proportional set
-size) and printed beside each. --plot FILE draws the table.
+about a second each, --peer-rounds times, all interleaved. Bytes held while at zero are measured (private
+memory, and the mapped model file once) and printed beside each. --plot FILE draws the table.
 """
 
 from __future__ import annotations
@@ -54,9 +54,11 @@ def body() -> dict:
 class Glowplug:
     """A function at zero, on a server of its own."""
 
-    def __init__(self, name: str, server: Server, what_is_ready: Callable[[dict], bool]) -> None:
+    def __init__(
+        self, name: str, server: Server, model: Path, what_is_ready: Callable[[dict], bool]
+    ) -> None:
         self.name, self.server, self.is_ready = name, server, what_is_ready
-        self.url = server.url
+        self.url, self.file_bytes = server.url, model.stat().st_size
 
     def go_to_zero(self) -> None:
         self.server.post("/v1/functions/bench/stop")
@@ -66,7 +68,10 @@ class Glowplug:
         return first_content_seconds(self.url, body())
 
     def held(self) -> int:
-        return sum(processes.memory_bytes(pid, "Pss") for pid in processes.children(self.server.pid))
+        """What templates and spares hold, and the file that they map once."""
+        pids = processes.children(self.server.pid)
+        own = sum(processes.memory_bytes(pid, "Pss_Anon") for pid in pids)
+        return own + (self.file_bytes if pids else 0)
 
 
 class Executed:
@@ -130,7 +135,7 @@ def contestants(model: Path, threads: int) -> Iterator[list]:
             at_zero = (
                 lambda row, tier=ready or "disk": row["state"] == "cold" and row["tier"] == tier
             )
-            ours.append(Glowplug(name, server, at_zero))
+            ours.append(Glowplug(name, server, model, at_zero))
         before = set(processes.children(os.getpid()))
         asleep = stack.enter_context(
             running_llama_server(
@@ -197,10 +202,10 @@ def main() -> None:
         {"unit": "ms", "model": model.name, "threads": options.threads, "results": results},
     )
     if options.plot:
-        draw(results, options.plot, model.name)
+        draw(results, options.plot, f"model file of {model.stat().st_size / 1e6:.0f} MB")
 
 
-def draw(results: dict[str, dict], file: Path, model: str) -> None:
+def draw(results: dict[str, dict], file: Path, title: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -220,7 +225,7 @@ def draw(results: dict[str, dict], file: Path, model: str) -> None:
     axes.set_xlim(0.1, max(values) * 30)
     axes.invert_yaxis()
     axes.set_xlabel("added to the first token by waking from zero, ms (log scale, medians)")
-    axes.set_title(model, fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)
 

@@ -189,6 +189,21 @@ bool Leaf::limit_cpu(const Folder& folder, double cores) {
   return write(folder, "cpu.max", fmt::format("{} {}", quota, period));
 }
 
+void Leaf::share_cpu(CpuShare share) const {
+  const bool idle = share == CpuShare::Idle;
+  for (const Folder& folder : folders_) {
+    if (std::find(folder.controllers.begin(), folder.controllers.end(), "cpu") ==
+        folder.controllers.end())
+      continue;
+    const auto& calls = tree_->branches.calls;
+    if (calls.write_text(folder.path + "/cpu.idle", idle ? "1" : "0") != ENOENT) continue;
+    if (folder.version == 1)
+      calls.write_text(folder.path + "/cpu.shares", idle ? "2" : "1024");
+    else
+      calls.write_text(folder.path + "/cpu.weight", idle ? "1" : "100");
+  }
+}
+
 void Leaf::limit(const Folder& folder, const LeafLimits& limits) {
   for (const std::string_view controller : folder.controllers) {
     if (controller == "memory" && limits.memory_bytes && limit_memory(folder, *limits.memory_bytes))

@@ -74,6 +74,12 @@ class Leaf final {
   // handed them and moves itself. The kernel asks for the rights of whoever opened them.
   std::vector<int> entries() const;
 
+  // Idle: its processes run while no other cgroup wants the core (Linux 5.15; an older kernel gives
+  // it the smallest weight). A scheduling class of its own would count inside the leaf only. Where
+  // the machine refuses it, nothing changes.
+  enum class CpuShare { Idle, Equal };
+  void share_cpu(CpuShare share) const;
+
   // How often the kernel killed in the leaf for want of memory, the leaf's or the whole machine's.
   // On version 1 it kills one process each time, on version 2 all of the leaf. Nothing when that
   // cannot be known. To be read before try_remove().

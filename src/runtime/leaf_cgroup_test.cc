@@ -31,6 +31,21 @@ TEST_F(LeafCgroup, V1_EachLimitIsWrittenWhereItsControllerIs) {
   EXPECT_EQ(in(pids_, "7/pids.max"), "20");
 }
 
+TEST_F(LeafCgroup, ShareOfTheCores_IsIdleOrTheSmallestWeight) {
+  v1_machine();
+  for (const char* file : {"cpu.idle", "cpu.shares"}) put(root_ / cpu_ / file, "");
+  CgroupTree tree = open();
+  const Result<Leaf> leaf = tree.make_leaf("7", kLimits);
+  ASSERT_TRUE(leaf);
+  leaf->share_cpu(Leaf::CpuShare::Idle);
+  EXPECT_EQ(in(cpu_, "7/cpu.idle"), "1");
+  leaf->share_cpu(Leaf::CpuShare::Equal);
+  EXPECT_EQ(in(cpu_, "7/cpu.idle"), "0");
+  fs::remove(root_ / cpu_ / ours_ / "7/cpu.idle");
+  leaf->share_cpu(Leaf::CpuShare::Idle);
+  EXPECT_EQ(in(cpu_, "7/cpu.shares"), "2");
+}
+
 TEST_F(LeafCgroup, V1_KernelWithoutSwapAccounting_IsNoRefusal) {
   v1_machine();
   fs::remove(root_ / memory_ / "memory.memsw.limit_in_bytes");

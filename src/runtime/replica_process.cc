@@ -282,6 +282,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
     ready_ = true;
     load_timer_.cancel();
+    if (leaf_ && plan_.warm) leaf_->share_cpu(Leaf::CpuShare::Equal);
     const std::string held = leaf_ ? leaf_->layers_on(pid_) : std::string{};
     if (held.empty()) return listener_->ready(process_, sandbox);
     const bool more = !sandbox.empty() && sandbox != "none";
