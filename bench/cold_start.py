@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Time to first token of a stopped function, beside the same of a llama-server that is executed for the call.
 
-glowplug: POST …/stop, wait until it is cold, then one streamed call. Peer: exec, poll /health every millisecond,
-then the same call; the time counts from exec. A B A B …, the model file in the page cache for both. Warm calls of
-both are measured in between, so that the cold overhead can be read off.
+glowplug starts by exec here, as if it kept no templates (cold_overhead.py has those): POST …/stop, wait until it is
+cold, then one streamed call. Peer: exec, poll /health every millisecond, then the same call; the time counts from exec.
+A B A B …, the model file in the page cache for both. Warm calls of both are measured in between, so that the cold
+overhead can be read off.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def main() -> None:
         }
 
     with Server() as server:
-        deploy_bench(server, model, context=CONTEXT, slots=SLOTS, threads=options.threads)
+        deploy_bench(
+            server, model, context=CONTEXT, slots=SLOTS, threads=options.threads, template="off"
+        )
         server.chat("bench", max_tokens=1)
         for turn in range(options.rounds + 1):
             server.post("/v1/functions/bench/stop")

@@ -14,7 +14,8 @@
 
 namespace glowplug::worker {
 
-// `progress` hears fractions from 0 to 1, rising. Returns the bytes that had to be read.
+// `progress` hears fractions from 0 to 1, rising. Returns the bytes of the windows
+// that were not resident when it came to them: less than was missing where the kernel reads ahead.
 std::uint64_t prefetch_file(const std::string& path, const std::function<void(double)>& progress);
 
 }  // namespace glowplug::worker

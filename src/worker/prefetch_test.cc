@@ -58,8 +58,11 @@ TEST_F(Prefetch, FileThrownOutOfTheCache_IsReadWithRisingProgress) {
     EXPECT_EQ(seen_, std::vector<double>{1});
     return;
   }
-  EXPECT_EQ(read, kBytes);
-  EXPECT_GE(seen_.size(), 3u);
+  // The kernel's readahead may have brought a window in before it is looked at, never the first.
+  EXPECT_GE(read, std::uint64_t{8} << 20);
+  EXPECT_LE(read, kBytes);
+  EXPECT_GE(resident_pages() * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), kBytes);
+  EXPECT_GE(seen_.size(), 2u);
   EXPECT_TRUE(std::is_sorted(seen_.begin(), seen_.end()));
   EXPECT_EQ(seen_.back(), 1);
   seen_.clear();
