@@ -234,7 +234,8 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
 
 void LivePlatform::carry_out(const control::StartProcess& effect) {
   if (auto started = supervisor_.start(effect); !started)
-    events_.push_back(control::ProcessGone{effect.process, started.error().message});
+    events_.push_back(control::ProcessGone{effect.process, started.error().message,
+                                           control::Ending::Asked});  // nothing has run
 }
 
 void LivePlatform::carry_out(const control::AssignReplica& effect) { supervisor_.assign(effect); }

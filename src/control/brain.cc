@@ -44,6 +44,7 @@ std::string in_words(const domain::PhaseTimes& waited) {
 Effects Brain::handle(const Event& event, Time now) {
   now_ = now;
   effects_ = {};
+  short_of_room_ = false;
   std::visit([this](const auto& one) { on(one); }, event);
   settle();
   effects_.wake_at = next_wake();
@@ -198,6 +199,7 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
   const std::uint64_t reserved = reserved_bytes();
   const std::uint64_t free = options_.memory_bytes - std::min(options_.memory_bytes, reserved);
   if (bytes <= free) return true;
+  short_of_room_ = true;
 
   std::uint64_t coming = 0;
   for (const auto& [id, replica] : replicas_)
@@ -209,7 +211,7 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
   if (evict(name, bytes - free - coming, template_kept)) return false;
   if (!function.waiting.empty() && now_ - function.waiting.front().arrived >= kSwapPatience) {
     std::vector<policy::EvictionCandidate> others;
-    for (const policy::EvictionCandidate& candidate : ready_replicas()) {
+    for (const policy::EvictionCandidate& candidate : stoppable_replicas()) {
       const Replica& other = replicas_.at(candidate.replica);
       if (other.function != name && !other.is_spare()) others.push_back(candidate);
     }
@@ -221,10 +223,11 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
   return false;
 }
 
-std::vector<policy::EvictionCandidate> Brain::ready_replicas() const {
+std::vector<policy::EvictionCandidate> Brain::stoppable_replicas() const {
   std::vector<policy::EvictionCandidate> ready;
   for (const auto& [id, replica] : replicas_)
-    if (replica.state == domain::State::Ready)
+    if (replica.state == domain::State::Ready ||
+        (replica.is_spare() && replica.state == domain::State::Loading))
       ready.push_back({id, replica.memory_bytes, replica.in_flight, replica.last_used});
   return ready;
 }
@@ -233,7 +236,7 @@ std::vector<policy::EvictionCandidate> Brain::ready_replicas() const {
 // is not enough; then nothing is stopped for nothing.
 bool Brain::evict(const std::string& name, std::uint64_t bytes,
                   std::optional<domain::ProcessId> template_kept) {
-  const std::vector<policy::EvictionCandidate> candidates = ready_replicas();
+  const std::vector<policy::EvictionCandidate> candidates = stoppable_replicas();
   std::vector<domain::ProcessId> dropped;
   std::uint64_t freed = 0;
   auto evicted = policy::choose_evictions(candidates, bytes);
@@ -270,7 +273,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
   replica.slots = generation.manifest.slots;
   replica.threads =
       policy::grant_threads({.cores_total = options_.cores,
-                             .replicas_busy = static_cast<int>(busy),
+                             .replicas_busy = name.empty() ? 0 : static_cast<int>(busy),
                              .threads_requested = generation.manifest.resources.threads});
   const policy::ProcessLimits limits =
       policy::limits_of(bytes, generation.manifest, generation.facts, replica.threads);
@@ -401,14 +404,15 @@ bool Brain::tries_again(const std::string& name, Function& function, Ending endi
 // while.
 void Brain::fail(const std::string& name, Function& function, Generation& generation,
                  const Error& error) {
+  function.starts_killed = 0;
   decide(name, "failed", fmt::format("revision {}: {}", generation.revision, error.message));
   if (function.next && &generation == &*function.next) {
     function.note =
         fmt::format("revision {} did not start: {}", generation.revision, error.message);
     function.next.reset();
+    drop_unused_templates();
     return;
   }
-  function.starts_killed = 0;
   function.failure = Failure{error, now_ + domain::kFailureRemembered};
   const double seconds = std::ceil(to_seconds(domain::kFailureRemembered));
   refuse_waiting(function, error,

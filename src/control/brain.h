@@ -152,7 +152,7 @@ class Brain final {
                      TemplateEntry* from);
   bool make_room(const std::string& name, const Function& function, std::uint64_t bytes,
                  std::optional<domain::ProcessId> template_kept = {});
-  std::vector<policy::EvictionCandidate> ready_replicas() const;
+  std::vector<policy::EvictionCandidate> stoppable_replicas() const;
   bool evict(const std::string& name, std::uint64_t bytes,
              std::optional<domain::ProcessId> template_kept);
   void stop_idle();
@@ -169,7 +169,8 @@ class Brain final {
   void template_ready(TemplateEntry& entry);
   void template_gone(const ProcessGone& event);
   bool tries_again(const std::string& name, Function& function, Ending ending);
-  void note_child_death(const Replica& replica);
+  void note_child_end(const Replica& replica, Ending ending);
+  bool is_awaited(const Template& held) const;
   void drop_template(TemplateEntry& entry, const std::string& reason);
   void drop_unused_templates();
   void keep_templates_within_budget();
@@ -212,8 +213,9 @@ class Brain final {
   std::uint64_t last_process_ = 0;
   bool draining_ = false;
 
-  Time now_{};       // of the event being handled
-  Effects effects_;  // of the event being handled
+  Time now_{};                  // of the event being handled
+  bool short_of_room_ = false;  // somebody waits for memory, as seen in this turn
+  Effects effects_;             // of the event being handled
 };
 
 }  // namespace glowplug::control

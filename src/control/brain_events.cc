@@ -61,6 +61,7 @@ void Brain::on(const FunctionPut& event) {
     if (function->current.model == Model::Preparing) function->current.model = Model::Absent;
     if (function->current.model != Model::Prepared)
       ensure_started(name, *function, function->current);
+    drop_unused_templates();
     return;
   }
   Generation next{.manifest = event.manifest, .revision = event.revision};
@@ -218,11 +219,9 @@ void Brain::on(const ProcessGone& event) {
   decide(label_of(replica), "gone",
          fmt::format("replica {} ({}): {}", event.process.value, to_string(replica.state),
                      event.cause));
-  if (event.ending != Ending::Asked) {
-    note_child_death(replica);
-    if (replica.is_spare()) spare_gone(replica);
-  }
+  note_child_end(replica, event.ending);
   if (replica.state == domain::State::Draining) return;
+  if (replica.is_spare()) return spare_gone(replica);
   if (function == nullptr) return;
   if (replica.from && replica.state == domain::State::Loading) {
     function->forks_fail = true;  // the slower tier answers: a start of its own

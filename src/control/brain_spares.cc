@@ -48,7 +48,7 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
 }
 
 void Brain::make_spares() {
-  if (draining_) return;
+  if (draining_ || short_of_room_) return;
   for (TemplateEntry& entry : templates_) {
     if (entry.second.state != domain::State::Ready || spares_of(entry.first) >= options_.spares)
       continue;

@@ -111,6 +111,38 @@ TEST_F(Spares, MemoryShort_ItGoesFirst) {
   world.call("big");
   EXPECT_EQ(world.stopped, std::vector{start(2).process});
   EXPECT_TRUE(world.killed.empty());
+  EXPECT_EQ(world.started.size(), 3u);  // no new one from the memory that others wait for
+  world.post(ProcessGone{start(2).process, "stopped", Ending::Asked});
+  ASSERT_EQ(world.started.size(), 4u);
+  EXPECT_EQ(start(3).manifest.name, "big");
+  EXPECT_EQ(world.stopped.size(), 1u);
+}
+
+TEST_F(Spares, MemoryShortWhileItLoads_ItGoesFirstAllTheSame) {
+  serve_first();
+  world.deploy(world.manifest("big", 940));
+  world.call("big");
+  EXPECT_EQ(world.stopped, std::vector{start(2).process});
+}
+
+TEST_F(Spares, MadeBesideABusyReplica_HasAllCores) {
+  world.deploy(world.manifest("busy", 10));
+  serve_first();
+  world.ready(2);
+  to_zero();
+  world.call("busy");
+  world.ready(3);
+  world.call("f");
+  world.pass(3s);
+  ASSERT_EQ(world.started.size(), 5u);
+  EXPECT_TRUE(start(4).spare);
+  EXPECT_EQ(start(4).threads, 4);
+}
+
+TEST_F(Spares, EndedByTheServer_IsNotMadeAgainAtOnce) {
+  serve_first();
+  world.post(ProcessGone{start(2).process, "no progress while loading for 120 s", Ending::Asked});
+  EXPECT_EQ(world.started.size(), 3u);
 }
 
 TEST_F(Spares, NoFreeMemory_NoneIsMade) {

@@ -43,11 +43,14 @@ bool Brain::fork_or_load(const std::string& name, Function& function,
   const std::uint64_t forked = policy::estimate_forked_bytes(source);
   TemplateEntry* entry = template_of(generation);
   if (entry == nullptr) {
-    const std::uint64_t bytes = policy::estimate_template_bytes(source);
-    if (bytes + forked > options_.memory_bytes) return false;
-    if (make_room(name, function, bytes + forked)) load_template(name, generation, bytes);
+    const std::uint64_t bytes = policy::estimate_loading_bytes(source);
+    if (bytes > options_.memory_bytes) return false;
+    if (make_room(name, function, bytes)) load_template(name, generation, bytes);
     return true;
   }
+  if (entry->second.state == domain::State::Ready &&
+      entry->second.bytes + forked > options_.memory_bytes)
+    return false;
   if (entry->second.state != domain::State::Ready) return true;  // it waits
   if (hand_over(name, generation, *entry)) return true;
   if (make_room(name, function, forked, entry->first))
@@ -82,6 +85,7 @@ void Brain::template_ready(TemplateEntry& entry) {
   Template& ready = entry.second;
   if (ready.state != domain::State::Loading) return;
   ready.state = domain::State::Ready;
+  ready.bytes = policy::estimate_template_bytes({ready.manifest, ready.facts});
   ready.progress = 1;
   ready.ready = now_;
   ready.last_used = now_;
@@ -118,10 +122,14 @@ void Brain::template_gone(const ProcessGone& event) {
   }
 }
 
-// A replica that was forked died by itself.
-void Brain::note_child_death(const Replica& replica) {
+// A replica that was forked has ended. Deaths by itself count, one after the other; what the kernel
+// kills is over a limit of its own.
+void Brain::note_child_end(const Replica& replica, Ending ending) {
   const auto found = replica.from ? templates_.find(*replica.from) : templates_.end();
-  if (found == templates_.end() || ++found->second.child_deaths < kChildDeathsMax) return;
+  if (found == templates_.end()) return;
+  if (ending == Ending::Asked && replica.state == domain::State::Draining)
+    found->second.child_deaths = 0;
+  if (ending != Ending::Itself || ++found->second.child_deaths < kChildDeathsMax) return;
   drop_template(*found, fmt::format("{} of its replicas died", found->second.child_deaths));
 }
 
@@ -153,7 +161,7 @@ void Brain::drop_unused_templates() {
 std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
   std::vector<policy::IdleTemplate> found;
   for (const auto& [id, held] : templates_) {
-    if (held.state != domain::State::Ready) continue;
+    if (held.state != domain::State::Ready || is_awaited(held)) continue;
     const bool busy =
         std::any_of(replicas_.begin(), replicas_.end(), [id = id, idle](const ReplicaEntry& entry) {
           const Replica& replica = entry.second;
@@ -164,6 +172,16 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
     if (!busy) found.push_back({id, held.bytes, held.ready - held.started, held.last_used});
   }
   return found;
+}
+
+// A call waits for room to fork from it.
+bool Brain::is_awaited(const Template& held) const {
+  return std::any_of(functions_.begin(), functions_.end(), [this, &held](const auto& one) {
+    const Function& function = one.second;
+    return !function.waiting.empty() && may_fork(function, function.current) &&
+           policy::same_template({function.current.manifest, function.current.facts},
+                                 {held.manifest, held.facts});
+  });
 }
 
 void Brain::keep_templates_within_budget() {

@@ -311,6 +311,59 @@ TEST_F(Templates, MemoryShort_TemplateGoesWhenReplicasAreNotEnough) {
   EXPECT_EQ(small.started.size(), 3u);
 }
 
+TEST_F(Templates, WhileLoading_TheWholeCacheIsReservedAndAllowed) {
+  domain::Manifest made = world.manifest("f", 0);
+  made.engine.kind = domain::EngineKind::Llama;
+  made.context = 8192;
+  const domain::ModelFacts facts{
+      .path = "/m", .weight_bytes = 94 * kMB, .kv_bytes_per_token = 23'000};
+  World large{4000, 1000};
+  large.post(FunctionPut{made, 1});
+  large.post(ModelPrepared{"f", 1, facts});
+  large.call("f");
+  const std::uint64_t cache = 23'000ull * 8192 * 4;
+  ASSERT_EQ(large.started.at(0).role, Role::Template);
+  EXPECT_GE(large.brain.reserved_bytes(), cache + 94 * kMB);
+  EXPECT_GE(*large.started[0].limits.memory_bytes, cache + 94 * kMB);
+  large.ready(0);
+  EXPECT_LT(large.brain.function("f")->template_view->memory_bytes, 94 * kMB + 128 * kMB);
+}
+
+TEST_F(Templates, ReplicaThatCannotStandBesideIt_StartsWithoutOne) {
+  World small{200, 100};
+  domain::Manifest a = small.manifest("a", 60), b = small.manifest("b", 190);
+  a.template_use = b.template_use = domain::TemplateUse::On;
+  small.deploy(a);
+  small.deploy(b);
+  const domain::CallId id = small.call("a");
+  small.ready(0);
+  small.ready(1);
+  small.post(CallEnded{id});
+  small.call("b");
+  small.post(ProcessGone{small.started[1].process, "stopped", Ending::Asked});
+  small.post(ProcessGone{small.started[0].process, "killed", Ending::Asked});
+  ASSERT_EQ(small.started.size(), 3u);
+  EXPECT_FALSE(small.started[2].from.has_value());
+}
+
+TEST_F(Templates, KilledOverALimitOfItsOwn_IsNoFaultOfTheTemplate) {
+  world.deploy(manifest("f"));
+  for (int i = 0; i < 5; ++i) {
+    serve_cold("f");
+    gone(starts() - 1, "killed by the kernel: over its memory limit", Ending::Killed);
+  }
+  EXPECT_TRUE(world.killed.empty());
+}
+
+TEST_F(Templates, SwitchedOffByARedeploy_Goes) {
+  world.deploy(manifest("f"));
+  serve_cold("f");
+  domain::Manifest off = manifest("f");
+  off.template_use = domain::TemplateUse::Off;
+  world.post(FunctionPut{off, 2});
+  EXPECT_EQ(world.killed, std::vector{start(0).process});
+}
+
 TEST_F(Templates, Drain_EndsThem) {
   world.deploy(manifest("f"));
   serve_cold("f");

@@ -47,6 +47,13 @@ std::uint64_t estimate_forked_bytes(const TemplateSource& source) {
   return source.facts.kv_bytes_per_token * tokens + kForkedFixedBytes;
 }
 
+std::uint64_t estimate_loading_bytes(const TemplateSource& source) {
+  domain::Manifest undeclared = source.manifest;
+  undeclared.resources.memory_bytes = 0;
+  return std::max(estimate_replica_bytes(undeclared, source.facts),
+                  estimate_template_bytes(source) + estimate_forked_bytes(source));
+}
+
 std::vector<domain::ProcessId> eviction_order(std::span<const IdleTemplate> idle, Time now) {
   const auto value = [now](const IdleTemplate& one) {
     const double age = 1 + to_seconds(std::max(Duration(0), now - one.last_used));

@@ -29,6 +29,9 @@ bool same_template(const TemplateSource& a, const TemplateSource& b);
 
 std::uint64_t estimate_template_bytes(const TemplateSource& source);
 std::uint64_t estimate_forked_bytes(const TemplateSource& source);  // of each further replica
+// While it loads: the engine zeroes the whole cache before its pages are given back, and the first
+// replica comes right after.
+std::uint64_t estimate_loading_bytes(const TemplateSource& source);
 
 struct IdleTemplate {
   domain::ProcessId process;

@@ -11,11 +11,12 @@
 
 namespace glowplug::runtime {
 
-void reap_member(pid_t group) {
+bool reap_member(pid_t group) {
   siginfo_t info{};
-  if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG | WNOWAIT) != 0) return;
-  if (info.si_pid > 0 && info.si_pid != group)
-    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
+  if (::waitid(P_PGID, static_cast<id_t>(group), &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+    return false;
+  return info.si_pid > 0 && info.si_pid != group &&
+         ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG) == 0;
 }
 
 bool group_gone(pid_t group) {

@@ -19,8 +19,8 @@ bool group_gone(pid_t group);
 // Reaps those of them that have ended; true when that is all.
 bool strays_gone(std::vector<pid_t>& strays);
 
-// Reaps one that has ended of a template's group, but never the template itself.
-void reap_member(pid_t group);
+// Reaps one that has ended of a template's group, but never the template itself. True when one was.
+bool reap_member(pid_t group);
 
 // "exited with status 3", "killed by signal 9 (Killed), possibly out of memory"; code and status as
 // in siginfo_t.

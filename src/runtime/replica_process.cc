@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <unistd.h>
@@ -41,6 +42,7 @@ constexpr std::size_t kLogLineBytesMax = 4096;
 constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the exit, at most
 constexpr Duration kFailedGrace =
     2s;  // a worker that said "failed" ends by itself within this time
+constexpr int kUnbornLooks = 10;
 constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
 constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
 
@@ -201,21 +203,37 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       cause_ = failed_cause_.empty() ? "its template is gone" : failed_cause_;
       ending_ = control::Ending::Itself;
     }
-    // One that died before its word is still in the template's group.
-    if (const auto origin = template_.lock(); origin && origin->pid_ > 0) reap_member(origin->pid_);
-    finish();
+    await_unborn(kUnbornLooks);
+  }
+
+  // One that died before its word is still in the template's group, and can be reaped a moment
+  // after it has closed its channel.
+  void await_unborn(int looks) {
+    const auto origin = template_.lock();
+    if (!origin || origin->pid_ < 0 || looks == 0 || reap_member(origin->pid_)) return finish();
+    end_timer_.expires_after(kLingerPause);
+    end_timer_.async_wait([self = shared_from_this(), looks](Code code) {
+      if (!code) self->await_unborn(looks - 1);
+    });
   }
 
   void born(pid_t pid) {
     siginfo_t info{};
     constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;
-    const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-    if (pidfd < 0 || ::waitid(P_PID, static_cast<id_t>(pid), &info, kLook) != 0) {
-      if (pidfd >= 0) ::close(pidfd);
+    if (::waitid(P_PID, static_cast<id_t>(pid), &info, kLook) != 0)
       return break_control("names a process that is not the server's");
+    Code code;
+    const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (pidfd >= 0) pidfd_.assign(pidfd, code);
+    if (pidfd < 0 || code) {
+      const std::string why = code ? code.message() : std::strerror(errno);
+      if (pidfd >= 0) ::close(pidfd);
+      ::kill(pid, SIGKILL);
+      ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
+      return never_born("its process cannot be watched: " + why);
     }
     pid_ = pid;
-    pidfd_.assign(pidfd);
+    if (leaf_ && plan_.warm) leaf_->share_cpu(Leaf::CpuShare::Idle);  // until it is ready
     ::setpgid(pid, pid);  // it does so itself; whoever comes first
     load_timer_.cancel();
     watch_exit();
@@ -256,7 +274,16 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   void break_control(const std::string& why) {
     control_broken_ = true;
-    kill("broke the control protocol: a line " + why);
+    const std::string cause = "broke the control protocol: a line " + why;
+    return pid_ > 0 ? kill(cause) : never_born(cause);
+  }
+
+  // Nobody is left to wait for: the closed channels end a child that nobody knows.
+  void never_born(const std::string& cause) {
+    if (reaped_) return;
+    control_broken_ = reaped_ = true;
+    cause_ = cause;
+    finish();
   }
 
   void obey(const ControlMessage& message) {

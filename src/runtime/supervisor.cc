@@ -173,7 +173,6 @@ class Supervisor::State final : public ReplicaListener {
       return std::nullopt;
     }
     for (const std::string& why : leaf->refused()) refuse(why);
-    if (start.spare) leaf->share_cpu(Leaf::CpuShare::Idle);  // until it is ready
     return std::move(*leaf);
   }
 

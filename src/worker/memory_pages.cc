@@ -114,14 +114,20 @@ std::size_t inherit_mappings(const std::string& path) {
   for (const Mapping& mapping : own_mappings()) {
     if (mapping.path != real || mapping.inode != status.st_ino || mapping.permissions != "r--s")
       continue;
-    void* const begin = reinterpret_cast<void*>(mapping.begin);
-    // The same bytes at the same place, but private.
-    if (::mmap(begin, mapping.bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, file.get(),
-               static_cast<off_t>(mapping.offset)) == MAP_FAILED)
-      continue;
-    auto* const first = static_cast<volatile unsigned char*>(begin);
+    // The same bytes, but private; in the old one's place only when it is whole.
+    void* const copy =
+        ::mmap(nullptr, mapping.bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+               file.get(), static_cast<off_t>(mapping.offset));
+    if (copy == MAP_FAILED) continue;
+    auto* const first = static_cast<volatile unsigned char*>(copy);
     *first = *first;  // a page of its own
-    ::mprotect(begin, mapping.bytes(), PROT_READ);
+    void* const begin = reinterpret_cast<void*>(mapping.begin);
+    if (::mprotect(copy, mapping.bytes(), PROT_READ) != 0 ||
+        ::mremap(copy, mapping.bytes(), mapping.bytes(), MREMAP_MAYMOVE | MREMAP_FIXED, begin) ==
+            MAP_FAILED) {
+      ::munmap(copy, mapping.bytes());
+      continue;
+    }
     ::madvise(begin, mapping.bytes(), MADV_POPULATE_READ);
     inherited += mapping.bytes();
   }
