@@ -29,7 +29,7 @@ model: smollm2
 context: 2048
 keep_alive: {KEEP_ALIVE_S}s
 """
-PHASES = ["queue", "fetch", "load", "prefill"]
+PHASES = ["queue", "fetch", "load", "fork", "prefill"]
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
@@ -182,14 +182,19 @@ class Demo:
         while time.monotonic() - begun < 60:
             row = self.status()
             memory = row.get("memory_bytes", 0) / 1e6
-            line = f"state {row.get('state')}, replicas {row.get('replicas')}, memory {memory:.0f} MB"
+            line = (f"state {row.get('state')}, replicas {row.get('replicas')}, memory {memory:.0f} MB, "
+                    f"kept for the next start {kept_mb(row):.0f} MB")
             if line != last:
                 print(f"  {time.monotonic() - begun:5.1f} s  {line}", flush=True)
                 last = line
-            if row.get("state") == "cold" and not descendants(self.server.pid):
+            if row.get("state") == "cold" and row.get("tier") != "disk":
                 return
             time.sleep(0.1)
         fail(f"the function did not go to zero within 60 s of keep_alive {KEEP_ALIVE_S} s")
+
+    def memory(self):
+        row = self.status()
+        return {"replica_mb": row.get("memory_bytes", 0) / 1e6, "kept_mb": kept_mb(row)}
 
     def ask_streamed(self, label):
         """One streamed chat completion, printed as it comes, with what the server says about its time."""
@@ -220,12 +225,14 @@ class Demo:
         if "prefill" not in phases and "prompt_ms" in extra:
             phases["prefill"] = float(extra["prompt_ms"])
         cold = reply.getheader("x-glowplug-cold-start")
+        if tier := reply.getheader("x-glowplug-start-tier"):
+            label = f"{label} ({tier})"
         connection.close()
         tokens = usage.get("completion_tokens", 0)
         rate = (tokens - 1) / (last - first) if first and last > first and tokens > 1 else None
         self.rows.append({"start": label, "cold": cold, "first_ms": (first - begun) * 1000 if first else None,
                           "rate": rate, "server_mb": resident_mb(self.server.pid),
-                          "replica_mb": sum(map(resident_mb, descendants(self.server.pid))), **phases})
+                          **self.memory(), **phases})
 
     def ask_by_command(self):
         print(f'$ glowplug run {NAME} "{QUESTION}"', flush=True)
@@ -242,7 +249,7 @@ class Demo:
         self.rows.append({"start": "glowplug run, from zero", "cold": "true",
                           "first_ms": (first - begun) * 1000 if first else None,
                           "server_mb": resident_mb(self.server.pid),
-                          "replica_mb": sum(map(resident_mb, descendants(self.server.pid)))})
+                          **self.memory()})
 
     # ---- the story ----
 
@@ -260,14 +267,15 @@ class Demo:
         self.ask_by_command()
         heading("3. The same question, warm, as any OpenAI client asks it.")
         self.ask_streamed("warm")
-        heading(f"4. Nobody asks. After {KEEP_ALIVE_S} s its process ends.")
+        heading(f"4. Nobody asks. After {KEEP_ALIVE_S} s its replica ends; its template and a spare stay.")
         self.wait_for_zero()
-        zero = resident_mb(self.server.pid) + sum(map(resident_mb, descendants(self.server.pid)))
+        zero = kept_mb(self.status())
         heading("5. Asked again, from zero again.")
         self.ask_streamed("from zero")
         heading("What each start cost")
         self.table()
-        print(f"\nmemory: server alone {server_alone:.0f} MB, all processes at zero {zero:.0f} MB (resident)")
+        print(f"\nmemory: server alone {server_alone:.0f} MB; at zero its template and spare hold {zero:.0f} MB "
+              "(template: off in the manifest keeps nothing)")
         heading("How to go on")
         self.advice()
 
@@ -275,9 +283,10 @@ class Demo:
         def cell(value, digits=0):
             return "-" if value is None else f"{value:.{digits}f}"
         header = ["start", "cold", *[f"{p} ms" for p in PHASES], "first token ms", "tokens/s", "server MB",
-                  "replica MB"]
+                  "replica MB", "kept MB"]
         rows = [[row["start"], row["cold"] or "-", *[cell(row.get(p), 1) for p in PHASES], cell(row["first_ms"]),
-                 cell(row.get("rate"), 1), cell(row["server_mb"]), cell(row["replica_mb"])] for row in self.rows]
+                 cell(row.get("rate"), 1), cell(row["server_mb"]), cell(row["replica_mb"]), cell(row["kept_mb"])]
+                for row in self.rows]
         widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
         for row in [header, *rows]:
             print("  ".join(v.ljust(w) if i == 0 else v.rjust(w) for i, (v, w) in enumerate(zip(row, widths))))
@@ -290,6 +299,13 @@ python   from openai import OpenAI
          client = OpenAI(base_url="{self.url}/v1", api_key="none")
          print(client.chat.completions.create(model="{NAME}",
                messages=[{{"role": "user", "content": "Hello"}}]).choices[0].message.content)""", flush=True)
+
+
+def kept_mb(row):
+    """What the template and its spares hold, in a function's status."""
+    template = row.get("template") or {}
+    held = [template, *template.get("spares", [])]
+    return sum(one.get("memory_bytes", 0) for one in held) / 1e6
 
 
 def server_timing(header):
