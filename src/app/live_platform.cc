@@ -81,7 +81,8 @@ domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
                             .function = std::move(wish.function),
                             .weight = wish.weight,
                             .deadline = clock_.now() + domain::kQueueTimeoutMax,
-                            .keep_alive = wish.keep_alive});
+                            .keep_alive = wish.keep_alive,
+                            .domain = std::move(wish.domain)});
   return id;
 }
 
@@ -239,6 +240,10 @@ void LivePlatform::carry_out(const control::StartProcess& effect) {
 }
 
 void LivePlatform::carry_out(const control::AssignReplica& effect) { supervisor_.assign(effect); }
+
+void LivePlatform::carry_out(const control::BindReplica&) {}
+
+void LivePlatform::carry_out(const control::KeepState&) {}
 
 void LivePlatform::carry_out(const control::StopProcess& effect) {
   supervisor_.stop(effect.process);

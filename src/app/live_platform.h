@@ -103,6 +103,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::PrepareModel& effect);
   void carry_out(const control::StartProcess& effect);
   void carry_out(const control::AssignReplica& effect);
+  void carry_out(const control::BindReplica& effect);
+  void carry_out(const control::KeepState& effect);
   void carry_out(const control::StopProcess& effect);
   void carry_out(const control::KillProcess& effect);
   void carry_out(const control::GrantCall& effect);

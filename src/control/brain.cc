@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -15,8 +16,6 @@
 namespace glowplug::control {
 namespace {
 
-// How long calls wait for memory that only busy replicas hold before one of those gets no new work.
-constexpr Duration kSwapPatience = std::chrono::seconds(2);
 constexpr int kOverloadRetrySeconds = 5;
 
 // From where the start came that a call waited for; Replica when it waited for none.
@@ -61,6 +60,7 @@ void Brain::settle() {
   }
   start_what_is_wanted();
   stop_idle();
+  keep_idle_state();
   keep_templates_within_budget();
   stop_unwanted_spares();
   make_spares();
@@ -78,29 +78,29 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
             ""},
            kOverloadRetrySeconds);
   }
-  while (!function.waiting.empty()) {
-    const Waiting waiting = function.waiting.front();
-    ReplicaEntry* best = nullptr;
-    for (ReplicaEntry& entry : replicas_) {
-      Replica& replica = entry.second;
-      if (replica.function != name || replica.revision != function.current.revision ||
-          replica.state != domain::State::Ready ||
-          replica.slots - replica.in_flight < waiting.weight) {
-        continue;
-      }
-      if (best == nullptr || replica.in_flight < best->second.in_flight) best = &entry;
+  // First come first served within a domain; one that waits does not hold up the others.
+  std::set<domain::CacheDomain> held;
+  std::deque<Waiting> left;
+  for (const Waiting& waiting : std::exchange(function.waiting, {})) {
+    ReplicaEntry* best =
+        held.contains(waiting.domain) ? nullptr : best_replica(name, function, waiting);
+    if (best != nullptr) {
+      grant(name, function, waiting, *best);
+      continue;
     }
-    if (best == nullptr) return;
-    function.waiting.pop_front();
-    grant(name, function, waiting, *best);
+    held.insert(waiting.domain);
+    left.push_back(waiting);
   }
+  function.waiting = std::move(left);
 }
 
 void Brain::grant(const std::string& name, Function& function, const Waiting& waiting,
                   ReplicaEntry& entry) {
   Replica& replica = entry.second;
+  if (!replica.domain) bind(entry, waiting.domain);
   replica.in_flight += waiting.weight;
   replica.last_used = now_;
+  replica.kept = false;
   if (const auto held = replica.from ? templates_.find(*replica.from) : templates_.end();
       held != templates_.end())
     held->second.last_used = now_;
@@ -146,8 +146,9 @@ void Brain::start_what_is_wanted() {
   for (const auto& [oldest, name] : order) {
     Function& function = functions_.at(name);
     if (function.failure && function.failure->forgotten_at > now_) continue;
+    make_place(name, function);
     for (int live = live_replicas(name, function.current.revision);
-         live < wanted_replicas(function);) {
+         live < wanted_replicas(name, function);) {
       ensure_started(name, function, function.current);
       const int before = std::exchange(live, live_replicas(name, function.current.revision));
       if (live == before) break;  // it waits for its model or for room
@@ -159,9 +160,10 @@ void Brain::start_what_is_wanted() {
   }
 }
 
-int Brain::wanted_replicas(const Function& function) const {
+int Brain::wanted_replicas(const std::string& name, const Function& function) const {
   const bool warm = function.warm_until && *function.warm_until > now_;
-  const int by_calls = function.waiting.empty() ? 0 : 1;
+  const int more = unserved(name, function).domains;
+  const int by_calls = more == 0 ? 0 : live_replicas(name, function.current.revision) + more;
   const int by_warmth = warm ? function.warm_count : 0;
   return std::min(std::max({function.current.manifest.scale.min, by_calls, by_warmth}),
                   std::max(1, function.current.manifest.scale.max));
@@ -209,16 +211,18 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
   if (bytes <= free + coming) return false;
 
   if (evict(name, bytes - free - coming, template_kept)) return false;
-  if (!function.waiting.empty() && now_ - function.waiting.front().arrived >= kSwapPatience) {
+  // What only busy replicas hold is waited for; then one of them gets no new work.
+  const std::optional<Time> since = unserved(name, function).since;
+  if (since && now_ - *since >= domain::kTurn) {
     std::vector<policy::EvictionCandidate> others;
     for (const policy::EvictionCandidate& candidate : stoppable_replicas()) {
       const Replica& other = replicas_.at(candidate.replica);
-      if (other.function != name && !other.is_spare()) others.push_back(candidate);
+      if (!serves_waiting(name, function, other) && !other.is_spare()) others.push_back(candidate);
     }
     if (const auto victim = policy::choose_to_drain(others))
       drain(*replicas_.find(*victim),
             fmt::format("gets no new calls: {} has waited {} for its memory", name,
-                        format_duration(now_ - function.waiting.front().arrived)));
+                        format_duration(now_ - *since)));
   }
   return false;
 }
@@ -366,9 +370,9 @@ std::optional<Time> Brain::next_wake() const {
   std::optional<Time> wake;
   const auto consider = [&wake](Time at) { wake = wake ? std::min(*wake, at) : at; };
   for (const auto& [name, function] : functions_) {
-    for (const Waiting& waiting : function.waiting) consider(waiting.deadline);
-    if (!function.waiting.empty()) {
-      const Time impatient = function.waiting.front().arrived + kSwapPatience;
+    for (const Waiting& waiting : function.waiting) {
+      consider(waiting.deadline);
+      const Time impatient = waiting.arrived + domain::kTurn;
       if (impatient > now_) consider(impatient);
     }
     const bool retries = function.failure && function.current.manifest.scale.min > 0;
@@ -378,6 +382,7 @@ std::optional<Time> Brain::next_wake() const {
     if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
       continue;
     if (const auto stop = stop_time_of(replica)) consider(*stop);
+    if (const auto keep = keep_time_of(replica)) consider(*keep);
   }
   if (const auto spare = spare_wake()) consider(*spare);
   return wake;

@@ -6,11 +6,15 @@
 //               │  the function's model is prepared (fetched, verified) once, then one replica
 //               starts └──▶ refused (deadline, queue full, failed, does not fit, draining)
 //
-// Rules: one start at a time per function however many calls wait. A revision replaces the old one
-// only once it is ready. An idle replica stops after keep_alive, or earlier when its memory is
-// needed (least recently used first); one with a call in flight is never stopped, but when others
-// have waited for its memory it gets no new calls. A failed start is remembered for a few seconds,
-// so that a broken model cannot cause a storm of loads.
+// Rules: one start at a time per function and cache domain however many calls wait. A revision
+// replaces the old one only once it is ready. An idle replica stops after keep_alive, or earlier
+// when its memory is needed (least recently used first); one with a call in flight is never
+// stopped, but when others have waited for its memory it gets no new calls. A failed start is
+// remembered for a few seconds, so that a broken model cannot cause a storm of loads.
+//
+// A replica serves one cache domain: its first grant binds it. Calls of a domain that no replica
+// serves start one of their own, within scale.max; beyond it an idle replica of another domain
+// goes.
 //
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
@@ -74,6 +78,7 @@ class Brain final {
     domain::CallId call;
     int weight = 1;
     Time arrived{}, deadline{};
+    domain::CacheDomain domain;
   };
   struct Failure {
     Error error;
@@ -103,8 +108,10 @@ class Brain final {
     double progress = 0;
     std::string sandbox;
     bool was_spare = false;
-    std::optional<domain::ProcessId> from;  // the template; it may be gone
-    Time load_began{}, load_ended{};        // the template's
+    std::optional<domain::CacheDomain> domain;  // bound by its first grant
+    bool kept = false;                          // its prompt state, since it was last used
+    std::optional<domain::ProcessId> from;      // the template; it may be gone
+    Time load_began{}, load_ended{};            // the template's
     Time started{}, ready{}, idle_since{}, last_used{};
     bool is_spare() const { return function.empty(); }
   };
@@ -124,6 +131,11 @@ class Brain final {
   };
   using ReplicaEntry = std::pair<const domain::ProcessId, Replica>;
   using TemplateEntry = std::pair<const domain::ProcessId, Template>;
+  // Cache domains with a call that waits and no replica, neither there nor on its way.
+  struct Unserved {
+    int domains = 0;
+    std::optional<Time> since;  // the oldest of these calls
+  };
   enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
 
   // brain_events.cc: one per event.
@@ -159,6 +171,17 @@ class Brain final {
   void drain(ReplicaEntry& entry, const std::string& reason);
   void adopt_next(const std::string& name, Function& function);
   std::optional<Time> next_wake() const;
+
+  // brain_domains.cc: a replica for each cache domain that calls.
+  ReplicaEntry* best_replica(const std::string& name, const Function& function,
+                             const Waiting& waiting);
+  void bind(ReplicaEntry& entry, const domain::CacheDomain& domain);
+  Unserved unserved(const std::string& name, const Function& function) const;
+  bool serves_waiting(const std::string& name, const Function& function,
+                      const Replica& replica) const;
+  void make_place(const std::string& name, const Function& function);
+  void keep_idle_state();
+  std::optional<Time> keep_time_of(const Replica& replica) const;
 
   // brain_templates.cc
   TemplateEntry* template_of(const Generation& generation);
@@ -199,7 +222,7 @@ class Brain final {
   void move_to(Replica& replica, domain::State state);
   Generation* generation_of(const std::string& name, int revision);
   Function* find(const std::string& name);
-  int wanted_replicas(const Function& function) const;
+  int wanted_replicas(const std::string& name, const Function& function) const;
   int live_replicas(const std::string& name, int revision) const;
   std::optional<Time> stop_time_of(const Replica& replica) const;
   FunctionStatus status_of(const std::string& name, const Function& function) const;

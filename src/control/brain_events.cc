@@ -7,6 +7,7 @@
 #include "control/brain.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
+#include "policy/cache_domains.h"
 
 namespace glowplug::control {
 namespace {
@@ -151,7 +152,10 @@ void Brain::on(const CallArrived& event) {
   function->waiting.push_back({.call = event.call,
                                .weight = event.weight,
                                .arrived = now_,
-                               .deadline = std::min(event.deadline, now_ + limits.queue_timeout)});
+                               .deadline = std::min(event.deadline, now_ + limits.queue_timeout),
+                               .domain = policy::keeps_apart(function->current.manifest)
+                                             ? event.domain
+                                             : domain::CacheDomain{}});
   calls_.emplace(event.call,
                  Call{.function = event.function, .replica = {}, .weight = event.weight});
 }

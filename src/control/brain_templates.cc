@@ -114,8 +114,9 @@ void Brain::template_gone(const ProcessGone& event) {
                                    {gone.manifest, gone.facts});
     };
     const bool next = function.next && waits(*function.next);
-    const bool current = waits(function.current) &&
-                         wanted_replicas(function) > live_replicas(name, function.current.revision);
+    const bool current =
+        waits(function.current) &&
+        wanted_replicas(name, function) > live_replicas(name, function.current.revision);
     if ((!next && !current) || tries_again(name, function, event.ending)) continue;
     if (next) fail(name, function, *function.next, error);
     if (current) fail(name, function, function.current, error);

@@ -73,7 +73,7 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
   const TemplateEntry* held =
       may_fork(function, function.current) ? template_of(function.current) : nullptr;
   if (held != nullptr && held->second.state == domain::State::Loading && !ready && !loading &&
-      wanted_replicas(function) > 0) {
+      wanted_replicas(name, function) > 0) {
     loading = true;
     status.progress = held->second.progress;
   }

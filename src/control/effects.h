@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "base/time_types.h"
+#include "domain/cache_domain.h"
 #include "domain/ids.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
@@ -39,9 +40,19 @@ struct AssignReplica {
   domain::ProcessId replica;
   std::string function;
 };
+// From its first grant on a replica serves this domain alone: it may be given what was kept of its
+// prompts. Comes before the grant.
+struct BindReplica {
+  domain::ProcessId replica;
+  domain::CacheDomain domain;
+};
+// It has been idle for a while: keep a copy of the prompt state that is worth it.
+struct KeepState {
+  domain::ProcessId replica;
+};
 struct StopProcess {
   domain::ProcessId process;
-};  // ask it to end; nothing is in flight on it
+};  // keep its prompt state and ask it to end; nothing is in flight on it
 struct KillProcess {
   domain::ProcessId process;
 };  // a template, which has nothing to finish
@@ -66,8 +77,8 @@ struct Decision {
   std::string reason;
 };
 
-using Effect = std::variant<PrepareModel, StartProcess, AssignReplica, StopProcess, KillProcess,
-                            GrantCall, RefuseCall, Decision>;
+using Effect = std::variant<PrepareModel, StartProcess, AssignReplica, BindReplica, KeepState,
+                            StopProcess, KillProcess, GrantCall, RefuseCall, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

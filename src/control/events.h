@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "base/time_types.h"
+#include "domain/cache_domain.h"
 #include "domain/ids.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
@@ -47,6 +48,7 @@ struct CallArrived {
   Time deadline;   // the latest moment it may still be waiting
   std::optional<Duration>
       keep_alive;  // the caller's own value for this function's next idle period
+  domain::CacheDomain domain = {};
 };
 // ReplicaBroke: the connection ended in the midst of the answer, so the replica gets no new calls.
 enum class CallOutcome { Answered, ReplicaBroke };

@@ -46,6 +46,7 @@ struct CallWish {
   std::string function;
   int weight = 1;
   std::optional<Duration> keep_alive;
+  domain::CacheDomain domain;
 };
 
 struct PutOutcome {

@@ -50,9 +50,9 @@ class World {
     post(ModelPrepared{made.name, revision, {}});
   }
   domain::CallId call(const std::string& name, int weight = 1,
-                      std::optional<Duration> keep_alive = {}) {
+                      std::optional<Duration> keep_alive = {}, domain::CacheDomain domain = {}) {
     const domain::CallId id{++calls};
-    post(CallArrived{id, name, weight, now + 3600s, keep_alive});
+    post(CallArrived{id, name, weight, now + 3600s, keep_alive, std::move(domain)});
     return id;
   }
   void ready(std::size_t started_index) { post(ProcessReady{started.at(started_index).process}); }
@@ -67,6 +67,8 @@ class World {
   void keep(const PrepareModel& one) { prepared.push_back(one); }
   void keep(const StartProcess& one) { started.push_back(one); }
   void keep(const AssignReplica& one) { assigned.push_back(one); }
+  void keep(const BindReplica& one) { bound.push_back(one); }
+  void keep(const KeepState& one) { kept.push_back(one.replica); }
   void keep(const KillProcess& one) { killed.push_back(one.process); }
   void keep(const StopProcess& one) { stopped.push_back(one.process); }
   void keep(const GrantCall& one) { granted.push_back(one); }
@@ -80,7 +82,8 @@ class World {
   std::vector<PrepareModel> prepared;
   std::vector<StartProcess> started;
   std::vector<AssignReplica> assigned;
-  std::vector<domain::ProcessId> stopped, killed;
+  std::vector<BindReplica> bound;
+  std::vector<domain::ProcessId> stopped, killed, kept;
   std::vector<GrantCall> granted;
   std::vector<RefuseCall> refused;
   std::vector<Decision> decisions;

@@ -220,7 +220,7 @@ TEST(Watching, IdleTimer_RunsOut) {
     now += 1s;
     list.look([&brain](const std::string& name) { return brain.status(name); });
   }
-  EXPECT_EQ(after.wake_at, Time{1010s});
+  EXPECT_EQ(after.wake_at, Time{1005s});
   now += 1s;
   brain.handle(Tick{}, now);
   EXPECT_EQ(brain.status("f")->state, State::Draining);

@@ -19,6 +19,7 @@ inline constexpr std::size_t kStreamBufferBytesMax =
     256 * 1024;  // per stream, between replica and client
 inline constexpr std::size_t kReplicaReplyBytesMax = 64 * 1024 * 1024;
 inline constexpr std::size_t kConnectionsMax = 10'000;
+inline constexpr std::size_t kCacheSaltBytesMax = 256;
 inline constexpr std::size_t kWatchersMax =
     256;  // event streams; each is looked at after each turn
 inline constexpr std::size_t kFunctionsMax = 10'000;
@@ -43,6 +44,8 @@ inline constexpr Duration kLoadStallTimeout =
     120s;  // no progress while loading for this long: killed
 inline constexpr Duration kForkLimit =
     5s;  // a fork takes milliseconds; a template that needs longer hangs
+inline constexpr Duration kTurn =
+    2s;  // of one function or cache domain, while another waits for its place
 inline constexpr Duration kStopGrace = 10s;     // SIGTERM to SIGKILL
 inline constexpr Duration kDrainTimeout = 30s;  // of the whole server
 inline constexpr Duration kFailureRemembered =

@@ -248,15 +248,15 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
   co_return result;
 }
 
-Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
-                              const std::shared_ptr<CallState>& state) {
-  CallResult result;
-  state->outcome.reset();
+// What comes of it wakes the waiting coroutine.
+domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
+                          const std::shared_ptr<CallState>& state) {
   control::CallWish wish;
   wish.function = plan.function;
   wish.weight = plan.shape.choices;
   wish.keep_alive = plan.shape.keep_alive;
-  const domain::CallId call = exchange.server.platform.call(
+  wish.domain.salt = plan.shape.cache_salt;
+  return exchange.server.platform.call(
       std::move(wish),
       [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {
         const std::shared_ptr<CallState> alive = weak.lock();  // owner: the coroutine of perform()
@@ -265,6 +265,13 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
         alive->retry_after_s = retry_after_s;
         alive->wake.cancel();
       });
+}
+
+Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
+                              const std::shared_ptr<CallState>& state) {
+  CallResult result;
+  state->outcome.reset();
+  const domain::CallId call = begin_call(exchange, plan, state);
   CallGuard guard(exchange.server, call);
   if (!state->outcome && state->stopped == Stopped::No) {
     state->wake.expires_at(std::chrono::steady_clock::time_point::max());

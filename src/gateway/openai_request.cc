@@ -327,6 +327,15 @@ Result<RequestShape> check_request(Surface surface, const json::object& request,
   Result<std::optional<Duration>> keep_alive = read_keep_alive(request);
   if (!keep_alive) return keep_alive.error();
   shape.keep_alive = keep_alive.value();
+  if (const json::value* salt = field(request, "cache_salt")) {
+    const bool fits = salt->is_string() && !salt->as_string().empty() &&
+                      salt->as_string().size() <= domain::kCacheSaltBytesMax;
+    if (!fits)
+      return invalid("cache_salt", "must be a string of 1 to " +
+                                       std::to_string(domain::kCacheSaltBytesMax) + " bytes.");
+    shape.cache_salt = salt->as_string();
+  }
+  if (Result<void> kind = check_kind(request, "store", JsonKind::Bool); !kind) return kind.error();
   return shape;
 }
 
@@ -345,6 +354,11 @@ std::string forward_body(Surface surface, const json::object& request,
     body[limit_field(surface)] =
         std::min(wanted.value_or(std::min<long>(limit, manifest.context)), limit);
   }
+  // A prompt that is not to be stored leaves no copy of its state either.
+  if (const json::value* store = field(request, "store"); store && !store->as_bool())
+    body["store"] = false;
+  if (manifest.engine.kind == domain::EngineKind::Process && !shape.cache_salt.empty())
+    body["cache_salt"] = shape.cache_salt;
   if (shape.stream && (surface == Surface::Chat || surface == Surface::Completions)) {
     body["stream_options"] = json::object{{"include_usage", true}};
   }

@@ -36,6 +36,7 @@ struct RequestShape {
   bool uses_tools = false;
   int choices = 1;
   std::optional<Duration> keep_alive;
+  std::string cache_salt;  // the caller's own cache domain within its tenant's; empty = none
 };
 
 // The path at a replica, which is the path here.

@@ -92,6 +92,44 @@ TEST(ChatRequest, PromptThatCannotFit_IsRefusedAtOnce) {
   EXPECT_NE(shape.error().message.find("maximum context length is 100 tokens"), std::string::npos);
 }
 
+TEST(CacheSalt, IsReadAndOnlyPassedOnToAForeignEngine) {
+  const auto request =
+      parse_object(R"({"messages":[{"role":"user","content":"x"}],"cache_salt":"pepper"})");
+  domain::Manifest manifest = small_function();
+  const auto shape = check_request(Surface::Chat, request.value(), manifest);
+  ASSERT_TRUE(shape.ok());
+  EXPECT_EQ(shape->cache_salt, "pepper");
+  EXPECT_EQ(forward_body(Surface::Chat, request.value(), manifest, *shape).find("pepper"),
+            std::string::npos);
+  manifest.engine.kind = domain::EngineKind::Process;
+  EXPECT_NE(forward_body(Surface::Chat, request.value(), manifest, *shape).find("pepper"),
+            std::string::npos);
+}
+
+TEST(CacheSalt, EmptyTooLongOrNoText_IsRefused) {
+  for (const std::string& salt :
+       {std::string(R"("")"), std::string("7"), '"' + std::string(257, 's') + '"'}) {
+    const auto request =
+        parse_object(R"({"messages":[{"role":"user","content":"x"}],"cache_salt":)" + salt + "}");
+    const auto shape = check_request(Surface::Chat, request.value(), small_function());
+    ASSERT_FALSE(shape.ok()) << salt;
+    EXPECT_EQ(shape.error().param, "cache_salt");
+  }
+}
+
+TEST(Store, FalseReachesTheReplica_TrueDoesNot) {
+  for (const bool store : {true, false}) {
+    const auto request =
+        parse_object(std::string(R"({"messages":[{"role":"user","content":"x"}],"store":)") +
+                     (store ? "true}" : "false}"));
+    const domain::Manifest manifest = small_function();
+    const auto shape = check_request(Surface::Chat, request.value(), manifest);
+    ASSERT_TRUE(shape.ok());
+    const std::string body = forward_body(Surface::Chat, request.value(), manifest, *shape);
+    EXPECT_EQ(body.find(R"("store":false)") != std::string::npos, !store);
+  }
+}
+
 TEST(ChatRequest, WrongTask_IsUnsupported) {
   const auto request = parse_object(R"({"input":"x"})");
   const auto shape = check_request(Surface::Embeddings, request.value(), small_function());

@@ -1,0 +1,126 @@
+// Cache domains in the brain: which replica may answer whom, when a domain gets one of its own, and
+// when a copy of its prompt state is kept.
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "control/brain.h"
+#include "domain/limits.h"
+#include "policy/cache_domains.h"
+
+namespace glowplug::control {
+namespace {
+
+// Idle for this long, a replica's prompt state is copied: a crash then costs nothing.
+constexpr Duration kKeepAfterIdle = std::chrono::seconds(5);
+
+}  // namespace
+
+// Its own domain's least busy one, or one that serves nobody yet.
+Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Function& function,
+                                         const Waiting& waiting) {
+  ReplicaEntry* best = nullptr;
+  const auto better = [](const Replica& a, const Replica& b) {
+    if (a.domain.has_value() != b.domain.has_value()) return a.domain.has_value();
+    return a.in_flight < b.in_flight;
+  };
+  for (ReplicaEntry& entry : replicas_) {
+    const Replica& replica = entry.second;
+    if (replica.function != name || replica.revision != function.current.revision ||
+        replica.state != domain::State::Ready ||
+        replica.slots - replica.in_flight < waiting.weight ||
+        (replica.domain && *replica.domain != waiting.domain)) {
+      continue;
+    }
+    if (best == nullptr || better(replica, best->second)) best = &entry;
+  }
+  return best;
+}
+
+void Brain::bind(ReplicaEntry& entry, const domain::CacheDomain& domain) {
+  entry.second.domain = domain;
+  const Function* function = find(entry.second.function);
+  if (function != nullptr && policy::has_prompt_state(function->current.manifest))
+    effects_.list.push_back(BindReplica{entry.first, domain});
+}
+
+// Replicas that are bound to nobody yet count for the domains that wait longest.
+Brain::Unserved Brain::unserved(const std::string& name, const Function& function) const {
+  if (function.waiting.empty()) return {};
+  std::set<domain::CacheDomain> served;
+  std::size_t unbound = 0;
+  for (const auto& [id, replica] : replicas_) {
+    const bool live =
+        replica.state == domain::State::Loading || replica.state == domain::State::Ready;
+    if (replica.function != name || replica.revision != function.current.revision || !live)
+      continue;
+    if (replica.domain)
+      served.insert(*replica.domain);
+    else
+      ++unbound;
+  }
+  std::vector<Time> oldest;  // of each domain; calls wait in the order of their arrival
+  for (const Waiting& one : function.waiting)
+    if (served.insert(one.domain).second) oldest.push_back(one.arrived);
+  if (oldest.size() <= unbound) return {};
+  return {.domains = static_cast<int>(oldest.size() - unbound), .since = oldest[unbound]};
+}
+
+// Whether a call of this function waits for this very replica.
+bool Brain::serves_waiting(const std::string& name, const Function& function,
+                           const Replica& replica) const {
+  if (replica.function != name) return false;
+  return std::any_of(
+      function.waiting.begin(), function.waiting.end(),
+      [&replica](const Waiting& one) { return !replica.domain || *replica.domain == one.domain; });
+}
+
+// Where scale.max is reached and a domain waits, an idle replica of another goes; where all are
+// busy, the one granted longest ago gets no new calls once the wait is longer than a turn.
+void Brain::make_place(const std::string& name, const Function& function) {
+  const int most = std::max(1, function.current.manifest.scale.max);
+  const std::optional<Time> since = unserved(name, function).since;
+  if (!since || live_replicas(name, function.current.revision) < most) return;
+  std::vector<policy::EvictionCandidate> idle, busy;
+  for (const auto& [id, replica] : replicas_) {
+    if (replica.function != name || replica.state != domain::State::Ready) continue;
+    const policy::EvictionCandidate one{id, replica.memory_bytes, replica.in_flight,
+                                        replica.last_used};
+    if (replica.in_flight > 0)
+      busy.push_back(one);
+    else if (!serves_waiting(name, function, replica))
+      idle.push_back(one);
+  }
+  const Duration waited = now_ - *since;
+  if (const auto victim = policy::choose_to_drain(idle))
+    return drain(*replicas_.find(*victim), "another cache domain waits and scale.max is reached");
+  if (waited < domain::kTurn) return;
+  if (const auto victim = policy::choose_to_drain(busy))
+    drain(*replicas_.find(*victim), fmt::format("gets no new calls: another cache domain has "
+                                                "waited {} and scale.max is reached",
+                                                format_duration(waited)));
+}
+
+void Brain::keep_idle_state() {
+  for (auto& [id, replica] : replicas_) {
+    const auto at = keep_time_of(replica);
+    if (!at || *at > now_) continue;
+    replica.kept = true;
+    effects_.list.push_back(KeepState{id});
+  }
+}
+
+std::optional<Time> Brain::keep_time_of(const Replica& replica) const {
+  if (replica.state != domain::State::Ready || replica.in_flight > 0 || !replica.domain ||
+      replica.kept)
+    return std::nullopt;
+  const auto function = functions_.find(replica.function);
+  if (function == functions_.end() || !policy::has_prompt_state(function->second.current.manifest))
+    return std::nullopt;
+  return replica.idle_since + kKeepAfterIdle;
+}
+
+}  // namespace glowplug::control

@@ -1,0 +1,228 @@
+// Cache domains: one replica never answers two of them, and none of them starves.
+#include <gtest/gtest.h>
+
+#include "control/test_world.h"
+#include "domain/limits.h"
+
+namespace glowplug::control {
+namespace {
+
+using domain::CallId;
+
+const domain::CacheDomain kRed{"red", ""}, kBlue{"blue", ""}, kBlueSalted{"blue", "pepper"};
+
+CallId call_as(World& world, const domain::CacheDomain& domain) {
+  return world.call("f", 1, {}, domain);
+}
+
+TEST(TwoDomains_CallOneFunction, EachGetsItsOwnReplica) {
+  World world;
+  world.deploy(world.manifest("f"));
+  call_as(world, kRed);
+  call_as(world, kBlue);
+  ASSERT_EQ(world.started.size(), 2u);
+  world.ready(0);
+  world.ready(1);
+  ASSERT_EQ(world.granted.size(), 2u);
+  EXPECT_NE(world.granted[0].replica, world.granted[1].replica);
+  ASSERT_EQ(world.bound.size(), 2u);
+  EXPECT_NE(world.bound[0].domain, world.bound[1].domain);
+}
+
+TEST(FiftyFirstCalls_OfTwoDomains, StartTwoReplicas) {
+  World world;
+  world.deploy(world.manifest("f"));
+  for (int i = 0; i < 25; ++i) {
+    call_as(world, kRed);
+    call_as(world, kBlue);
+  }
+  EXPECT_EQ(world.started.size(), 2u);
+}
+
+TEST(SaltedCalls_OfOneTenant, AreADomainOfTheirOwn) {
+  World world;
+  world.deploy(world.manifest("f"));
+  call_as(world, kBlue);
+  world.ready(0);
+  call_as(world, kBlueSalted);
+  ASSERT_EQ(world.started.size(), 2u);
+  world.ready(1);
+  EXPECT_NE(world.granted[0].replica, world.granted[1].replica);
+}
+
+TEST(BoundReplica_IdleAgain, StillAnswersNobodyElse) {
+  World world;
+  world.deploy(world.manifest("f"));
+  world.post(CallEnded{(call_as(world, kRed), world.ready(0), world.granted[0].call)});
+  call_as(world, kBlue);
+  EXPECT_EQ(world.granted.size(), 1u);
+  EXPECT_EQ(world.started.size(), 2u);
+  call_as(world, kRed);
+  ASSERT_EQ(world.granted.size(), 2u);
+  EXPECT_EQ(world.granted[1].replica, world.granted[0].replica);
+}
+
+TEST(SharedFunction_TwoDomains, OneReplicaServesBoth) {
+  World world;
+  domain::Manifest manifest = world.manifest("f");
+  manifest.share = domain::Share::Function;
+  world.deploy(manifest);
+  call_as(world, kRed);
+  call_as(world, kBlue);
+  EXPECT_EQ(world.started.size(), 1u);
+  world.ready(0);
+  EXPECT_EQ(world.granted.size(), 2u);
+}
+
+TEST(ProcessEngine_TwoDomains, AnswersForItsOwnState) {
+  World world;
+  domain::Manifest manifest = world.manifest("f");
+  manifest.engine.kind = domain::EngineKind::Process;
+  world.deploy(manifest);
+  call_as(world, kRed);
+  call_as(world, kBlue);
+  EXPECT_EQ(world.started.size(), 1u);
+  world.ready(0);
+  EXPECT_EQ(world.granted.size(), 2u);
+  EXPECT_TRUE(world.bound.empty());
+}
+
+TEST(OnlyOneReplicaAllowed_OtherDomainIdle, GivesWayAtOnce) {
+  World world;
+  domain::Manifest manifest = world.manifest("f");
+  manifest.scale.max = 1;
+  world.deploy(manifest);
+  const CallId first = call_as(world, kRed);
+  world.ready(0);
+  world.post(CallEnded{first});
+  call_as(world, kBlue);
+  EXPECT_EQ(world.stopped.size(), 1u);
+  ASSERT_EQ(world.started.size(), 2u);
+  world.ready(1);
+  EXPECT_EQ(world.granted.back().replica, world.started[1].process);
+}
+
+TEST(OnlyOneReplicaAllowed_OtherDomainBusy, EndsItsTurnAfterTwoSeconds) {
+  World world;
+  domain::Manifest manifest = world.manifest("f");
+  manifest.scale.max = 1;
+  world.deploy(manifest);
+  const CallId first = call_as(world, kRed);
+  world.ready(0);
+  call_as(world, kBlue);
+  world.pass(domain::kTurn - 1ms);
+  call_as(world, kRed);  // within its turn it still gets a slot
+  EXPECT_EQ(world.granted.size(), 2u);
+  EXPECT_EQ(world.started.size(), 1u);
+  world.pass(1ms);
+  EXPECT_EQ(world.started.size(), 2u);
+  call_as(world, kRed);  // its turn is over
+  EXPECT_EQ(world.granted.size(), 2u);
+  EXPECT_TRUE(world.stopped.empty());  // what it has it finishes
+  world.post(CallEnded{first});
+  world.post(CallEnded{world.granted[1].call});
+  EXPECT_EQ(world.stopped.size(), 1u);
+}
+
+TEST(TwoDomains_OneReplicaAllowedAndBothAlwaysBusy, TakeTurns) {
+  World world;
+  domain::Manifest manifest = world.manifest("f");
+  manifest.scale.max = 1;
+  manifest.slots = 1;
+  world.deploy(manifest);
+  int red = 0, blue = 0;
+  call_as(world, kRed);
+  call_as(world, kBlue);
+  for (int step = 0; step < 200; ++step) {
+    for (std::size_t i = 0; i < world.started.size(); ++i) world.ready(i);
+    world.pass(100ms);
+    if (world.granted.empty()) continue;
+    const GrantCall last = world.granted.back();
+    world.granted.clear();
+    const bool is_red = world.bound.back().domain == kRed;
+    ++(is_red ? red : blue);
+    call_as(world, is_red ? kRed : kBlue);
+    world.post(CallEnded{last.call});
+  }
+  EXPECT_GT(red, 40);
+  EXPECT_GT(blue, 40);
+}
+
+TEST(OneDomainsReplicaIsFull_AnotherDomainFree, DoesNotHoldItUp) {
+  World world;
+  domain::Manifest manifest = world.manifest("f");
+  manifest.slots = 1;
+  world.deploy(manifest);
+  call_as(world, kRed);
+  call_as(world, kBlue);
+  world.ready(0);
+  world.ready(1);
+  const CallId blue = world.granted[1].call;
+  call_as(world, kRed);   // waits: its slot is taken
+  call_as(world, kBlue);  // behind it
+  world.post(CallEnded{blue});
+  EXPECT_EQ(world.granted.size(), 3u);
+}
+
+TEST(MemoryForOneReplica_TwoDomains, IdleOneIsEvicted) {
+  World world(150);
+  world.deploy(world.manifest("f", 100));
+  const CallId first = call_as(world, kRed);
+  world.ready(0);
+  world.post(CallEnded{first});
+  call_as(world, kBlue);
+  EXPECT_EQ(world.stopped.size(), 1u);
+  world.post(ProcessGone{world.started[0].process, "stopped", Ending::Asked});
+  EXPECT_EQ(world.started.size(), 2u);
+}
+
+TEST(MemoryForOneReplica_OtherDomainBusy, GivesWayAfterItsTurn) {
+  World world(150);
+  world.deploy(world.manifest("f", 100));
+  const CallId first = call_as(world, kRed);
+  world.ready(0);
+  call_as(world, kBlue);
+  world.pass(domain::kTurn);
+  call_as(world, kRed);
+  EXPECT_EQ(world.granted.size(), 1u);
+  world.post(CallEnded{first});
+  EXPECT_EQ(world.stopped.size(), 1u);
+}
+
+TEST(IdleReplica_AfterFiveSeconds, KeepsItsPromptStateOnce) {
+  World world;
+  world.deploy(world.manifest("f"));
+  const CallId first = call_as(world, kRed);
+  world.ready(0);
+  world.pass(10s);
+  EXPECT_TRUE(world.kept.empty());  // busy
+  world.post(CallEnded{first});
+  world.pass(4999ms);
+  EXPECT_TRUE(world.kept.empty());
+  world.pass(1ms);
+  EXPECT_EQ(world.kept.size(), 1u);
+  world.pass(60s);
+  EXPECT_EQ(world.kept.size(), 1u);
+  world.post(CallEnded{call_as(world, kRed)});
+  world.pass(5s);
+  EXPECT_EQ(world.kept.size(), 2u);
+}
+
+TEST(NeverUsedReplica_OrOneWithoutPromptState, KeepsNothing) {
+  World world;
+  domain::Manifest warm = world.manifest("warm");
+  warm.scale.min = 1;
+  world.deploy(warm);
+  world.ready(0);
+  domain::Manifest embed = world.manifest("f");
+  embed.task = domain::Task::Embed;
+  world.deploy(embed);
+  const CallId call = call_as(world, kRed);
+  world.ready(1);
+  world.post(CallEnded{call});
+  world.pass(60s);
+  EXPECT_TRUE(world.kept.empty());
+}
+
+}  // namespace
+}  // namespace glowplug::control
