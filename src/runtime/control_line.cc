@@ -57,6 +57,17 @@ Result<ControlMessage> parse_control_line(std::string_view line) {
       return bad("has no process number 'pid'");
     return ControlMessage(WorkerForked{static_cast<pid_t>(pid->get_int64())});
   }
+  if (name == "kept" || name == "wants") {
+    const char* field = name == "kept" ? "count" : "id";
+    const json::value* number = object.if_contains(field);
+    boost::system::error_code out_of_range;
+    const std::uint64_t whole =
+        number == nullptr ? 0 : number->to_number<std::uint64_t>(out_of_range);
+    if (number == nullptr || out_of_range)
+      return bad(fmt::format("has no whole number '{}'", field));
+    if (name == "kept") return ControlMessage(WorkerKept{whole});
+    return ControlMessage(WorkerWants{whole});
+  }
   return bad(fmt::format("has the unknown state '{}'", printable(name.substr(0, 80))));
 }
 

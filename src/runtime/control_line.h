@@ -2,6 +2,8 @@
 //
 //   {"state":"loading","progress":0.4}   {"state":"ready"}   {"state":"failed","cause":"…"}
 //   {"state":"forked","pid":123}    first, of a replica that a template has forked
+//   {"state":"kept","count":2}      so many files of the last order to keep hold a prompt state
+//   {"state":"wants","id":7}        this prompt state, of those that it was told of
 //
 // Fields that are not listed are ignored, so that a newer worker may say more; a line that breaks
 // the rules is an Error, after which the worker is not trusted further.
@@ -10,6 +12,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -34,7 +37,14 @@ struct WorkerFailed {
 struct WorkerForked {
   pid_t pid = 0;
 };
-using ControlMessage = std::variant<WorkerLoading, WorkerReady, WorkerFailed, WorkerForked>;
+struct WorkerKept {
+  std::size_t count = 0;
+};
+struct WorkerWants {
+  std::uint64_t id = 0;
+};
+using ControlMessage =
+    std::variant<WorkerLoading, WorkerReady, WorkerFailed, WorkerForked, WorkerKept, WorkerWants>;
 
 Result<ControlMessage> parse_control_line(std::string_view line);
 

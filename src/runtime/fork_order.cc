@@ -1,23 +1,14 @@
 #include "runtime/fork_order.h"
 
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <string>
+#include <utility>
 #include <vector>
 
-#include <boost/json.hpp>
-#include <fmt/format.h>
-#include <sys/socket.h>
+#include <boost/json/object.hpp>
 
-#include "domain/errors.h"
+#include "runtime/order.h"
+#include "runtime/state_orders.h"
 
 namespace glowplug::runtime {
-namespace {
-
-constexpr std::size_t kDescriptorsMax = 6;  // three channels, a leaf's folder for each controller
-
-}  // namespace
 
 Result<SpawnedChild> order_fork(int template_control, const LaunchPlan& plan, const Leaf* leaf) {
   SpawnedChild child;
@@ -33,27 +24,17 @@ Result<SpawnedChild> order_fork(int template_control, const LaunchPlan& plan, co
     fields["leaf"] = "entries";
     for (const int entry : leaf->entries()) descriptors.push_back(entry);
   }
-  GLOWPLUG_ASSERT(descriptors.size() <= kDescriptorsMax);
-  std::string order = boost::json::serialize(fields);
-  const std::size_t size = descriptors.size() * sizeof(int);
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kDescriptorsMax * sizeof(int))> extra{};
-  iovec bytes{order.data(), order.size()};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = extra.data();
-  message.msg_controllen = CMSG_SPACE(size);
-  cmsghdr* part = CMSG_FIRSTHDR(&message);
-  part->cmsg_level = SOL_SOCKET;
-  part->cmsg_type = SCM_RIGHTS;
-  part->cmsg_len = CMSG_LEN(size);
-  std::memcpy(CMSG_DATA(part), descriptors.data(), size);
-  const ssize_t sent = ::sendmsg(template_control, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (sent == static_cast<ssize_t>(order.size())) return child;
-  return Error{std::string(domain::error::kFunctionFailed),
-               fmt::format("the template takes no order to fork: {}",
-                           sent < 0 ? std::strerror(errno) : "it is cut short"),
-               {}};
+  UniqueFd primes;
+  if (!plan.primes.empty()) {
+    Result<UniqueFd> file = make_prime_file(plan.primes);
+    if (!file) return file.error();
+    primes = std::move(*file);
+    fields["prime"] = true;
+    descriptors.push_back(primes.get());
+  }
+  if (const Result<void> sent = send_order(template_control, fields, descriptors); !sent)
+    return Error{sent.error().code, "the template: " + sent.error().message, {}};
+  return child;
 }
 
 }  // namespace glowplug::runtime

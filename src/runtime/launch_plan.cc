@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "domain/errors.h"
+#include "policy/cache_domains.h"
 
 namespace glowplug::runtime {
 namespace {
@@ -178,6 +179,9 @@ Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchP
   plan.endpoint.socket_path = socket;
   plan.threads = start.threads;
   plan.warm = start.spare;
+  if (start.role == control::Role::Template) plan.primes = start.manifest.prime;
+  if (start.role == control::Role::Replica && policy::has_prompt_state(start.manifest))
+    plan.slots = start.manifest.slots;
   std::map<std::string, std::string> env = environment(base, plan.folder);
   if (start.manifest.engine.kind == EngineKind::Process) {
     const Result<void> planned = plan_process(start, places, port, socket, env, plan);

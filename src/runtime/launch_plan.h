@@ -41,11 +41,13 @@ enum class Readiness { ControlChannel, Http };
 struct LaunchPlan {
   std::string program;  // the file to execute
   std::vector<std::string> argv;
-  std::vector<std::string> env;  // NAME=value, sorted by name
-  std::string folder;            // private to the process, removed when it is gone
-  control::Endpoint endpoint;    // of a replica
-  int threads = 1;               // told to a forked replica, which has no command line
-  bool warm = false;             // the same
+  std::vector<std::string> env;     // NAME=value, sorted by name
+  std::string folder;               // private to the process, removed when it is gone
+  control::Endpoint endpoint;       // of a replica
+  int threads = 1;                  // told to a forked replica, which has no command line
+  bool warm = false;                // the same
+  std::vector<std::string> primes;  // of a template that is forked from another
+  int slots = 0;                    // whose prompt states may be kept; 0 = it has none of ours
   Readiness readiness = Readiness::ControlChannel;
   std::string ready_path;    // Http only
   Duration start_timeout{};  // Http only

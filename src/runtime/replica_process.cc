@@ -40,6 +40,7 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kLogLineBytesMax = 4096;
 constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the exit, at most
+constexpr Duration kKeepLimit = 5s;                  // for the copies of a replica's prompt states
 constexpr Duration kFailedGrace =
     2s;  // a worker that said "failed" ends by itself within this time
 constexpr int kUnbornLooks = 10;
@@ -71,6 +72,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
         plan_(std::move(plan)),
         leaf_(std::move(leaf)),
         times_(times),
+        states_(plan_.slots),
         listener_(&listener),
         pid_(child.pid),
         pidfd_(loop),
@@ -133,9 +135,14 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (cause_.empty()) cause_ = "stopped";
     if (pid_ < 0) return;  // ended as soon as it says who it is
     load_timer_.cancel();
-    ::kill(-pid_, SIGTERM);
-    kill_after(times_.stop_grace, "");
+    if (!ready_ || !states_.is_bound() || !states_.keep(control())) return terminate();
+    load_timer_.expires_after(kKeepLimit);
+    load_timer_.async_wait([self = shared_from_this()](Code code) {
+      if (!code) self->terminate();
+    });
   }
+
+  StateOrders& states() { return states_; }
 
   void kill(const std::string& cause) {
     if (reaped_) return;
@@ -163,6 +170,16 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   int control() { return control_.native_handle(); }
 
  private:
+  // Made before anybody waits for it.
+  bool is_ahead() const { return plan_.warm || !plan_.primes.empty(); }
+
+  void terminate() {
+    if (terminated_ || reaped_) return;
+    terminated_ = true;
+    ::kill(-pid_, SIGTERM);
+    kill_after(times_.stop_grace, "");
+  }
+
   void watch_load(Duration limit, std::string cause) {
     load_timer_.expires_after(limit);
     load_timer_.async_wait([self = shared_from_this(), cause = std::move(cause)](Code code) {
@@ -233,7 +250,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       return never_born("its process cannot be watched: " + why);
     }
     pid_ = pid;
-    if (leaf_ && plan_.warm) leaf_->share_cpu(Leaf::CpuShare::Idle);  // until it is ready
+    if (leaf_ && is_ahead()) leaf_->share_cpu(Leaf::CpuShare::Idle);  // until it is ready
     ::setpgid(pid, pid);  // it does so itself; whoever comes first
     load_timer_.cancel();
     watch_exit();
@@ -301,15 +318,26 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
                                                         to_seconds(times_.load_stall_timeout)));
       return listener_->progress(process_, progress_);
     }
+    if (const auto* kept = std::get_if<WorkerKept>(&message)) return took_copies(kept->count);
+    if (const auto* wants = std::get_if<WorkerWants>(&message))
+      return listener_->wants(process_, wants->id);
     failed_cause_ = std::get<WorkerFailed>(message).cause;
     if (!stopping_ && pid_ > 0) kill_after(kFailedGrace, "failed and did not exit");
+  }
+
+  void took_copies(std::size_t count) {
+    std::vector<UniqueFd> files = states_.kept(count);
+    if (!files.empty()) listener_->kept(process_, std::move(files));
+    if (!stopping_ || pid_ < 0) return;
+    load_timer_.cancel();
+    terminate();
   }
 
   void became_ready(const std::string& sandbox) {
     if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
     ready_ = true;
     load_timer_.cancel();
-    if (leaf_ && plan_.warm) leaf_->share_cpu(Leaf::CpuShare::Equal);
+    if (leaf_ && is_ahead()) leaf_->share_cpu(Leaf::CpuShare::Equal);
     const std::string held = leaf_ ? leaf_->layers_on(pid_) : std::string{};
     if (held.empty()) return listener_->ready(process_, sandbox);
     const bool more = !sandbox.empty() && sandbox != "none";
@@ -397,6 +425,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   LaunchPlan plan_;
   std::optional<Leaf> leaf_;  // until it is gone
   ReplicaTimes times_;
+  StateOrders states_;
   ReplicaListener* listener_;      // null once it has heard the last
   pid_t pid_;                      // -1 while unborn
   std::weak_ptr<State> template_;  // of an unborn one
@@ -415,7 +444,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   control::Ending ending_ = control::Ending::Asked;
   double progress_ = -1;
   bool ready_ = false, stopping_ = false, control_broken_ = false, kill_sent_ = false,
-       reaping_ = false, reaped_ = false;
+       reaping_ = false, reaped_ = false, terminated_ = false;
 };
 
 ReplicaProcess::ReplicaProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -466,6 +495,13 @@ Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::fork(
 ReplicaProcess::~ReplicaProcess() { state_->abandon(); }
 
 void ReplicaProcess::stop() { state_->stop(); }
+void ReplicaProcess::remember(std::span<const RememberedPrompt> prompts) {
+  (void)state_->states().remember(state_->control(), prompts);
+}
+void ReplicaProcess::keep() { (void)state_->states().keep(state_->control()); }
+void ReplicaProcess::give(std::uint64_t id, UniqueFd state) {
+  (void)state_->states().give(state_->control(), id, std::move(state));
+}
 void ReplicaProcess::kill() { state_->kill("killed"); }
 const control::Endpoint& ReplicaProcess::endpoint() const { return state_->endpoint(); }
 pid_t ReplicaProcess::pid() const { return state_->pid(); }

@@ -15,8 +15,10 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -27,6 +29,7 @@
 #include "domain/ids.h"
 #include "runtime/launch_plan.h"
 #include "runtime/leaf_cgroup.h"
+#include "runtime/state_orders.h"
 
 namespace boost::asio {
 class io_context;
@@ -46,6 +49,9 @@ class ReplicaListener {
   virtual void progress(domain::ProcessId process, double fraction) = 0;
   // `sandbox`: the layers in force, in words; those of its leaf alone for a process engine.
   virtual void ready(domain::ProcessId process, const std::string& sandbox) = 0;
+  // Copies of what its slots held, a file each.
+  virtual void kept(domain::ProcessId process, std::vector<UniqueFd> states) = 0;
+  virtual void wants(domain::ProcessId process, std::uint64_t state) = 0;
   virtual void printed(domain::ProcessId process, std::string_view line) = 0;
   virtual void gone(domain::ProcessId process, const std::string& cause,
                     control::Ending ending) = 0;  // last, once
@@ -69,8 +75,12 @@ class ReplicaProcess final {
   ReplicaProcess(const ReplicaProcess&) = delete;
   ReplicaProcess& operator=(const ReplicaProcess&) = delete;
 
-  void stop();
+  void stop();  // of a replica that was told what it may remember: once its states are kept
   void kill();
+  // Of prompt states (state_orders.h). A replica that does not hear is one that ends.
+  void remember(std::span<const RememberedPrompt> prompts);
+  void keep();
+  void give(std::uint64_t id, UniqueFd state);
   const control::Endpoint& endpoint() const;
   pid_t pid() const;  // -1 while unborn
 

@@ -147,6 +147,13 @@ class Supervisor::State final : public ReplicaListener {
     observer_.on_ready(process, sandbox);
   }
 
+  void kept(domain::ProcessId process, std::vector<UniqueFd> states) override {
+    observer_.on_kept(process, std::move(states));
+  }
+  void wants(domain::ProcessId process, std::uint64_t state) override {
+    observer_.on_wants(process, state);
+  }
+
   void printed(domain::ProcessId process, std::string_view line) override {
     const auto found = processes_.find(process);
     if (found != processes_.end()) log(found->second.function, found->second.role, process, line);
@@ -231,6 +238,18 @@ void Supervisor::stop(domain::ProcessId process) {
 
 void Supervisor::kill(domain::ProcessId process) {
   if (ReplicaProcess* found = state_->find(process)) found->kill();
+}
+
+void Supervisor::remember(domain::ProcessId process, std::span<const RememberedPrompt> prompts) {
+  if (ReplicaProcess* found = state_->find(process)) found->remember(prompts);
+}
+
+void Supervisor::keep(domain::ProcessId process) {
+  if (ReplicaProcess* found = state_->find(process)) found->keep();
+}
+
+void Supervisor::give(domain::ProcessId process, std::uint64_t id, UniqueFd state) {
+  if (ReplicaProcess* found = state_->find(process)) found->give(id, std::move(state));
 }
 
 void Supervisor::kill_all() { state_->kill_all(); }

@@ -27,6 +27,7 @@
 #include "control/platform.h"
 #include "domain/ids.h"
 #include "domain/limits.h"
+#include "runtime/state_orders.h"
 
 namespace boost::asio {
 class io_context;
@@ -58,6 +59,8 @@ class ReplicaObserver {
   virtual ~ReplicaObserver() = default;
   virtual void on_progress(domain::ProcessId process, double fraction) = 0;
   virtual void on_ready(domain::ProcessId process, const std::string& sandbox) = 0;
+  virtual void on_kept(domain::ProcessId process, std::vector<UniqueFd> states) = 0;
+  virtual void on_wants(domain::ProcessId process, std::uint64_t state) = 0;
   virtual void on_gone(domain::ProcessId process, const std::string& cause,
                        control::Ending ending) = 0;
 };
@@ -77,6 +80,10 @@ class Supervisor final {
   void stop(domain::ProcessId process);  // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
   void kill(domain::ProcessId process);
   void kill_all();
+  // Of prompt states; unknown ids: nothing.
+  void remember(domain::ProcessId process, std::span<const RememberedPrompt> prompts);
+  void keep(domain::ProcessId process);
+  void give(domain::ProcessId process, std::uint64_t id, UniqueFd state);
   void assign(const control::AssignReplica& assign);  // its later lines are that function's
 
   std::optional<control::Endpoint> endpoint(domain::ProcessId process) const;

@@ -31,6 +31,10 @@ struct Recorder final : ReplicaObserver {
     ++ready[replica.value];
     sandbox[replica.value] = layers;
   }
+  void on_kept(domain::ProcessId, std::vector<UniqueFd> states) override {
+    for (UniqueFd& state : states) kept.push_back(std::move(state));
+  }
+  void on_wants(domain::ProcessId, std::uint64_t state) override { wanted.push_back(state); }
   void on_gone(domain::ProcessId replica, const std::string& text, control::Ending how) override {
     ending[replica.value] = how;
     ++gone;
@@ -40,6 +44,8 @@ struct Recorder final : ReplicaObserver {
   std::map<std::uint64_t, int> ready;
   std::map<std::uint64_t, std::string> cause, sandbox;
   std::map<std::uint64_t, control::Ending> ending;
+  std::vector<UniqueFd> kept;
+  std::vector<std::uint64_t> wanted;
   int gone = 0;
 };
 

@@ -38,14 +38,6 @@ void append_text(const json::value& value, std::string& out) {
   }
 }
 
-std::string prompt_text(const json::object& request) {
-  std::string text;
-  for (const char* field : {"system", "instructions", "messages", "input", "prompt"}) {
-    if (const auto* value = request.if_contains(field)) append_text(*value, text);
-  }
-  return text;
-}
-
 Result<std::optional<int>> whole_number(const json::object& request, const char* field, int low) {
   const auto* value = request.if_contains(field);
   if (!value || value->is_null()) return std::optional<int>();
@@ -236,6 +228,14 @@ std::vector<std::string> prompts_of(Api api, const json::object& request) {
 }
 
 }  // namespace
+
+std::string prompt_text(const json::object& request) {
+  std::string text;
+  for (const char* field : {"system", "instructions", "messages", "input", "prompt"}) {
+    if (const auto* value = request.if_contains(field)) append_text(*value, text);
+  }
+  return text;
+}
 
 std::string Choice::text() const {
   std::string whole;

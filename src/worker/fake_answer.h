@@ -38,6 +38,7 @@ struct Answer {
   std::int64_t created = 0;  // seconds since 1970
   std::string model;
   int prompt_tokens = 0;
+  int cached_tokens = 0;  // of them, that a slot held before
   bool stream = false;
   bool include_usage = false;
   std::vector<Choice> choices;
@@ -48,7 +49,8 @@ struct Answer {
 // id and created stay empty: the caller knows the time and counts its answers.
 [[nodiscard]] Result<Answer> plan_answer(Api api, const boost::json::object& request, int context);
 
-// The words of all the text in a request of any of the four APIs, for the token-counting routes.
+// All the text in a request of any of the four APIs, in order, and its words.
+[[nodiscard]] std::string prompt_text(const boost::json::object& request);
 [[nodiscard]] int count_prompt_tokens(const boost::json::object& request);
 
 [[nodiscard]] Result<boost::json::object> parse_request(std::string_view body);

@@ -26,6 +26,7 @@
 #include "worker/fake_answer.h"
 #include "worker/fake_embeddings.h"
 #include "worker/fake_replies.h"
+#include "worker/fake_slots.h"
 #include "worker/fake_stream.h"
 #include "worker/process.h"
 #include "worker/template_loop.h"
@@ -83,7 +84,8 @@ struct Counters {
 
 class FakeServer final {
  public:
-  explicit FakeServer(const Options& options) : options_(options), acceptor_(context_) {}
+  FakeServer(const Options& options, FakeSlots& slots, PromptMemory& memory)
+      : options_(options), slots_(slots), memory_(memory), acceptor_(context_) {}
 
   Result<void> listen();
   void serve();   // until finish()
@@ -99,6 +101,8 @@ class FakeServer final {
   std::string stats();
 
   const Options& options_;
+  FakeSlots& slots_;
+  PromptMemory& memory_;
   asio::io_context context_;
   asio::local::stream_protocol::acceptor acceptor_;
   StopEvent stop_;   // cuts off running answers
@@ -121,6 +125,7 @@ class FakeServer::Connection final {
  private:
   bool answer(const Request& request);
   bool generate(const Request& request, Api api);
+  PromptMemory::Placed place(const json::object& request, Answer& plan);
   bool send_stream(const Request& request, const Answer& plan);
   bool pace_token(int emitted, Clock::time_point started);
   bool reply(const Request& request, http::status status, std::string body);
@@ -318,6 +323,7 @@ bool FakeServer::Connection::generate(const Request& request, Api api) {
     plan->id = prefix + std::to_string(++server_.serial_);
   }
   plan->created = std::time(nullptr);
+  const PromptMemory::Placed placed = place(*parsed, *plan);
   bool done = false;
   if (plan->stream) {
     done = send_stream(request, *plan);
@@ -330,6 +336,22 @@ bool FakeServer::Connection::generate(const Request& request, Api api) {
   }
   server_.leave(done);
   return done;
+}
+
+// One prompt with one answer has a slot and finds there what is left of an earlier one.
+PromptMemory::Placed FakeServer::Connection::place(const json::object& request, Answer& plan) {
+  const json::value* store = request.if_contains("store");
+  const bool keeps = store == nullptr || !store->is_bool() || store->get_bool();
+  const auto keep = keeps ? SlotBook::Keep::Yes : SlotBook::Keep::No;
+  PromptMemory::Placed placed;
+  std::vector<Token> tokens = word_tokens(prompt_text(request));
+  if (plan.choices.size() == 1) placed = server_.memory_.place(tokens, keep);
+  if (placed.slot() < 0) {
+    server_.memory_.leave_to_engine(keep);
+    return placed;
+  }
+  plan.cached_tokens = static_cast<int>(server_.slots_.compute(placed.slot(), tokens));
+  return placed;
 }
 
 bool FakeServer::Connection::send_stream(const Request& request, const Answer& plan) {
@@ -410,29 +432,47 @@ ReadyFacts ready_facts(const Options& options, Clock::time_point started) {
   return facts;
 }
 
+// False after it has said what failed.
+bool prime(const Options& options, const ForkOrder& order, ControlChannel& channel,
+           FakeSlots& slots, PromptMemory& memory) {
+  const auto texts = read_primes(order.prime.get());
+  const Result<void> primed =
+      texts ? prime_fake_slots(*texts, options.context, options.slots, slots, memory)
+            : texts.error();
+  if (!primed) channel.failed(primed.error().message);
+  return primed.ok();
+}
+
 }  // namespace
 
 int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
                     SandboxReport sandbox, Clock::time_point started) {
+  FakeSlots slots(options.slots);
+  PromptMemory memory(options.slots, PromptMemory::States::MayBeCut);
   if (options.is_template) {
     const StopEvent never;
     load(options.fake, channel, never);
-    channel.ready(ready_facts(options, started));
-    ForkOrder order = run_template_loop(channel.release(), std::move(lifeline));
-    started = Clock::now();
-    channel.reopen(std::move(order.control));
-    lifeline = std::move(order.lifeline);
-    options.socket_path = order.socket_path;
+    for (bool forked = false; !forked;) {
+      channel.ready(ready_facts(options, started));
+      ForkOrder order = run_template_loop(channel.release(), std::move(lifeline));
+      started = Clock::now();
+      channel.reopen(std::move(order.control));
+      lifeline = std::move(order.lifeline);
+      options.socket_path = order.socket_path;
+      forked = !order.prime.valid();
+      if (!forked && !prime(options, order, channel, slots, memory)) ::_exit(1);
+    }
   }
   sandbox = confine_files(access_of(options.socket_path, options.model_path), std::move(sandbox));
   watch_lifeline(std::move(lifeline));
-  FakeServer server(options);
+  FakeServer server(options, slots, memory);
   watch_stop_signal([&server] { server.finish(); });
   if (!options.is_template && !load(options.fake, channel, server.stop())) ::_exit(0);
   if (auto listening = server.listen(); !listening) {
     channel.failed(listening.error().message);
     ::_exit(1);
   }
+  if (options.task == Task::kGenerate) memory.serve(channel.fd(), slots);
   sandbox = lock_down(std::move(sandbox));
   sandbox.print_refused();
   ReadyFacts facts = ready_facts(options, started);

@@ -79,23 +79,23 @@ json::object openai_usage(const Answer& answer) {
   return {{"prompt_tokens", answer.prompt_tokens},
           {"completion_tokens", completion},
           {"total_tokens", answer.prompt_tokens + completion},
-          {"prompt_tokens_details", {{"cached_tokens", 0}}}};
+          {"prompt_tokens_details", {{"cached_tokens", answer.cached_tokens}}}};
 }
 
 json::object responses_usage(const Answer& answer) {
   const int output = answer.completion_tokens();
   return {{"input_tokens", answer.prompt_tokens},
-          {"input_tokens_details", {{"cached_tokens", 0}}},
+          {"input_tokens_details", {{"cached_tokens", answer.cached_tokens}}},
           {"output_tokens", output},
           {"output_tokens_details", {{"reasoning_tokens", 0}}},
           {"total_tokens", answer.prompt_tokens + output}};
 }
 
 json::object messages_usage(const Answer& answer, int output_tokens) {
-  return {{"input_tokens", answer.prompt_tokens},
+  return {{"input_tokens", answer.prompt_tokens - answer.cached_tokens},
           {"output_tokens", output_tokens},
           {"cache_creation_input_tokens", 0},
-          {"cache_read_input_tokens", 0}};
+          {"cache_read_input_tokens", answer.cached_tokens}};
 }
 
 json::object response_item(const Answer& answer, bool finished) {

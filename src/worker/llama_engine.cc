@@ -20,6 +20,8 @@
 #include "worker/llama_http.h"
 #include "worker/llama_pacing.h"
 #include "worker/llama_params.h"
+#include "worker/llama_prime.h"
+#include "worker/llama_slots.h"
 #include "worker/memory_pages.h"
 #include "worker/prefetch.h"
 #include "worker/process.h"
@@ -139,15 +141,6 @@ void compute_dummy_batch(llama_context* context, int threads) {
   llama_set_n_threads(context, threads, threads);
 }
 
-// A pool of this process's own: a template's has no thread but the one that forked.
-void attach_threads(llama_context* context, int threads) {
-  llama_detach_threadpool(context);
-  ggml_threadpool_params pool = ggml_threadpool_params_default(threads);
-  pool.poll = 0;                                                          // as in llama_params.cc
-  llama_attach_threadpool(context, ggml_threadpool_new(&pool), nullptr);  // lives as the process
-  llama_set_n_threads(context, threads, threads);
-}
-
 // Forks replicas until it is told to end. Returns in each of them, with the order that made it.
 ForkOrder fork_replicas(const server_context& engine, const common_params& params,
                         ControlChannel& channel, UniqueFd lifeline, Clock::time_point started) {
@@ -169,6 +162,17 @@ SandboxReport confine(const Options& options, const std::string& socket_path,
     return confine_files(access_of(socket_path, options.model_path), std::move(sandbox));
   sandbox.refused.emplace_back("a replica on a GPU needs its devices: files stay in reach");
   return sandbox;
+}
+
+// False after it has said what failed.
+bool prime(server_context& engine, const common_params& params, const LlamaPrompts& prompts,
+           const ForkOrder& order, ControlChannel& channel, PromptMemory& memory) {
+  common_log_resume(common_log_main());
+  const auto texts = read_primes(order.prime.get());
+  const Result<void> primed =
+      texts ? prime_slots(engine, params, prompts, *texts, order.threads, memory) : texts.error();
+  if (!primed) channel.failed(primed.error().message);
+  return primed.ok();
 }
 
 int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, SandboxReport sandbox,
@@ -195,9 +199,17 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     channel.failed(errors.cause());
     return 1;
   }
-  LlamaHttp http(*params, engine);
+  const LlamaPrompts prompts(engine);
+  PromptMemory memory(options.slots, states_of(engine));
+  LlamaHttp http(*params, engine, prompts, memory);
+  LlamaSlots slots(engine);
   if (options.is_template) {
     ForkOrder order = fork_replicas(engine, *params, channel, std::move(lifeline), started);
+    while (order.prime.valid()) {
+      started = Clock::now();
+      if (!prime(engine, *params, prompts, order, channel, memory)) return 1;
+      order = fork_replicas(engine, *params, channel, std::move(order.lifeline), started);
+    }
     started = Clock::now();
     sandbox = confine(options, order.socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
@@ -213,6 +225,7 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     channel.failed("the socket " + params->hostnames.front() + " cannot be bound");
     return 1;
   }
+  if (options.task == Task::kGenerate) memory.serve(channel.fd(), slots);
   watch_stop_signal([&http, &engine] {
     http.finish(kFinishLimit);
     engine.terminate();

@@ -14,6 +14,8 @@ namespace {
 
 // Keys the core's resumable streams, which would keep decoding for a client that has gone.
 constexpr const char* kConversationHeader = "x-conversation-id";
+// Microseconds that a prompt state took to be restored; the gateway's.
+constexpr const char* kRestoredHeader = "x-glowplug-restored-us";
 
 server_http_res_ptr error_reply(const std::string& message, error_type type) {
   auto reply = std::make_unique<server_http_res>();
@@ -29,6 +31,24 @@ bool same_header(const std::string& left, const char* lower_case) {
     if (std::tolower(static_cast<unsigned char>(left[i])) != lower_case[i]) return false;
   }
   return i == left.size() && !lower_case[i];
+}
+
+std::optional<Dialect> dialect_of(PromptForm form) {
+  switch (form) {
+    case PromptForm::Text: return std::nullopt;
+    case PromptForm::Chat: return Dialect::kChat;
+    case PromptForm::Responses: return Dialect::kResponses;
+    case PromptForm::Messages: return Dialect::kMessages;
+  }
+  return std::nullopt;
+}
+
+// More than one choice takes more than one slot, which the engine finds itself.
+bool wants_choices(const std::string& body) {
+  if (body.find("\"n\":") == std::string::npos) return false;
+  try {
+    return json_value(json::parse(body), "n", 1) > 1;
+  } catch (const std::exception&) { return true; }
 }
 
 }  // namespace
@@ -59,9 +79,12 @@ class LlamaHttp::Running final {
   bool stopping_ = false;
 };
 
-LlamaHttp::LlamaHttp(const common_params& params, server_context& engine)
+LlamaHttp::LlamaHttp(const common_params& params, server_context& engine,
+                     const LlamaPrompts& prompts, PromptMemory& memory)
     : params_(params),
       engine_(engine),
+      prompts_(prompts),
+      memory_(memory),
       running_(std::make_shared<Running>()),
       routes_(params, engine) {
   routes_.update_meta(engine);
@@ -122,17 +145,22 @@ const std::string& LlamaHttp::call_opening() {
   return opening_;
 }
 
-server_http_context::handler_t LlamaHttp::forcing(Dialect dialect,
-                                                  server_http_context::handler_t handler) {
-  return guarded([this, dialect, handler = std::move(handler)](const server_http_req& request) {
-    if (request.body.find("\"tools\"") == std::string::npos) return handler(request);
-    auto body = force_tool_call(dialect, request.body, call_opening());
-    if (!body) return handler(request);
-    const auto changed = std::make_shared<server_http_req>(request);  // the stream refers to it
-    changed->body = *std::move(body);
+server_http_context::handler_t LlamaHttp::generating(PromptForm form,
+                                                     server_http_context::handler_t handler) {
+  return guarded([this, form, handler = std::move(handler)](const server_http_req& request) {
+    // Owners: this call, and a stream's next, which refers to it.
+    const auto changed = std::make_shared<server_http_req>(request);
+    const auto dialect = dialect_of(form);
+    if (dialect && changed->body.find("\"tools\"") != std::string::npos) {
+      if (auto forced = force_tool_call(*dialect, changed->body, call_opening()))
+        changed->body = *std::move(forced);
+    }
+    const auto placed = std::make_shared<PromptMemory::Placed>(place(form, *changed));
     server_http_res_ptr reply = handler(*changed);
+    if (reply && placed->restored_in().count() > 0)
+      reply->headers[kRestoredHeader] = std::to_string(placed->restored_in().count());
     if (reply && reply->is_stream()) {
-      reply->next = [next = std::move(reply->next), changed](std::string& chunk) {
+      reply->next = [next = std::move(reply->next), changed, placed](std::string& chunk) {
         return next(chunk);
       };
     }
@@ -140,16 +168,30 @@ server_http_context::handler_t LlamaHttp::forcing(Dialect dialect,
   });
 }
 
+// The request says from here on which slot is to answer it.
+PromptMemory::Placed LlamaHttp::place(PromptForm form, server_http_req& request) {
+  const auto keep = request.body.find("\"store\":false") == std::string::npos ? SlotBook::Keep::Yes
+                                                                              : SlotBook::Keep::No;
+  std::vector<Token> tokens;
+  if (!wants_choices(request.body)) tokens = prompts_.tokens(form, request.body);
+  PromptMemory::Placed placed;
+  if (!tokens.empty()) placed = memory_.place(std::move(tokens), keep);
+  if (placed.slot() >= 0 && request.body.starts_with('{'))
+    request.body.insert(1, "\"id_slot\":" + std::to_string(placed.slot()) + ",");
+  if (placed.slot() < 0) memory_.leave_to_engine(keep);
+  return placed;
+}
+
 void LlamaHttp::add_routes() {
   http_.get("/health", guarded(routes_.get_health));
   http_.get("/props", guarded(routes_.get_props));
-  http_.post("/v1/chat/completions", forcing(Dialect::kChat, routes_.post_chat_completions));
-  http_.post("/v1/completions", guarded(routes_.post_completions_oai));
+  http_.post("/v1/chat/completions", generating(PromptForm::Chat, routes_.post_chat_completions));
+  http_.post("/v1/completions", generating(PromptForm::Text, routes_.post_completions_oai));
   http_.post("/v1/embeddings", guarded(routes_.post_embeddings_oai));
   http_.post("/v1/rerank", guarded(routes_.post_rerank));
-  http_.post("/v1/responses", forcing(Dialect::kResponses, routes_.post_responses_oai));
+  http_.post("/v1/responses", generating(PromptForm::Responses, routes_.post_responses_oai));
   http_.post("/v1/responses/input_tokens", guarded(routes_.post_responses_tok_oai));
-  http_.post("/v1/messages", forcing(Dialect::kMessages, routes_.post_anthropic_messages));
+  http_.post("/v1/messages", generating(PromptForm::Messages, routes_.post_anthropic_messages));
   http_.post("/v1/messages/count_tokens", guarded(routes_.post_anthropic_count_tokens));
   http_.post("/tokenize", guarded(routes_.post_tokenize));
   http_.post("/detokenize", guarded(routes_.post_detokenize));

@@ -1,6 +1,6 @@
 // The engine's HTTP face on the Unix socket: only the routes that the gateway uses, every handler's
-// exception turned into an error body, and a count of the answers under way so that a stop can wait
-// for them.
+// exception turned into an error body, each prompt sent to the slot that holds most of it, and a
+// count of the answers under way so that a stop can wait for them.
 //
 // Thread: construct and start() on main after loading; finish() on the stop thread; handlers on the
 // core's HTTP threads. Decides nothing about who may call: only the server can reach the socket.
@@ -14,13 +14,16 @@
 #include "common.h"
 #include "server-context.h"
 #include "worker/forced_tools.h"
+#include "worker/llama_slots.h"
+#include "worker/prompt_memory.h"
 
 namespace glowplug::worker {
 
 class LlamaHttp final {
  public:
-  // Both outlive this object.
-  LlamaHttp(const common_params& params, server_context& engine);
+  // All outlive this object.
+  LlamaHttp(const common_params& params, server_context& engine, const LlamaPrompts& prompts,
+            PromptMemory& memory);
   ~LlamaHttp();
 
   // False when the socket cannot be bound; when it returns true the socket serves.
@@ -36,11 +39,15 @@ class LlamaHttp final {
 
   void add_routes();
   server_http_context::handler_t guarded(server_http_context::handler_t handler);
-  server_http_context::handler_t forcing(Dialect dialect, server_http_context::handler_t handler);
+  server_http_context::handler_t generating(PromptForm form,
+                                            server_http_context::handler_t handler);
+  PromptMemory::Placed place(PromptForm form, server_http_req& request);
   const std::string& call_opening();
 
   const common_params& params_;
   const server_context& engine_;
+  const LlamaPrompts& prompts_;
+  PromptMemory& memory_;
   std::once_flag opening_once_;
   std::string opening_;
   std::shared_ptr<Running> running_;  // shared with every answer under way

@@ -81,21 +81,15 @@ constexpr unsigned kLandlockVersion = 1;  // asks landlock_create_ruleset for th
 constexpr int kLandlockPathBeneath = 1;   // the only kind of rule that is added here
 
 enum FileRight : std::uint64_t {
-  kWriteFile = 1 << 1,
   kReadFile = 1 << 2,
   kReadFolder = 1 << 3,
-  kRemoveFolder = 1 << 4,
   kRemoveFile = 1 << 5,
-  kMakeFolder = 1 << 7,
-  kMakeFile = 1 << 8,
   kMakeSocket = 1 << 9,
-  kTruncate = 1 << 14,
 };
 
-// No links and no device files: whoever reads the folder later must not be led elsewhere.
-constexpr std::uint64_t kFolderRights = kWriteFile | kReadFile | kReadFolder | kRemoveFolder |
-                                        kRemoveFile | kMakeFolder | kMakeFile | kMakeSocket |
-                                        kTruncate;
+// Its socket, and nothing else: no file to fill a disk with, and no link that could lead elsewhere
+// whoever reads the folder later.
+constexpr std::uint64_t kFolderRights = kReadFolder | kRemoveFile | kMakeSocket;
 
 // What the kernel is told to forbid: everything that it knows of.
 struct LandlockVersion {

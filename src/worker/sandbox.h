@@ -34,7 +34,7 @@ struct SandboxReport {
 
 struct FileAccess {
   std::vector<std::string> readable_files;  // the model, its chat template
-  std::string own_folder;  // files, folders and sockets are made, read, written and removed here
+  std::string own_folder;                   // sockets are made and removed here
 };
 
 // What a replica with this socket and model needs.
@@ -50,7 +50,7 @@ struct FileAccess {
 [[nodiscard]] SandboxReport confine_files(const FileAccess& files, SandboxReport so_far);
 
 // From here on the process can serve the sockets it has, start threads, open what confine_files()
-// left it for reading only, and end. syscall_filter.h has the rules.
+// left it and the memory files it was given, and end. syscall_filter.h has the rules.
 [[nodiscard]] SandboxReport lock_down(SandboxReport so_far);
 
 }  // namespace glowplug::worker

@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -148,23 +149,22 @@ TEST_F(Sandbox, ConfinedFiles_ModelIsReadAndNothingElse) {
             "neighbour: EACCES\nfolder: EACCES\n");
 }
 
-TEST_F(Sandbox, ConfinedFiles_OwnFolderIsWrittenAndNoOther) {
+TEST_F(Sandbox, ConfinedFiles_OwnFolderTakesASocketAndNothingElse) {
   if (!has("landlock")) GTEST_SKIP() << machine();
   constexpr int kNew = O_WRONLY | O_CREAT | O_EXCL;
   const auto body = [&](Speaker& say) {
     if (!confine_files(files(), {}).refused.empty()) say.line("refused");
     say.result("new", open_and_close(own_ + "/new", kNew));
-    say.result("truncate", open_and_close(own_ + "/new", O_WRONLY | O_TRUNC));
-    say.result("remove", ::unlink((own_ + "/new").c_str()));
     say.result("folder", ::mkdir((own_ + "/folder").c_str(), 0700));
     say.result("socket", listen_on(socket_).get());
+    say.result("remove", ::unlink(socket_.c_str()));
     say.result("link", ::symlink("/etc", (own_ + "/link").c_str()));
     say.result("pipe", ::mkfifo((own_ + "/pipe").c_str(), 0600));
     say.result("new elsewhere", open_and_close(other_ + "/new", kNew));
     say.result("remove elsewhere", ::unlink((other_ + "/file").c_str()));
   };
   EXPECT_EQ(said_by(body),
-            "new: ok\ntruncate: ok\nremove: ok\nfolder: ok\nsocket: ok\nlink: EACCES\n"
+            "new: EACCES\nfolder: EACCES\nsocket: ok\nremove: ok\nlink: EACCES\n"
             "pipe: EACCES\nnew elsewhere: EACCES\nremove elsewhere: EACCES\n");
 }
 
@@ -267,7 +267,23 @@ TEST_F(Sandbox, Root_HoldsNoCapabilityAndCanGainNone) {
   EXPECT_EQ(said_by(body), "dropped\nnot capable\nbounding 0\nchown: EPERM\n");
 }
 
-TEST_F(Sandbox, LockedDown_OpensForReadingOnly) {
+TEST_F(Sandbox, LockedDown_WritesAMemoryFileThatItWasGiven) {
+  if (!has("seccomp") || !has("landlock")) GTEST_SKIP() << machine();
+  const UniqueFd given(::memfd_create("given", MFD_CLOEXEC));
+  ASSERT_EQ(::pwrite(given.get(), "old", 3, 0), 3);
+  const auto body = [&](Speaker& say) {
+    const SandboxReport report = lock_down(confine_files(files(), {}));
+    if (!report.refused.empty()) say.line(report.refused.front());
+    const std::string path = "/proc/self/fd/" + std::to_string(given.get());
+    const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600));
+    say.result("open", file.get());
+    say.result("write", static_cast<long>(::write(file.get(), "state", 5)));
+    say.line(content(path));
+  };
+  EXPECT_EQ(said_by(body), "open: ok\nwrite: ok\nstate\n");
+}
+
+TEST_F(Sandbox, LockedDown_OpensNothingElseForWriting) {
   if (!has("seccomp") || !has("landlock")) GTEST_SKIP() << machine();
   const auto body = [&](Speaker& say) {
     const UniqueFd listener = listen_on(socket_);
@@ -276,15 +292,19 @@ TEST_F(Sandbox, LockedDown_OpensForReadingOnly) {
     say.line("model: " + content(model_));
     say.result("passwd", open_and_close("/etc/passwd", O_RDONLY));
     say.result("new", open_and_close(own_ + "/new", O_WRONLY | O_CREAT));
+    say.result("model for writing", open_and_close(model_, O_WRONLY));
+    say.result("append", open_and_close(own_ + "/new", O_WRONLY | O_APPEND));
     say.result("unnamed", open_and_close(own_, O_WRONLY | O_TMPFILE));
     say.result("path", open_and_close("/etc/passwd", O_PATH));
     say.result("openat2", ::syscall(SYS_openat2, AT_FDCWD, "/", nullptr, 0));
     say.result("remove socket", ::unlink(socket_.c_str()));
     say.result("remove elsewhere", ::unlink((other_ + "/file").c_str()));
   };
-  EXPECT_EQ(said_by(body),
-            "model: weights\npasswd: EACCES\nnew: EPERM\nunnamed: EPERM\npath: EPERM\n"
-            "openat2: ENOSYS\nremove socket: ok\nremove elsewhere: EACCES\n");
+  EXPECT_EQ(
+      said_by(body),
+      "model: weights\npasswd: EACCES\nnew: EACCES\nmodel for writing: EACCES\nappend: EPERM\n"
+      "unnamed: EPERM\npath: EPERM\nopenat2: ENOSYS\nremove socket: ok\nremove elsewhere: "
+      "EACCES\n");
 }
 
 TEST_F(Sandbox, LockedDownReplica_AnswersOnItsSocket) {

@@ -132,10 +132,12 @@ void add_running(Rules& rules, std::uint32_t own_pid) {
 #endif
 }
 
-// What Landlock keeps to the model and the replica's folder.
+// What Landlock keeps to the model and the replica's folder. Nothing there can be written; a memory
+// file of the server's can, by its descriptor's path.
 void add_paths(Rules& rules) {
   // O_PATH is not among the flags: Landlock does not look at such an open.
-  rules.add(SYS_openat, {only_bits(2, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_DIRECTORY)});
+  rules.add(SYS_openat, {only_bits(2, O_RDONLY | O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC |
+                                          O_NOFOLLOW | O_DIRECTORY)});
   rules.add({SYS_unlinkat});
 #ifdef __x86_64__
   rules.add({SYS_unlink});

@@ -17,18 +17,19 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "domain/errors.h"
 #include "worker/control_channel.h"
+#include "worker/order.h"
 
 namespace glowplug::worker {
 namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t kOrderBytesMax = 4096;
-constexpr std::size_t kChannels = 3;                      // control, lifeline, output
-constexpr std::size_t kOrderDescriptors = kChannels + 3;  // the leaf cgroup, at most
+constexpr std::size_t kChannels = 3;  // control, lifeline, output; then the leaf cgroup, primes
 
 struct Received {
   ForkOrder order;
@@ -40,43 +41,18 @@ struct Received {
 void take_leaf(const json::object& fields, std::span<UniqueFd> descriptors, Received& received) {
   const json::value* leaf = fields.if_contains("leaf");
   if (!leaf || !leaf->is_string()) return;
-  if (leaf->get_string() == "directory") received.leaf_directory = std::move(descriptors[0]);
+  if (leaf->get_string() == "directory" && !descriptors.empty())
+    received.leaf_directory = std::move(descriptors[0]);
   if (leaf->get_string() != "entries") return;
   for (UniqueFd& entry : descriptors)
     if (entry.valid()) received.leaf_entries.push_back(std::move(entry));
 }
 
-// One order comes in one message: its bytes never mix with another's, because descriptors travel
-// with them. Nothing when the message is no order.
-std::optional<Received> receive_order(int socket) {
-  std::array<char, kOrderBytesMax> text;
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kOrderDescriptors * sizeof(int))> extra;
-  iovec bytes{text.data(), text.size()};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = extra.data();
-  message.msg_controllen = extra.size();
-  ssize_t got = 0;
-  do got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  while (got < 0 && errno == EINTR);
-  if (got <= 0) ::_exit(0);  // the server is gone
-
-  std::array<UniqueFd, kOrderDescriptors> descriptors;
-  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count && i < descriptors.size(); ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof fd);
-      descriptors[i].reset(fd);
-    }
-  }
-  boost::system::error_code error;
-  const json::value order =
-      json::parse(json::string_view(text.data(), static_cast<std::size_t>(got)), error);
-  if (error || !order.is_object() || !descriptors[kChannels - 1].valid()) return std::nullopt;
-  const json::object& fields = order.get_object();
+// Nothing when it is no order to fork.
+std::optional<Received> take_order(Order order) {
+  std::vector<UniqueFd>& descriptors = order.descriptors;
+  if (descriptors.size() < kChannels) return std::nullopt;
+  const json::object& fields = order.fields;
   const json::value* socket_path = fields.if_contains("fork");
   const json::value* threads = fields.if_contains("threads");
   const json::value* warm = fields.if_contains("warm");
@@ -86,8 +62,13 @@ std::optional<Received> receive_order(int socket) {
                               .threads = static_cast<int>(threads->get_int64()),
                               .warm = warm && warm->is_bool() && warm->get_bool(),
                               .control = std::move(descriptors[0]),
-                              .lifeline = std::move(descriptors[1])},
+                              .lifeline = std::move(descriptors[1]),
+                              .prime = {}},
                     .output = std::move(descriptors[2])};
+  if (fields.contains("prime")) {
+    received.order.prime = std::move(descriptors.back());
+    descriptors.pop_back();
+  }
   take_leaf(fields, std::span(descriptors).subspan(kChannels), received);
   return received;
 }
@@ -156,7 +137,11 @@ ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline) {
     if (::poll(watched.data(), watched.size(), -1) < 0) continue;
     if (watched[1].revents || watched[2].revents) ::_exit(0);
     if (!watched[0].revents) continue;
-    std::optional<Received> received = receive_order(channel.get());
+    Order order;
+    const Receipt receipt = receive_order(channel.get(), order);
+    if (receipt == Receipt::Closed) ::_exit(0);
+    if (receipt == Receipt::Unreadable) continue;
+    std::optional<Received> received = take_order(std::move(order));
     if (!received) continue;  // its descriptors are closed, which tells the server
     const pid_t pid = clone_sibling(received->leaf_directory.get());
     if (pid == 0) {
@@ -167,6 +152,22 @@ ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline) {
       say(received->order.control,
           failed_line(std::string("the template cannot fork: ") + std::strerror(errno)));
   }
+}
+
+Result<std::vector<std::string>> read_primes(int fd) {
+  const Error unreadable{
+      std::string(domain::error::kFunctionFailed), "the prompts to prime with cannot be read", {}};
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return unreadable;
+  std::string text(static_cast<std::size_t>(status.st_size), '\0');
+  if (::pread(fd, text.data(), text.size(), 0) != status.st_size) return unreadable;
+  boost::system::error_code error;
+  const json::value list = json::parse(text, error);
+  if (error || !list.is_array()) return unreadable;
+  std::vector<std::string> texts;
+  for (const json::value& one : list.get_array())
+    if (one.is_string()) texts.emplace_back(one.get_string());
+  return texts;
 }
 
 }  // namespace glowplug::worker

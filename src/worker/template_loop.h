@@ -5,7 +5,8 @@
 //
 // Further descriptors are the child's leaf cgroup: with `"leaf":"directory"` the child is born in
 // it, with `"leaf":"entries"` it writes "0" to each right after its word. A child that cannot get
-// there stays in the template's; the server looks for itself.
+// there stays in the template's; the server looks for itself. With `"prime":true` the last one is
+// a file with prompts, and the child becomes a template whose replicas start with them computed.
 //
 // The child is made with CLONE_PARENT, so it is the server's own child like any other replica: the
 // server waits for it, and a template's death does not touch it. It gets a control channel, a
@@ -20,7 +21,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "base/result.h"
 #include "base/unique_fd.h"
 
 namespace glowplug::worker {
@@ -30,10 +33,15 @@ struct ForkOrder {
   int threads = 1;
   bool warm = false;  // compute a dummy batch before it says ready
   UniqueFd control, lifeline;
+  // A JSON array of texts: the child is to compute them and become a template itself.
+  UniqueFd prime;
 };
 
 // Serves orders on the control channel; returns in each child. In the template itself it never
 // returns: SIGTERM and the server's end (the lifeline, or the channel's other end) end the process.
 [[nodiscard]] ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline);
+
+// The texts in the file of an order to prime.
+[[nodiscard]] Result<std::vector<std::string>> read_primes(int fd);
 
 }  // namespace glowplug::worker

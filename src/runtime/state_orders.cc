@@ -1,0 +1,97 @@
+#include "runtime/state_orders.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+#include <unistd.h>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include "domain/errors.h"
+#include "runtime/order.h"
+
+namespace glowplug::runtime {
+namespace {
+
+constexpr std::size_t kFilesMax = 64;  // with one order
+
+Result<UniqueFd> make_file(const char* name, std::string_view bytes) {
+  UniqueFd file(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  while (file.valid() && !bytes.empty()) {
+    const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
+    if (written <= 0) break;
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  if (file.valid() && bytes.empty()) return file;
+  return Error{std::string(domain::error::kFunctionFailed),
+               fmt::format("no memory file can be made: {}", std::strerror(errno)),
+               {}};
+}
+
+template <typename Value>
+void append(std::string& bytes, const Value& value) {
+  bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+}  // namespace
+
+// In the machine's own order: a number, the count of tokens, and these.
+Result<void> StateOrders::remember(int control, std::span<const RememberedPrompt> prompts) {
+  if (slots_ == 0) return {};
+  bound_ = true;
+  std::string table;
+  for (const RememberedPrompt& prompt : prompts) {
+    append(table, prompt.id);
+    append(table, static_cast<std::uint32_t>(prompt.tokens.size()));
+    for (const std::int32_t token : prompt.tokens) append(table, token);
+  }
+  const Result<UniqueFd> file = make_file("prompts", table);
+  if (!file) return file.error();
+  const int descriptor = file->get();
+  return send_order(control, {{"remember", true}}, {&descriptor, 1});
+}
+
+Result<void> StateOrders::keep(int control) {
+  if (!bound_) return {};
+  std::vector<UniqueFd> files;
+  std::vector<int> descriptors;
+  for (std::size_t i = 0; i < std::min(static_cast<std::size_t>(slots_), kFilesMax); ++i) {
+    Result<UniqueFd> file = make_file("state", {});
+    if (!file) return file.error();
+    descriptors.push_back(file->get());
+    files.push_back(std::move(*file));
+  }
+  if (Result<void> sent = send_order(control, {{"keep", true}}, descriptors); !sent) return sent;
+  asked_.push_back(std::move(files));
+  return {};
+}
+
+Result<void> StateOrders::give(int control, std::uint64_t id, UniqueFd state) {
+  if (!state.valid()) {
+    Result<UniqueFd> none = make_file("none", {});
+    if (!none) return none.error();
+    state = std::move(*none);
+  }
+  const int descriptor = state.get();
+  return send_order(control, {{"give", id}}, {&descriptor, 1});
+}
+
+std::vector<UniqueFd> StateOrders::kept(std::size_t count) {
+  if (asked_.empty()) return {};
+  std::vector<UniqueFd> files = std::move(asked_.front());
+  asked_.pop_front();
+  files.resize(std::min(count, files.size()));
+  return files;
+}
+
+Result<UniqueFd> make_prime_file(std::span<const std::string> texts) {
+  boost::json::array list;
+  for (const std::string& text : texts) list.emplace_back(text);
+  return make_file("primes", boost::json::serialize(list));
+}
+
+}  // namespace glowplug::runtime

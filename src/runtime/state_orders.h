@@ -1,0 +1,49 @@
+// What the server tells a replica of prompt states, and hears of them; the files are memory files
+// that travel with the orders, so that no plain text of a prompt touches a disk.
+//
+//   remember(table)  what there is for its cache domain; once at the bind, and after each change
+//   keep()           ──▶ kept(n): the first n of the files that went with it hold a state
+//   wants(id)        ──▶ give(id, state): a state of the table, or none
+//
+// Thread: the server loop's. Knows no process: it is given the channel with each call.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace glowplug::runtime {
+
+struct RememberedPrompt {
+  std::uint64_t id = 0;
+  std::vector<std::int32_t> tokens;
+};
+
+class StateOrders final {
+ public:
+  explicit StateOrders(int slots) : slots_(slots) {}  // 0: it has no prompt states of ours
+
+  bool is_bound() const { return bound_; }  // so that there may be something to keep
+
+  Result<void> remember(int control, std::span<const RememberedPrompt> prompts);
+  Result<void> keep(int control);
+  Result<void> give(int control, std::uint64_t id, UniqueFd state);  // not valid: it is gone
+
+  // The files that the replica says it has filled; none when it was not asked.
+  std::vector<UniqueFd> kept(std::size_t count);
+
+ private:
+  int slots_;
+  bool bound_ = false;
+  std::deque<std::vector<UniqueFd>> asked_;  // oldest first
+};
+
+// The order of a template to be: its prompts as a JSON array of texts.
+Result<UniqueFd> make_prime_file(std::span<const std::string> texts);
+
+}  // namespace glowplug::runtime

@@ -1,0 +1,95 @@
+#include "worker/llama_prime.h"
+
+#include <thread>
+#include <utility>
+
+#include <sys/mman.h>
+
+#include "domain/errors.h"
+#include "ggml-cpu.h"
+#include "llama.h"
+#include "server-common.h"
+
+namespace glowplug::worker {
+namespace {
+
+Error failed(std::string message) {
+  return Error{std::string(domain::error::kFunctionFailed), std::move(message), {}};
+}
+
+// Computes a prompt in a slot and nothing after it.
+bool compute(server_routes& routes, const std::vector<Token>& tokens, int slot) {
+  const std::function<bool()> go_on = [] { return false; };
+  server_http_req request{{}, {}, "/completions", "", "", {}, go_on};
+  request.body =
+      json{{"prompt", tokens}, {"id_slot", slot}, {"n_predict", 1}, {"cache_prompt", true}}.dump();
+  const server_http_res_ptr reply = routes.post_completions(request);
+  return reply && reply->status == 200;
+}
+
+// Runs beside the engine's loop.
+Result<void> fill_slots(server_context& engine, const common_params& params,
+                        std::vector<std::vector<Token>> prompts, int slots, PromptMemory& memory) {
+  server_routes routes(params, engine);
+  routes.update_meta(engine);
+  LlamaSlots states(engine);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const int slot = static_cast<int>(i) % slots;
+    UniqueFd state(::memfd_create("prime", MFD_CLOEXEC));
+    if (!state.valid()) return failed("no memory file can be made for a primed prompt");
+    if (!compute(routes, prompts[i], slot) || !states.save(slot, state.get()))
+      return failed("the engine does not compute prime " + std::to_string(i + 1));
+    for (int other = 0; other < slots; ++other) {
+      if (static_cast<std::size_t>(other) % prompts.size() != i) continue;
+      if (other != slot && !states.restore(other, state.get()))
+        return failed("the engine does not take prime " + std::to_string(i + 1) + " in slot " +
+                      std::to_string(other));
+      memory.holds(other, prompts[i]);
+    }
+    memory.add_prime(std::move(prompts[i]), std::move(state));
+  }
+  return {};
+}
+
+}  // namespace
+
+ggml_threadpool* attach_threads(llama_context* context, int threads) {
+  llama_detach_threadpool(context);
+  ggml_threadpool_params options = ggml_threadpool_params_default(threads);
+  options.poll = 0;  // as in llama_params.cc
+  ggml_threadpool* pool = ggml_threadpool_new(&options);
+  llama_attach_threadpool(context, pool, nullptr);
+  llama_set_n_threads(context, threads, threads);
+  return pool;
+}
+
+Result<void> prime_slots(server_context& engine, const common_params& params,
+                         const LlamaPrompts& prompts, const std::vector<std::string>& texts,
+                         int threads, PromptMemory& memory) {
+  const int room = engine.get_meta().slot_n_ctx;
+  std::vector<std::vector<Token>> all;
+  for (const std::string& text : texts) {
+    all.push_back(prompts.system_tokens(text));
+    const std::string name = "prime " + std::to_string(all.size());
+    if (all.back().empty()) return failed(name + " has no tokens");
+    if (all.back().size() >= static_cast<std::size_t>(room))
+      return failed(name + " has " + std::to_string(all.back().size()) +
+                    " tokens and a slot's context is " + std::to_string(room) +
+                    "; shorten it or raise context");
+  }
+  llama_context* context = engine.get_llama_context();
+  ggml_threadpool* pool = attach_threads(context, threads);
+  Result<void> filled;
+  std::thread filler([&] {
+    filled = fill_slots(engine, params, std::move(all), params.n_parallel, memory);
+    engine.terminate();
+  });
+  engine.start_loop();
+  filler.join();
+  llama_detach_threadpool(context);
+  ggml_threadpool_free(pool);
+  llama_set_n_threads(context, 1, 1);
+  return filled;
+}
+
+}  // namespace glowplug::worker

@@ -1,0 +1,237 @@
+#include "worker/prompt_memory.h"
+
+#include <algorithm>
+#include <cstring>
+#include <poll.h>
+#include <unistd.h>
+#include <utility>
+
+#include <boost/json/serialize.hpp>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "domain/limits.h"
+
+namespace glowplug::worker {
+namespace {
+
+namespace json = boost::json;
+using namespace std::chrono_literals;
+
+// A restore costs milliseconds; computing so few tokens again costs about as much.
+constexpr std::size_t kWorthRestoring = 32;
+constexpr auto kCatchUpLimit = 200ms;  // an order that came before a request counts for it
+constexpr auto kFetchLimit = 2s;       // then the prompt is computed as if nothing were known
+constexpr std::size_t kTableBytesMax = 256 * 1024 * 1024;
+
+bool is_readable(int fd) {
+  pollfd watched{fd, POLLIN, 0};
+  return ::poll(&watched, 1, 0) > 0 && (watched.revents & POLLIN) != 0;
+}
+
+std::size_t file_bytes(int fd) {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 && status.st_size > 0 ? static_cast<std::size_t>(status.st_size)
+                                                         : 0;
+}
+
+// Nothing of a file that is cut short is an entry.
+template <typename Value>
+bool read_value(const std::vector<char>& bytes, std::size_t& at, Value& value) {
+  if (bytes.size() - at < sizeof value) return false;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  at += sizeof value;
+  return true;
+}
+
+}  // namespace
+
+PromptMemory::~PromptMemory() {
+  if (orders_.joinable()) orders_.join();  // ends with the channel's other end
+}
+
+void PromptMemory::add_prime(std::vector<Token> tokens, UniqueFd state) {
+  const std::lock_guard lock(mutex_);
+  // Owners: the table and whoever restores it.
+  primes_.push_back({0, std::move(tokens), std::make_shared<UniqueFd>(std::move(state))});
+}
+
+void PromptMemory::holds(int slot, std::vector<Token> tokens) {
+  const std::lock_guard lock(mutex_);
+  book_.holds(slot, std::move(tokens), SlotBook::Keep::No);
+}
+
+void PromptMemory::serve(int channel, SlotStates& engine) {
+  channel_ = channel;
+  engine_ = &engine;
+  orders_ = std::thread([this] { take_orders(); });  // joined by the destructor
+}
+
+void PromptMemory::take_orders() {
+  for (;;) {
+    pollfd watched{channel_, POLLIN, 0};
+    if (::poll(&watched, 1, -1) < 0) continue;
+    {
+      const std::lock_guard lock(mutex_);
+      obeying_ = true;
+    }
+    Order order;
+    const Receipt receipt = receive_order(channel_, order);
+    if (receipt == Receipt::Taken) obey(std::move(order));
+    {
+      const std::lock_guard lock(mutex_);
+      obeying_ = false;
+      if (receipt == Receipt::Closed) channel_ = -1;
+    }
+    changed_.notify_all();
+    if (receipt == Receipt::Closed) return;
+  }
+}
+
+void PromptMemory::obey(Order order) {
+  if (order.descriptors.empty()) return;
+  if (order.fields.contains("remember")) return read_table(order.descriptors.front().get());
+  if (order.fields.contains("keep")) return keep(std::move(order.descriptors));
+  const json::value* id = order.fields.if_contains("give");
+  if (id == nullptr || !id->is_number()) return;
+  const std::lock_guard lock(mutex_);
+  const auto wanted = wanted_.find(id->to_number<std::uint64_t>());
+  if (wanted == wanted_.end()) return;
+  wanted->second.here = true;
+  wanted->second.state = std::move(order.descriptors.front());
+}
+
+// Entries of a number, the count of tokens, and these; native order, it never leaves the machine.
+void PromptMemory::read_table(int fd) {
+  std::vector<char> bytes(std::min(file_bytes(fd), kTableBytesMax));
+  if (::pread(fd, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) return;
+  std::vector<Remembered> table;
+  std::size_t at = 0;
+  std::uint64_t id = 0;
+  std::uint32_t count = 0;
+  while (read_value(bytes, at, id) && read_value(bytes, at, count)) {
+    if ((bytes.size() - at) / sizeof(Token) < count) break;
+    std::vector<Token> tokens(count);
+    std::memcpy(tokens.data(), bytes.data() + at, count * sizeof(Token));
+    at += count * sizeof(Token);
+    table.push_back({id, std::move(tokens), nullptr});
+  }
+  const std::lock_guard lock(mutex_);
+  remembered_ = std::move(table);
+}
+
+void PromptMemory::keep(std::vector<UniqueFd> files) {
+  std::unique_lock lock(mutex_);
+  obeying_ = false;  // calls need not wait for it
+  changed_.notify_all();
+  std::size_t count = 0;
+  for (const int slot : book_.worth_keeping(domain::kKeptTokensMin)) {
+    if (count == files.size()) break;
+    if (!book_.take_slot(slot)) continue;
+    lock.unlock();
+    auto tokens = engine_->save(slot, files[count].get());
+    lock.lock();
+    if (tokens) {
+      book_.holds(slot, *std::move(tokens), SlotBook::Keep::Yes);
+      book_.kept(slot);
+      ++count;
+    } else if (::ftruncate(files[count].get(), 0) != 0) {
+      break;
+    }
+    book_.give_back(slot);
+  }
+  lock.unlock();
+  say(json::serialize(json::object{{"state", "kept"}, {"count", count}}));
+}
+
+// What the server sent before a request is known before the request is placed.
+void PromptMemory::catch_up(std::unique_lock<std::mutex>& lock) {
+  const auto until = std::chrono::steady_clock::now() + kCatchUpLimit;
+  changed_.wait_until(lock, until,
+                      [this] { return channel_ < 0 || (!obeying_ && !is_readable(channel_)); });
+}
+
+const PromptMemory::Remembered* PromptMemory::best_for(const std::vector<Token>& prompt,
+                                                       std::size_t more_than) const {
+  const Remembered* best = nullptr;
+  std::size_t most = more_than;
+  for (const std::vector<Remembered>* table : {&primes_, &remembered_}) {
+    for (const Remembered& one : *table) {
+      const std::size_t shared = shared_prefix(one.tokens, prompt);
+      const bool whole = shared == one.tokens.size() && shared < prompt.size();
+      if (shared <= most || (states_ == States::Whole && !whole)) continue;
+      most = shared;
+      best = &one;
+    }
+  }
+  return best;
+}
+
+std::shared_ptr<UniqueFd> PromptMemory::fetch(std::unique_lock<std::mutex>& lock,
+                                              const Remembered& state) {
+  if (state.state) return state.state;
+  const std::uint64_t id = state.id;
+  if (!wanted_.try_emplace(id).second) return nullptr;  // another call is fetching it already
+  say(json::serialize(json::object{{"state", "wants"}, {"id", id}}));
+  changed_.wait_for(lock, kFetchLimit, [this, id] { return wanted_.at(id).here || channel_ < 0; });
+  UniqueFd given = std::move(wanted_.at(id).state);
+  wanted_.erase(id);
+  if (given.valid() && file_bytes(given.get()) > 0)
+    return std::make_shared<UniqueFd>(std::move(given));  // owner: the caller
+  std::erase_if(remembered_, [id](const Remembered& one) { return one.id == id; });
+  return nullptr;
+}
+
+PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Keep keep) {
+  std::unique_lock lock(mutex_);
+  if (channel_ >= 0) catch_up(lock);
+  const std::size_t held = book_.best_shared(prompt);
+  const Remembered* best = engine_ ? best_for(prompt, held + kWorthRestoring - 1) : nullptr;
+  const std::vector<Token> tokens = best ? best->tokens : std::vector<Token>{};
+  const std::shared_ptr<UniqueFd> state = best ? fetch(lock, *best) : nullptr;
+  const auto place = book_.take(state ? std::vector<Token>{} : prompt);
+  if (!place) return {};
+  lock.unlock();
+  Placed placed(*this, place->slot, std::move(prompt), keep);
+  if (!state) return placed;
+  const auto began = std::chrono::steady_clock::now();
+  const bool restored = engine_->restore(place->slot, state->get());
+  placed.restored_in_ = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::steady_clock::now() - began);
+  lock.lock();
+  book_.holds(place->slot, restored ? tokens : std::vector<Token>{}, SlotBook::Keep::No);
+  return placed;
+}
+
+void PromptMemory::leave_to_engine(SlotBook::Keep keep) {
+  if (keep == SlotBook::Keep::Yes) return;
+  const std::lock_guard lock(mutex_);
+  for (int slot = 0; slot < book_.size(); ++slot) book_.holds(slot, {}, keep);
+}
+
+void PromptMemory::say(const std::string& line) {
+  const std::string text = line + "\n";
+  // A server that is gone ends the worker by its lifeline.
+  [[maybe_unused]] const ssize_t sent = ::send(channel_, text.data(), text.size(), MSG_NOSIGNAL);
+}
+
+void PromptMemory::give_back(int slot, std::vector<Token> prompt, SlotBook::Keep keep) {
+  const std::lock_guard lock(mutex_);
+  book_.holds(slot, std::move(prompt), keep);
+  book_.give_back(slot);
+}
+
+PromptMemory::Placed& PromptMemory::Placed::operator=(Placed&& other) noexcept {
+  memory_ = std::exchange(other.memory_, nullptr);
+  slot_ = std::exchange(other.slot_, -1);
+  prompt_ = std::move(other.prompt_);
+  keep_ = other.keep_;
+  restored_in_ = other.restored_in_;
+  return *this;
+}
+
+PromptMemory::Placed::~Placed() {
+  if (memory_ != nullptr) memory_->give_back(slot_, std::move(prompt_), keep_);
+}
+
+}  // namespace glowplug::worker

@@ -1,0 +1,123 @@
+// What a replica remembers of prompts: which slot holds what, and which states it may fetch: those
+// that its template was primed with, and those that were kept of its own cache domain.
+//
+//   request ─▶ place() ─▶ a slot, and where a remembered state shares more of the prompt than any
+//                         slot does, that state is restored into it first
+//   server ──{"remember":true} + table──▶   what there is for this replica's domain
+//   server ◀─{"state":"wants","id":7}────   one of them is needed
+//   server ──{"give":7} + state──────────▶  here it is (an empty file: it is not there any more)
+//   server ──{"keep":true} + empty files─▶  copy what is worth it
+//   server ◀─{"state":"kept","count":2}──   the first two hold a state each
+//
+// Files are memory files of the server's: no plain text of a prompt touches a disk, and a replica
+// opens none by path but its own descriptors.
+//
+// Thread: any for place(); orders come in on a thread of its own. Knows no engine but by
+// SlotStates.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "worker/order.h"
+#include "worker/slot_book.h"
+
+namespace glowplug::worker {
+
+// What the engine does with one slot's state. Thread: any but the engine's own; blocks until done.
+class SlotStates {
+ public:
+  virtual ~SlotStates() = default;
+  // Writes the slot's state; its tokens, or nothing when it cannot.
+  virtual std::optional<std::vector<Token>> save(int slot, int fd) = 0;
+  virtual bool restore(int slot, int fd) = 0;  // after a failure the slot is empty
+};
+
+class PromptMemory final {
+ public:
+  // Some models' states cannot be cut: only one that the whole prompt begins with helps.
+  enum class States { MayBeCut, Whole };
+  PromptMemory(int slots, States states) : book_(slots), states_(states) {}
+  ~PromptMemory();
+  PromptMemory(const PromptMemory&) = delete;
+  PromptMemory& operator=(const PromptMemory&) = delete;
+
+  // In a template: every slot holds one of these from here on, or can be given it.
+  void add_prime(std::vector<Token> tokens, UniqueFd state);
+  void holds(int slot, std::vector<Token> tokens);
+
+  // In a replica: takes orders from the channel and answers there; both outlive this object.
+  void serve(int channel, SlotStates& engine);
+
+  class Placed;
+  // For a request with this prompt. Gives no slot when all are taken: the engine then chooses.
+  Placed place(std::vector<Token> prompt, SlotBook::Keep keep);
+  // For a request whose slots the engine chooses: where no copy of it may be made, none is made of
+  // what any slot holds now.
+  void leave_to_engine(SlotBook::Keep keep);
+
+ private:
+  struct Remembered {
+    std::uint64_t id = 0;
+    std::vector<Token> tokens;
+    std::shared_ptr<UniqueFd> state;  // a prime's; owners: this table and whoever restores it
+  };
+  struct Wanted {
+    bool here = false;
+    UniqueFd state;
+  };
+
+  void take_orders();
+  void obey(Order order);
+  void read_table(int fd);
+  void keep(std::vector<UniqueFd> files);
+  void catch_up(std::unique_lock<std::mutex>& lock);
+  const Remembered* best_for(const std::vector<Token>& prompt, std::size_t more_than) const;
+  std::shared_ptr<UniqueFd> fetch(std::unique_lock<std::mutex>& lock, const Remembered& state);
+  void say(const std::string& line);
+  void give_back(int slot, std::vector<Token> prompt, SlotBook::Keep keep);
+
+  SlotBook book_;
+  States states_;
+  std::vector<Remembered> primes_, remembered_;
+  int channel_ = -1;
+  SlotStates* engine_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool obeying_ = false;  // an order was taken and is not carried out yet
+  std::map<std::uint64_t, Wanted> wanted_;
+  std::thread orders_;
+};
+
+// A request's slot, given back when it goes.
+class PromptMemory::Placed final {
+ public:
+  Placed() = default;
+  Placed(PromptMemory& memory, int slot, std::vector<Token> prompt, SlotBook::Keep keep)
+      : memory_(&memory), slot_(slot), prompt_(std::move(prompt)), keep_(keep) {}
+  Placed(Placed&& other) noexcept { *this = std::move(other); }
+  Placed& operator=(Placed&& other) noexcept;
+  ~Placed();
+
+  int slot() const { return slot_; }  // -1: the engine chooses
+  std::chrono::microseconds restored_in() const { return restored_in_; }
+
+ private:
+  friend class PromptMemory;
+  PromptMemory* memory_ = nullptr;
+  int slot_ = -1;
+  std::vector<Token> prompt_;
+  SlotBook::Keep keep_ = SlotBook::Keep::Yes;
+  std::chrono::microseconds restored_in_{0};
+};
+
+}  // namespace glowplug::worker

@@ -1,0 +1,75 @@
+#include "worker/slot_book.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+namespace glowplug::worker {
+namespace {
+
+// A slot that shares a little more is not worth the loss of a conversation that another would not
+// cost: from this share of the best on, the loss decides.
+constexpr double kNearlyBest = 0.8;
+
+}  // namespace
+
+std::size_t shared_prefix(std::span<const Token> a, std::span<const Token> b) {
+  const std::size_t most = std::min(a.size(), b.size());
+  return static_cast<std::size_t>(
+      std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(most), b.begin()).first -
+      a.begin());
+}
+
+std::size_t SlotBook::best_shared(std::span<const Token> prompt) const {
+  std::size_t best = 0;
+  for (const Slot& slot : slots_)
+    if (!slot.taken) best = std::max(best, shared_prefix(slot.tokens, prompt));
+  return best;
+}
+
+std::optional<SlotBook::Place> SlotBook::take(std::span<const Token> prompt) {
+  const auto enough =
+      static_cast<std::size_t>(kNearlyBest * static_cast<double>(best_shared(prompt)));
+
+  std::optional<Place> chosen;
+  std::tuple<bool, std::uint64_t> cost;  // loses something; last used
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    const std::size_t shared = shared_prefix(slot.tokens, prompt);
+    if (slot.taken || shared < enough) continue;
+    const std::tuple<bool, std::uint64_t> its{slot.tokens.size() > shared, slot.last_used};
+    if (chosen && its >= cost) continue;
+    chosen = Place{static_cast<int>(i), shared};
+    cost = its;
+  }
+  if (chosen) take_slot(chosen->slot);
+  return chosen;
+}
+
+bool SlotBook::take_slot(int slot) {
+  if (at(slot).taken) return false;
+  at(slot).taken = true;
+  at(slot).last_used = ++uses_;
+  return true;
+}
+
+void SlotBook::give_back(int slot) { at(slot).taken = false; }
+
+void SlotBook::holds(int slot, std::vector<Token> tokens, Keep keep) {
+  at(slot).tokens = std::move(tokens);
+  at(slot).has_copy = keep == Keep::No;
+}
+
+void SlotBook::kept(int slot) { at(slot).has_copy = true; }
+
+std::vector<int> SlotBook::worth_keeping(std::size_t tokens_min) const {
+  std::vector<int> worth;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    if (!slot.taken && !slot.has_copy && slot.tokens.size() >= tokens_min)
+      worth.push_back(static_cast<int>(i));
+  }
+  return worth;
+}
+
+}  // namespace glowplug::worker

@@ -1,0 +1,101 @@
+#include "worker/slot_book.h"
+
+#include <gtest/gtest.h>
+
+namespace glowplug::worker {
+namespace {
+
+using Tokens = std::vector<Token>;
+using Keep = SlotBook::Keep;
+
+// from, from + 1, …
+Tokens run(Token from, int count) {
+  Tokens tokens;
+  for (int i = 0; i < count; ++i) tokens.push_back(from + i);
+  return tokens;
+}
+
+Tokens operator+(Tokens a, const Tokens& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST(SharedPrefix, EndsAtTheFirstDifferenceOrTheShorter) {
+  EXPECT_EQ(shared_prefix(Tokens{1, 2, 3}, Tokens{1, 2, 4}), 2u);
+  EXPECT_EQ(shared_prefix(Tokens{1, 2}, Tokens{1, 2, 4}), 2u);
+  EXPECT_EQ(shared_prefix(Tokens{}, Tokens{1}), 0u);
+}
+
+TEST(SlotBook, ConversationGoesOn_InTheSlotThatHoldsIt) {
+  SlotBook book(3);
+  book.holds(1, run(100, 50), Keep::Yes);
+  const auto place = book.take(run(100, 50) + run(7, 5));
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->slot, 1);
+  EXPECT_EQ(place->shared, 50u);
+}
+
+TEST(SlotBook, NewPrompt_TakesAnEmptySlotBeforeAnother) {
+  SlotBook book(3);
+  book.holds(0, run(100, 50), Keep::Yes);
+  book.holds(2, run(200, 50), Keep::Yes);
+  EXPECT_EQ(book.take(run(300, 10))->slot, 1);
+}
+
+TEST(SlotBook, AllHoldSomething_NewPromptTakesTheLeastRecentlyUsed) {
+  SlotBook book(2);
+  for (const int slot : {1, 0}) {
+    book.take_slot(slot);
+    book.holds(slot, run(100 * (slot + 1), 50), Keep::Yes);
+    book.give_back(slot);
+  }
+  EXPECT_EQ(book.take(run(300, 10))->slot, 1);
+}
+
+TEST(SlotBook, PrimedSlots_AreTakenBeforeAConversationOnTheSamePrime) {
+  SlotBook book(3);
+  const Tokens prime = run(1, 40);
+  book.holds(0, prime + run(500, 200), Keep::Yes);
+  book.holds(1, prime, Keep::No);
+  book.holds(2, prime, Keep::No);
+  const auto place = book.take(prime + run(900, 5));
+  EXPECT_NE(place->slot, 0);
+  EXPECT_EQ(place->shared, 40u);
+}
+
+TEST(SlotBook, AFewTokensMoreInCommon_DoNotCostAConversation) {
+  SlotBook book(2);
+  const Tokens prime = run(1, 40);
+  book.holds(0, prime + run(500, 200), Keep::Yes);
+  book.holds(1, prime, Keep::No);
+  EXPECT_EQ(book.take(prime + run(500, 4) + run(900, 5))->slot, 1);
+  EXPECT_EQ(book.take(prime + run(500, 150) + run(900, 5))->slot, 0);
+}
+
+TEST(SlotBook, TakenSlots_AreNotTakenTwice) {
+  SlotBook book(2);
+  const auto one = book.take(run(1, 3)), two = book.take(run(1, 3));
+  ASSERT_TRUE(one && two);
+  EXPECT_NE(one->slot, two->slot);
+  EXPECT_FALSE(book.take(run(1, 3)));
+  EXPECT_FALSE(book.take_slot(one->slot));
+  book.give_back(one->slot);
+  EXPECT_EQ(book.take(run(1, 3))->slot, one->slot);
+}
+
+TEST(WorthKeeping, LongFreeChangedAndAllowedOnes_Once) {
+  SlotBook book(5);
+  book.holds(0, run(1, 256), Keep::Yes);
+  book.holds(1, run(1, 255), Keep::Yes);
+  book.holds(2, run(1, 300), Keep::No);
+  book.holds(3, run(1, 300), Keep::Yes);
+  book.take_slot(3);
+  EXPECT_EQ(book.worth_keeping(256), std::vector<int>{0});
+  book.kept(0);
+  EXPECT_TRUE(book.worth_keeping(256).empty());
+  book.holds(0, run(1, 257), Keep::Yes);
+  EXPECT_EQ(book.worth_keeping(256), std::vector<int>{0});
+}
+
+}  // namespace
+}  // namespace glowplug::worker
