@@ -34,6 +34,14 @@ inline constexpr int kSlotsMax = 64;
 inline constexpr int kReplicasMax = 20;
 inline constexpr int kSparesMax = 8;  // of one template
 
+// Prompt states, as files. 16 GiB is a quarter of what AES-GCM may encrypt in one message.
+inline constexpr std::size_t kPromptStatesMax = 16'384;
+inline constexpr std::size_t kPromptStatesPerOwnerMax = 256;
+inline constexpr std::size_t kPromptStatesPendingMax = 8;  // being written; each is held in memory
+inline constexpr std::size_t kPromptStateBytesMax = std::size_t{16} << 30;
+inline constexpr std::size_t kPromptOwnerBytesMax = 256;     // of a tenant's or a domain's name
+inline constexpr std::size_t kPromptFitBytesMax = 4 * 1024;  // of each text that says what must fit
+
 inline constexpr Duration kHeaderTimeout = 10s;
 inline constexpr Duration kBodyTimeout = 30s;
 inline constexpr Duration kIdleConnectionTimeout = 75s;

@@ -1,4 +1,4 @@
-// SHA-256 of bytes and files; the only file that knows OpenSSL is its .cc.
+// SHA-256 of bytes and files; OpenSSL is known to its .cc and to aead.cc alone.
 //
 // Thread: one owner per hasher.
 #pragma once
