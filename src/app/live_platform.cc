@@ -29,11 +29,13 @@ LivePlatform::LivePlatform(const Parts& parts)
       models_(parts.models),
       brain_(parts.brain),
       supervisor_(parts.loop, parts.supervisor, *this),
+      prompts_(parts.loop, parts.prompts, parts.engine),
       timer_(parts.loop) {}
 
 LivePlatform::~LivePlatform() {
   stopping_ = true;
   preparers_.join();
+  prompts_.finish();
 }
 
 Result<void> LivePlatform::restore() {
@@ -165,8 +167,15 @@ void LivePlatform::on_progress(domain::ProcessId process, double fraction) {
 void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbox) {
   post(control::ProcessReady{process, sandbox});
 }
+void LivePlatform::on_kept(domain::ProcessId process, std::vector<UniqueFd> states) {
+  prompts_.keep(process, std::move(states), supervisor_);
+}
+void LivePlatform::on_wants(domain::ProcessId process, std::uint64_t state) {
+  prompts_.give(process, state, supervisor_);
+}
 void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
                            control::Ending ending) {
+  prompts_.gone(process);
   post(control::ProcessGone{process, cause, ending});
   measured_.erase(process);
 }
@@ -237,13 +246,17 @@ void LivePlatform::carry_out(const control::StartProcess& effect) {
   if (auto started = supervisor_.start(effect); !started)
     events_.push_back(control::ProcessGone{effect.process, started.error().message,
                                            control::Ending::Asked});  // nothing has run
+  else
+    prompts_.started(effect);
 }
 
 void LivePlatform::carry_out(const control::AssignReplica& effect) { supervisor_.assign(effect); }
 
-void LivePlatform::carry_out(const control::BindReplica&) {}
+void LivePlatform::carry_out(const control::BindReplica& effect) {
+  prompts_.bind(effect, supervisor_);
+}
 
-void LivePlatform::carry_out(const control::KeepState&) {}
+void LivePlatform::carry_out(const control::KeepState& effect) { supervisor_.keep(effect.replica); }
 
 void LivePlatform::carry_out(const control::StopProcess& effect) {
   supervisor_.stop(effect.process);

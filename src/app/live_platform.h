@@ -21,6 +21,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include "app/prompt_states.h"
 #include "base/clock.h"
 #include "control/brain.h"
 #include "control/platform.h"
@@ -40,6 +41,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
     models::ModelStore& models;
     control::BrainOptions brain;
     runtime::SupervisorOptions supervisor;
+    models::PromptStore* prompts = nullptr;  // null: no prompt state outlives its replica
+    std::string engine;                      // build of the engine, which its states fit
   };
   explicit LivePlatform(const Parts& parts);
   ~LivePlatform() override;
@@ -81,6 +84,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
 
   void on_progress(domain::ProcessId process, double fraction) override;
   void on_ready(domain::ProcessId process, const std::string& sandbox) override;
+  void on_kept(domain::ProcessId process, std::vector<UniqueFd> states) override;
+  void on_wants(domain::ProcessId process, std::uint64_t state) override;
   void on_gone(domain::ProcessId process, const std::string& cause,
                control::Ending ending) override;
 
@@ -121,6 +126,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   control::Brain brain_;
   control::WatchList watchers_;
   runtime::Supervisor supervisor_;
+  PromptStates prompts_;
   boost::asio::steady_timer timer_;
   std::optional<Time> timer_at_;
   std::map<std::string, Deployed> deployed_;  // what each name was last deployed as

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -23,6 +24,7 @@
 #include "gateway/gateway.h"
 #include "models/catalogue.h"
 #include "models/manifest_reader.h"
+#include "models/prompt_store.h"
 #include "runtime/device_probe.h"
 
 namespace glowplug::app {
@@ -168,6 +170,17 @@ std::uint64_t template_memory(const ServerConfig& config, std::uint64_t memory) 
                                                            : config.template_bytes;
 }
 
+// Null when no prompt is to outlive its replica.
+Result<std::unique_ptr<models::PromptStore>> open_prompts(const ServerConfig& config) {
+  if (config.prompt_cache_bytes == 0) return std::unique_ptr<models::PromptStore>();
+  const auto unix_seconds = [] { return static_cast<std::int64_t>(std::time(nullptr)); };
+  return models::PromptStore::open({.folder = config.data_dir + "/prompts",
+                                    .budget_bytes = config.prompt_cache_bytes,
+                                    .ttl = domain::kPromptStateTtl,
+                                    .master_key_file = {}},
+                                   unix_seconds);
+}
+
 }  // namespace
 
 int serve(const cli::ServeOptions& options, const std::string& version,
@@ -197,6 +210,8 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   models::ModelStore models(store_options(*config, *listen, *admin));
   const std::string bin = folder_of_this_program();
   const std::string share_dir = bin + "/../share/glowplug";
+  auto prompts = open_prompts(*config);
+  if (!prompts) return cannot_start(prompts.error());
   LivePlatform platform(
       {.loop = loop,
        .clock = clock,
@@ -208,7 +223,9 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                  .cores = machine.cores},
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
                       .run_dir = run_folder(config->data_dir),
-                      .templates_dir = share_dir + "/templates"}});
+                      .templates_dir = share_dir + "/templates"},
+       .prompts = prompts->get(),
+       .engine = version + " llama.cpp " + engine_commit});
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit);
   edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
   edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");

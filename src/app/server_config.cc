@@ -199,6 +199,7 @@ const std::vector<std::string_view>& config_keys() {
                                                   "memory",
                                                   "template_memory",
                                                   "spares",
+                                                  "prompt_cache",
                                                   "log_level",
                                                   "hub_url",
                                                   "hub_token_file",
@@ -227,6 +228,7 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.bytes("template_memory", {{"auto", cli::kTemplateMemoryAuto}, {"off", 0}},
                settings.template_bytes);
   reader.number("spares", {0, domain::kSparesMax}, settings.spares);
+  reader.bytes("prompt_cache", {{"off", 0}}, settings.prompt_cache_bytes);
   reader.flag("allow_process_engines", settings.allow_process_engines);
   reader.flag("allow_private_sources", settings.allow_private_sources);
   reader.word("log_level", {"trace", "debug", "info", "warn", "error"}, settings.log_level);
@@ -265,6 +267,8 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.log_level, {options.log_level, file.log_level});
   config.memory_bytes = options.memory_bytes.value_or(file.memory_bytes.value_or(0));
   config.spares = options.spares.value_or(file.spares.value_or(config.spares));
+  config.prompt_cache_bytes = options.prompt_cache_bytes.value_or(
+      file.prompt_cache_bytes.value_or(config.prompt_cache_bytes));
   config.template_bytes =
       options.template_bytes.value_or(file.template_bytes.value_or(config.template_bytes));
   config.allow_process_engines =

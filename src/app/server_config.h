@@ -27,7 +27,8 @@ struct ServerConfig {
       std::string(cli::kLogLevelDefault);  // trace | debug | info | warn | error
   std::uint64_t memory_bytes = 0;          // 0 = decided from the machine
   int spares = 1;
-  std::uint64_t template_bytes = cli::kTemplateMemoryAuto;  // 0 = no templates
+  std::uint64_t prompt_cache_bytes = std::uint64_t{1} << 30;  // of prompts on disk; 0 = none
+  std::uint64_t template_bytes = cli::kTemplateMemoryAuto;    // 0 = no templates
   bool allow_process_engines = false;
   bool allow_private_sources = false;
   std::string hub_url = "https://huggingface.co";
@@ -40,7 +41,7 @@ struct FileSettings {
   std::optional<std::string> listen, admin_listen, data_dir, cache_dir, worker, log_level, hub_url,
       pip_index_url;
   std::optional<std::string> hub_token;  // what hub_token_file holds
-  std::optional<std::uint64_t> memory_bytes, template_bytes;
+  std::optional<std::uint64_t> memory_bytes, template_bytes, prompt_cache_bytes;
   std::optional<int> spares;
   std::optional<bool> allow_process_engines, allow_private_sources;
 };

@@ -66,7 +66,8 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   write("token", "hf_secret\n");
   const auto made = config_of(
       "listen: 127.0.0.1:1\nadmin_listen: '[::1]:2'\ndata_dir: data\ncache_dir: /c/../d\n"
-      "worker: ./w\nmemory: 2GiB\ntemplate_memory: off\nspares: 3\nallow_process_engines: "
+      "worker: ./w\nmemory: 2GiB\ntemplate_memory: off\nspares: 3\nprompt_cache: "
+      "off\nallow_process_engines: "
       "true\nallow_private_sources: "
       "true\nlog_level: debug\n"
       "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n");
@@ -79,6 +80,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->memory_bytes, 2ull << 30);
   EXPECT_EQ(made->template_bytes, 0u);
   EXPECT_EQ(made->spares, 3);
+  EXPECT_EQ(made->prompt_cache_bytes, 0u);
   EXPECT_TRUE(made->allow_process_engines);
   EXPECT_TRUE(made->allow_private_sources);
   EXPECT_EQ(made->log_level, "debug");

@@ -20,7 +20,7 @@ struct Parsed {
   std::string admin_url = "http://127.0.0.1:4570";
   bool json = false;
   ServeOptions serve;
-  std::optional<std::string> memory, template_memory;
+  std::optional<std::string> memory, template_memory, prompt_cache;
   DeployOptions deploy;
   RunOptions run;
   std::vector<std::string> prompt_words;
@@ -82,6 +82,11 @@ void add_serve(CLI::App& app, Parsed& parsed) {
                    "Replicas kept ready for each model whose functions were called lately")
       ->check(CLI::Range(0, domain::kSparesMax))
       ->default_str("1");
+  command
+      ->add_option("--prompt-cache", parsed.prompt_cache,
+                   "Disk for the prompts of conversations, which outlive their replica; off = none")
+      ->check(CLI::Validator(check_bytes_or_off, "BYTES"))
+      ->default_str("1GiB");
   command->add_flag("--allow-process-engines", serve.allow_process_engines,
                     "Let manifests start commands of their own");
   command->add_flag("--allow-private-sources", serve.allow_private_sources,
@@ -95,7 +100,8 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
       "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
       "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
-      "spares, log_level, hub_url, hub_token_file, pip_index_url, allow_process_engines, "
+      "spares, prompt_cache, log_level, hub_url, hub_token_file, pip_index_url, "
+      "allow_process_engines, "
       "allow_private_sources.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });
@@ -288,6 +294,8 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
     parsed.serve.template_bytes = *parsed.template_memory == "auto"
                                       ? kTemplateMemoryAuto
                                       : parse_bytes(*parsed.template_memory).value_or(0);
+  if (parsed.prompt_cache)
+    parsed.serve.prompt_cache_bytes = parse_bytes(*parsed.prompt_cache).value_or(0);
   return hooks.serve(parsed.serve);
 }
 

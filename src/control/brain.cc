@@ -60,6 +60,7 @@ void Brain::settle() {
   }
   start_what_is_wanted();
   stop_idle();
+  prime_templates();
   keep_idle_state();
   keep_templates_within_budget();
   stop_unwanted_spares();
@@ -357,6 +358,7 @@ void Brain::adopt_next(const std::string& name, Function& function) {
   function.failure.reset();
   function.keep_alive = function.current.manifest.keep_alive;
   function.forks_fail = false;
+  function.prime_not_before = {};
   drop_unused_templates();
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;

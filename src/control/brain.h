@@ -96,6 +96,7 @@ class Brain final {
     // Since the last replica that became ready:
     bool forks_fail = false;
     int starts_killed = 0;
+    Time prime_not_before{};  // after a primed template that did not come to be, or went
     std::uint64_t calls = 0, cold_starts = 0;
   };
   struct Replica {
@@ -115,8 +116,11 @@ class Brain final {
     Time started{}, ready{}, idle_since{}, last_used{};
     bool is_spare() const { return function.empty(); }
   };
+  // A base template, or with primes in its manifest one that was forked from it.
   struct Template {
     domain::Manifest manifest;  // of whoever needed it first
+    std::optional<domain::ProcessId> base;
+    bool is_primed() const { return base.has_value(); }
     domain::ModelFacts facts;
     domain::State state = domain::State::Loading;  // Draining: killed, not yet gone
     std::uint64_t bytes = 0;
@@ -185,7 +189,15 @@ class Brain final {
 
   // brain_templates.cc
   TemplateEntry* template_of(const Generation& generation);
-  const TemplateEntry* template_of(const Generation& generation) const;
+  TemplateEntry* primed_of(const Generation& generation);
+  // From which a replica would be forked now: the primed one once it is ready, else the base.
+  TemplateEntry* origin_of(const Generation& generation);
+  const TemplateEntry* origin_of(const Generation& generation) const;
+  bool is_origin(const TemplateEntry& entry) const;  // of some function
+  static bool may_use(const Template& held, const Generation& generation);
+  void prime_templates();
+  void primed_gone(const Template& gone, const std::string& cause);
+  bool is_computing() const;
   bool may_fork(const Function& function, const Generation& generation) const;
   bool fork_or_load(const std::string& name, Function& function, const Generation& generation);
   void load_template(const std::string& name, const Generation& generation, std::uint64_t bytes);

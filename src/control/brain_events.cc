@@ -73,6 +73,7 @@ void Brain::on(const FunctionPut& event) {
   function->current =
       std::move(next);  // nothing to keep serving: waiting callers get the new revision
   function->forks_fail = false;
+  function->prime_not_before = {};
   drop_unused_templates();
   function->failure.reset();
   function->keep_alive = event.manifest.keep_alive;

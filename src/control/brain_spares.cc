@@ -52,7 +52,7 @@ void Brain::make_spares() {
   for (TemplateEntry& entry : templates_) {
     if (entry.second.state != domain::State::Ready || spares_of(entry.first) >= options_.spares)
       continue;
-    if (!policy::makes_spare(spare_demand(entry.second), now_)) continue;
+    if (!is_origin(entry) || !policy::makes_spare(spare_demand(entry.second), now_)) continue;
     const policy::TemplateSource source{entry.second.manifest, entry.second.facts};
     const std::uint64_t bytes = policy::estimate_forked_bytes(source);
     if (reserved_bytes() + bytes > options_.memory_bytes) continue;  // nothing is evicted for it
@@ -70,8 +70,12 @@ void Brain::stop_spares(domain::ProcessId of, const std::string& reason) {
 }
 
 void Brain::stop_unwanted_spares() {
-  for (const auto& [id, held] : templates_)
-    if (!policy::keeps_spare(spare_demand(held), now_)) stop_spares(id, "nobody called lately");
+  for (const TemplateEntry& entry : templates_) {
+    if (!policy::keeps_spare(spare_demand(entry.second), now_))
+      stop_spares(entry.first, "nobody called lately");
+    else if (!is_origin(entry))
+      stop_spares(entry.first, "its functions start from a primed template");
+  }
 }
 
 void Brain::spare_gone(const Replica& spare) {
@@ -87,13 +91,17 @@ int Brain::spares_of(domain::ProcessId id) const {
       }));
 }
 
-policy::SpareDemand Brain::spare_demand(const Template& held) const {
-  const bool computing = std::any_of(replicas_.begin(), replicas_.end(), [](const auto& entry) {
+bool Brain::is_computing() const {
+  return std::any_of(replicas_.begin(), replicas_.end(), [](const auto& entry) {
     return entry.second.in_flight > 0 ||
            (entry.second.state == domain::State::Loading && !entry.second.is_spare());
   });
-  return {
-      .last_used = held.last_used, .not_before = held.spare_not_before, .cores_busy = computing};
+}
+
+policy::SpareDemand Brain::spare_demand(const Template& held) const {
+  return {.last_used = held.last_used,
+          .not_before = held.spare_not_before,
+          .cores_busy = is_computing()};
 }
 
 std::optional<Time> Brain::spare_wake() const {

@@ -13,18 +13,44 @@ namespace {
 
 // Forks share their template's memory layout and whatever is wrong with it.
 constexpr int kChildDeathsMax = 3;
+constexpr Duration kPrimeAgainAfter = std::chrono::minutes(1);
 
 }  // namespace
 
+// Whether replicas of the one may come from the other.
+bool Brain::may_use(const Template& held, const Generation& generation) {
+  return policy::uses_template(generation.manifest) &&
+         policy::same_template({held.manifest, held.facts},
+                               {generation.manifest, generation.facts}) &&
+         (!held.is_primed() || held.manifest.prime == generation.manifest.prime);
+}
+
 Brain::TemplateEntry* Brain::template_of(const Generation& generation) {
-  const policy::TemplateSource wanted{generation.manifest, generation.facts};
   for (TemplateEntry& entry : templates_)
-    if (policy::same_template({entry.second.manifest, entry.second.facts}, wanted)) return &entry;
+    if (!entry.second.is_primed() && may_use(entry.second, generation)) return &entry;
   return nullptr;
 }
 
-const Brain::TemplateEntry* Brain::template_of(const Generation& generation) const {
-  return const_cast<Brain*>(this)->template_of(generation);
+Brain::TemplateEntry* Brain::primed_of(const Generation& generation) {
+  for (TemplateEntry& entry : templates_)
+    if (entry.second.is_primed() && may_use(entry.second, generation)) return &entry;
+  return nullptr;
+}
+
+Brain::TemplateEntry* Brain::origin_of(const Generation& generation) {
+  TemplateEntry* primed = primed_of(generation);
+  const bool ready = primed != nullptr && primed->second.state == domain::State::Ready;
+  return ready ? primed : template_of(generation);
+}
+
+const Brain::TemplateEntry* Brain::origin_of(const Generation& generation) const {
+  return const_cast<Brain*>(this)->origin_of(generation);
+}
+
+bool Brain::is_origin(const TemplateEntry& entry) const {
+  return std::any_of(functions_.begin(), functions_.end(), [this, &entry](const auto& one) {
+    return may_fork(one.second, one.second.current) && origin_of(one.second.current) == &entry;
+  });
 }
 
 bool Brain::may_fork(const Function& function, const Generation& generation) const {
@@ -41,7 +67,7 @@ bool Brain::fork_or_load(const std::string& name, Function& function,
   if (!may_fork(function, generation)) return false;
   const policy::TemplateSource source{generation.manifest, generation.facts};
   const std::uint64_t forked = policy::estimate_forked_bytes(source);
-  TemplateEntry* entry = template_of(generation);
+  TemplateEntry* entry = origin_of(generation);
   if (entry == nullptr) {
     const std::uint64_t bytes = policy::estimate_loading_bytes(source);
     if (bytes > options_.memory_bytes) return false;
@@ -63,6 +89,7 @@ void Brain::load_template(const std::string& name, const Generation& generation,
   const domain::ProcessId id{++last_process_};
   domain::Manifest manifest = generation.manifest;
   manifest.resources = {};  // one function's limits bind neither the template nor its spares
+  manifest.prime.clear();
   decide(name, "load", fmt::format("template {}: {} reserved", id.value, format_bytes(bytes)));
   effects_.list.push_back(
       StartProcess{.process = id,
@@ -85,13 +112,72 @@ void Brain::template_ready(TemplateEntry& entry) {
   Template& ready = entry.second;
   if (ready.state != domain::State::Loading) return;
   ready.state = domain::State::Ready;
-  ready.bytes = policy::estimate_template_bytes({ready.manifest, ready.facts});
+  if (!ready.is_primed())
+    ready.bytes = policy::estimate_template_bytes({ready.manifest, ready.facts});
   ready.progress = 1;
   ready.ready = now_;
   ready.last_used = now_;
+  if (ready.is_primed())
+    for (auto& [name, function] : functions_)
+      if (may_use(ready, function.current)) function.note.clear();
   decide(ready.manifest.name, "template",
-         fmt::format("template {} ready after {}", entry.first.value,
-                     format_duration(now_ - ready.started)));
+         fmt::format("template {} ready after {}{}", entry.first.value,
+                     format_duration(now_ - ready.started),
+                     ready.is_primed()
+                         ? fmt::format(", primed with {} prompts", ready.manifest.prime.size())
+                         : ""));
+}
+
+// Beside the answers of whoever has called already: they come from the base meanwhile.
+void Brain::prime_templates() {
+  if (draining_ || short_of_room_ || is_computing()) return;
+  for (auto& [name, function] : functions_) {
+    const Generation& generation = function.current;
+    if (generation.manifest.prime.empty() || function.calls == 0 ||
+        now_ < function.prime_not_before || !may_fork(function, generation) ||
+        primed_of(generation) != nullptr)
+      continue;
+    const TemplateEntry* base = template_of(generation);
+    if (base == nullptr || base->second.state != domain::State::Ready) continue;
+    const std::uint64_t bytes =
+        policy::estimate_primed_bytes({generation.manifest, generation.facts});
+    if (base->second.bytes + bytes > options_.template_bytes ||
+        reserved_bytes() + bytes > options_.memory_bytes)
+      continue;
+    Template primed;
+    primed.manifest = base->second.manifest;
+    primed.manifest.name = name;
+    primed.manifest.prime = generation.manifest.prime;
+    primed.facts = generation.facts;
+    primed.base = base->first;
+    primed.bytes = bytes;
+    primed.started = now_;
+    primed.last_used = base->second.last_used;
+    const domain::ProcessId id{++last_process_};
+    decide(name, "prime",
+           fmt::format("template {} from template {}: {} prompts, {} reserved", id.value,
+                       base->first.value, primed.manifest.prime.size(), format_bytes(bytes)));
+    effects_.list.push_back(StartProcess{
+        .process = id,
+        .role = Role::Template,
+        .manifest = primed.manifest,
+        .revision = generation.revision,
+        .facts = primed.facts,
+        .limits = policy::limits_of(bytes, primed.manifest, primed.facts, options_.cores),
+        .threads = options_.cores,
+        .from = base->first});
+    templates_.emplace(id, std::move(primed));
+  }
+}
+
+// Nobody waits for it: replicas come from the base, and after a while it is tried again.
+void Brain::primed_gone(const Template& gone, const std::string& cause) {
+  for (auto& [name, function] : functions_) {
+    if (!may_use(gone, function.current)) continue;
+    function.prime_not_before = now_ + kPrimeAgainAfter;
+    if (gone.state == domain::State::Loading)
+      function.note = fmt::format("its prompts are not primed: {}", cause);
+  }
 }
 
 // A load that failed fails everybody who waits for it. One that dies later takes nothing with it:
@@ -104,6 +190,7 @@ void Brain::template_gone(const ProcessGone& event) {
       gone.manifest.name, "gone",
       fmt::format("template {} ({}): {}", event.process.value, to_string(gone.state), event.cause));
   stop_spares(event.process, "its template is gone");
+  if (gone.is_primed()) return primed_gone(gone, event.cause);
   if (gone.state != domain::State::Loading) return;
   for (auto& [name, function] : functions_) {
     const Error error{std::string(domain::error::kFunctionFailed),
@@ -146,11 +233,7 @@ void Brain::drop_template(TemplateEntry& entry, const std::string& reason) {
 // After a function is gone or has changed.
 void Brain::drop_unused_templates() {
   for (TemplateEntry& entry : templates_) {
-    const policy::TemplateSource held{entry.second.manifest, entry.second.facts};
-    const auto uses = [&held](const Generation& generation) {
-      return policy::uses_template(generation.manifest) &&
-             policy::same_template({generation.manifest, generation.facts}, held);
-    };
+    const auto uses = [&entry](const Generation& one) { return may_use(entry.second, one); };
     const bool used = std::any_of(functions_.begin(), functions_.end(), [&uses](const auto& one) {
       return uses(one.second.current) || (one.second.next && uses(*one.second.next));
     });
@@ -170,7 +253,12 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
           return idle == Idle::NoReplica || replica.in_flight > 0 ||
                  replica.state == domain::State::Loading;
         });
-    if (!busy) found.push_back({id, held.bytes, held.ready - held.started, held.last_used});
+    const bool forks =
+        std::any_of(templates_.begin(), templates_.end(), [id = id](const auto& one) {
+          return one.second.base == id && one.second.state == domain::State::Loading;
+        });
+    if (!busy && !forks)
+      found.push_back({id, held.bytes, held.ready - held.started, held.last_used});
   }
   return found;
 }
@@ -180,8 +268,7 @@ bool Brain::is_awaited(const Template& held) const {
   return std::any_of(functions_.begin(), functions_.end(), [this, &held](const auto& one) {
     const Function& function = one.second;
     return !function.waiting.empty() && may_fork(function, function.current) &&
-           policy::same_template({function.current.manifest, function.current.facts},
-                                 {held.manifest, held.facts});
+           may_use(held, function.current);
   });
 }
 

@@ -71,7 +71,7 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
   }
   const Model model = function.current.model;
   const TemplateEntry* held =
-      may_fork(function, function.current) ? template_of(function.current) : nullptr;
+      may_fork(function, function.current) ? origin_of(function.current) : nullptr;
   if (held != nullptr && held->second.state == domain::State::Loading && !ready && !loading &&
       wanted_replicas(name, function) > 0) {
     loading = true;
@@ -114,9 +114,12 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                      .cold_starts = function.cold_starts,
                      .facts = function.current.facts};
   if (may_fork(function, function.current)) {
-    if (const TemplateEntry* held = template_of(function.current)) {
-      shown.template_view = TemplateView{
-          .process = held->first, .state = held->second.state, .memory_bytes = held->second.bytes};
+    if (const TemplateEntry* held = origin_of(function.current)) {
+      shown.template_view = TemplateView{.process = held->first,
+                                         .state = held->second.state,
+                                         .memory_bytes = held->second.bytes,
+                                         .base = held->second.base,
+                                         .primes = held->second.manifest.prime.size()};
       for (const auto& [id, replica] : replicas_) {
         if (!replica.is_spare() || replica.from != held->first) continue;
         shown.template_view->spares.push_back({id, replica.memory_bytes});

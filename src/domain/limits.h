@@ -35,6 +35,7 @@ inline constexpr int kReplicasMax = 20;
 inline constexpr int kSparesMax = 8;  // of one template
 
 // Prompt states, as files. 16 GiB is a quarter of what AES-GCM may encrypt in one message.
+inline constexpr Duration kPromptStateTtl = std::chrono::hours(7 * 24);  // since its last use
 inline constexpr std::size_t kPromptStatesMax = 16'384;
 inline constexpr std::size_t kPromptStatesPerOwnerMax = 256;
 inline constexpr std::size_t kPromptStatesPendingMax = 8;  // being written; each is held in memory

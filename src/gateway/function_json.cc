@@ -63,7 +63,8 @@ std::string_view priority_name(domain::Priority priority) {
 json::object template_object(const control::TemplateView& shown, const GatewayOptions& options) {
   json::object object{{"id", shown.process.value},
                       {"state", domain::to_string(shown.state)},
-                      {"memory_bytes", memory_of(shown.process, shown.memory_bytes, options)}};
+                      {"memory_bytes", memory_of(shown.process, shown.memory_bytes, options)},
+                      {"primes", shown.primes}};
   json::array spares;
   for (const control::TemplateView::Spare& spare : shown.spares) {
     const std::uint64_t bytes = memory_of(spare.process, spare.memory_bytes, options);

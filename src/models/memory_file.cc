@@ -1,5 +1,6 @@
 #include "models/memory_file.h"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -68,6 +69,16 @@ OrRefused<UniqueFd> freeze(int fd) {
 }
 
 }  // namespace
+
+std::vector<std::int32_t> prompt_tokens(const std::vector<std::int32_t>& list) {
+  constexpr std::int32_t kWrapped = -1;
+  constexpr std::size_t kBefore = 3;  // mark, version, count
+  if (list.size() < kBefore || list[0] != kWrapped) return list;
+  const auto count = static_cast<std::size_t>(static_cast<std::uint32_t>(list[2]));
+  const std::size_t most = list.size() - kBefore;
+  const auto begin = list.begin() + static_cast<std::ptrdiff_t>(kBefore);
+  return {begin, begin + static_cast<std::ptrdiff_t>(std::min(count, most))};
+}
 
 OrRefused<UniqueFd> make_memory_file() {
   UniqueFd file(::memfd_create("prompt-state", MFD_CLOEXEC | MFD_ALLOW_SEALING));

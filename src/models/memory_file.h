@@ -20,14 +20,18 @@ inline constexpr std::uint32_t kEngineStateVersion = 3;
 inline constexpr std::uint64_t kEngineHeadBytes = 12;  // before the tokens
 
 struct EngineState {
-  UniqueFd file;  // sealed, open for reading
-  std::vector<std::int32_t> tokens;
-  std::uint64_t data_bytes = 0;  // behind the tokens
+  UniqueFd file;                     // sealed, open for reading
+  std::vector<std::int32_t> tokens;  // the list as it stands there
+  std::uint64_t data_bytes = 0;      // behind the tokens
 };
 
 // Seals `fd` itself where that is possible (a memfd made with MFD_ALLOW_SEALING and mapped for
 // writing by nobody), and otherwise a copy of it.
 OrRefused<EngineState> read_engine_state(int fd);
+
+// The prompt's tokens in such a list. The engine's server wraps them: a mark, a version, their
+// count, the tokens, then pictures; a bare list is taken as it is.
+std::vector<std::int32_t> prompt_tokens(const std::vector<std::int32_t>& list);
 
 // An empty memfd that can be sealed.
 OrRefused<UniqueFd> make_memory_file();

@@ -104,7 +104,7 @@ void PromptStore::learn_tokens(const StateOwner& owner) {
       continue;
     }
     const std::lock_guard lock(mutex_);
-    if (StateEntry* entry = index_.find(id)) entry->tokens = std::move(*tokens);
+    if (StateEntry* entry = index_.find(id)) entry->tokens = prompt_tokens(*tokens);
   }
 }
 
@@ -138,7 +138,7 @@ Result<std::uint64_t> PromptStore::keep(const StateOwner& owner, const StateFit&
                                      .fit = fit,
                                      .bytes = state_file_bytes(header),
                                      .token_count = header.tokens,
-                                     .tokens = draft.state.tokens,
+                                     .tokens = prompt_tokens(draft.state.tokens),
                                      .uses = 0,
                                      .last_used = draft.now,
                                      .recompute = recompute,

@@ -12,6 +12,8 @@ constexpr std::uint64_t kMiB = 1024 * 1024;
 // Gemma-3-270M 14 MB; both write their compute buffers in full only under long prompts.
 constexpr std::uint64_t kForkedFixedBytes = 32 * kMiB;
 
+constexpr std::uint64_t kChatTemplateTokens = 64;  // that it adds around a text; generous
+
 }  // namespace
 
 bool uses_template(const domain::Manifest& manifest) {
@@ -52,6 +54,18 @@ std::uint64_t estimate_loading_bytes(const TemplateSource& source) {
   undeclared.resources.memory_bytes = 0;
   return std::max(estimate_replica_bytes(undeclared, source.facts),
                   estimate_template_bytes(source) + estimate_forked_bytes(source));
+}
+
+std::uint64_t estimate_primed_bytes(const TemplateSource& source) {
+  const auto context = static_cast<std::uint64_t>(source.manifest.context);
+  std::uint64_t tokens = 0, longest = 0;
+  for (const std::string& text : source.manifest.prime) {
+    const std::uint64_t most = std::min(context, text.size() + kChatTemplateTokens);
+    tokens += most;
+    longest = std::max(longest, most);
+  }
+  tokens += longest * static_cast<std::uint64_t>(source.manifest.slots);
+  return source.facts.kv_bytes_per_token * tokens + kForkedFixedBytes;
 }
 
 std::vector<domain::ProcessId> eviction_order(std::span<const IdleTemplate> idle, Time now) {

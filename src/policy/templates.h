@@ -33,6 +33,10 @@ std::uint64_t estimate_forked_bytes(const TemplateSource& source);  // of each f
 // replica comes right after.
 std::uint64_t estimate_loading_bytes(const TemplateSource& source);
 
+// What a template holds beside its base once its manifest's primes are computed, in every slot and
+// once more each: by the length of their texts, because their tokens are not known yet.
+std::uint64_t estimate_primed_bytes(const TemplateSource& source);
+
 struct IdleTemplate {
   domain::ProcessId process;
   std::uint64_t bytes = 0;

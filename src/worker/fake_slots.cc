@@ -13,7 +13,7 @@
 namespace glowplug::worker {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x67677371, kVersion = 2;  // "ggsq"
+constexpr std::uint32_t kMagic = 0x67677371, kVersion = 3;  // "ggsq"
 constexpr std::uint32_t kListMark = 0xffffffff, kListVersion = 1;
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -43,7 +43,9 @@ std::optional<std::vector<Token>> FakeSlots::save(int slot, int fd) {
   for (const Token token : tokens) words.push_back(static_cast<std::uint32_t>(token));
   words.push_back(0);
   const std::size_t bytes = words.size() * sizeof(std::uint32_t);
-  if (::pwrite(fd, words.data(), bytes, 0) != static_cast<ssize_t>(bytes)) return std::nullopt;
+  if (::lseek(fd, 0, SEEK_SET) != 0 ||
+      ::write(fd, words.data(), bytes) != static_cast<ssize_t>(bytes))
+    return std::nullopt;
   return tokens;
 }
 
