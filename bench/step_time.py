@@ -119,8 +119,7 @@ def main() -> None:
                 rates[kind].append(rate)
     results = {}
     for kind, values in gaps.items():
-        ordered = sorted(values)
-        results[kind] = spread(values) | {"p99": ordered[int(0.99 * (len(ordered) - 1))]}
+        results[kind] = spread(values)
         results[kind]["prompt_tokens_per_second"] = spread(rates[kind])["median"]
     line = "; ".join(
         f"{kind}: p50 {r['median']:.0f}, p99 {r['p99']:.0f}, longest {r['max']:.0f} ms, prompt read at "
