@@ -83,12 +83,13 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-def arguments(about: str, *, rounds: int = 20) -> argparse.ArgumentParser:
+def arguments(about: str, *, rounds: int = 20, one_model: bool = True) -> argparse.ArgumentParser:
     """The options that every script with rounds has."""
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="a GGUF file; default: smollm2 of the cache")
+    if one_model:
+        parser.add_argument("--model", help="a GGUF file; default: smollm2 of the cache")
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--quick", action="store_true", help="few and small: shows that it runs, measures nothing")
@@ -315,7 +316,7 @@ def running_program(
     family = []
     try:
         if wait:
-            until(lambda: reachable(port, path), 60, f"{command[0]} is ready")
+            until(lambda: reachable(port, path), 180, f"{command[0]} is ready")
         yield process.pid
     finally:
         if polite:

@@ -41,6 +41,17 @@ def unseen(max_tokens: int) -> dict:
     }
 
 
+def function(context: int, slots: int, threads: int) -> dict:
+    """The manifest's part that all of ours share; a large model may load for longer than a caller usually waits."""
+    return {
+        "context": context,
+        "slots": slots,
+        "keep_alive": -1,
+        "resources": {"threads": threads},
+        "limits": {"queue_timeout": f"{LOAD_SECONDS}s"},
+    }
+
+
 def stop(server: Server, name: str, tier: str) -> None:
     """Stops a function and waits until it is at zero with what is kept for its next start: disk, template or spare."""
     server.post(f"/v1/functions/{name}/stop")
@@ -114,12 +125,11 @@ def contestants(model: Path, threads: int, context: int = CONTEXT, slots: int = 
     """All five, loaded once and at whatever they were left; the caller sends them to zero."""
     program, _ = llama_server()
     same = {"context": context, "slots": slots, "threads": threads}
-    function = {"context": context, "slots": slots, "keep_alive": -1}
     with contextlib.ExitStack() as stack:
         all_: list[Any] = []
         for name, tier, options, more in OURS:
             server = stack.enter_context(Server(*options))
-            server.deploy(llama("bench", model, resources={"threads": threads}, **function, **more))
+            server.deploy(llama("bench", model, **function(context, slots, threads), **more))
             server.post("/v1/completions", unseen(1), timeout=LOAD_SECONDS)
             all_.append(Glowplug(name, server, model, tier))
         before = set(processes.children(os.getpid()))
