@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from common import Answer, Row, answered, arguments, catalogue_file, mb, model_file, pss, report, spread, table, until
-from contestants import LOAD_SECONDS, contestants, function, measure, overheads, stop, unseen
+from contestants import LOAD_SECONDS, contestants, glowplug, measure, overheads, unseen
 from shapes import shape_file
 from support import processes
-from support.server import Server, llama
 
 GOALS_MS = {"1B": 30, "4B": 80, "8B": 160}  # fork to ready
 MODELS = ("smollm2", "gemma3-270m", *GOALS_MS)
@@ -44,10 +43,9 @@ def into_page_cache(file: Path) -> None:
 
 def held(file: Path, threads: int) -> dict[str, int]:
     """Each tier alone with those before it, after one call: a page that two processes share counts half for each."""
-    with Server("--spares", "1") as server:
-        server.deploy(llama("bench", file, **function(CONTEXT, SLOTS, threads)))
-        server.post("/v1/completions", unseen(1), timeout=LOAD_SECONDS)
-        stop(server, "bench", "spare")
+    with glowplug("spare", file, threads, CONTEXT, SLOTS) as ours:
+        server = ours.server
+        ours.go_to_zero()
         spares = server.spare_pids()
         found = {
             "disk": file.stat().st_size,

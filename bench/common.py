@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import signal
 import socket
 import statistics
@@ -161,6 +162,15 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+class Peer(str):
+    """The address of a running program that we are measured beside, and its process."""
+
+    def __new__(cls, url: str, pid: int) -> Peer:
+        self = super().__new__(cls, url)
+        self.pid = pid
+        return self
+
+
 def tcp(url: str, timeout: float = 120) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
     connection.connect()
@@ -258,6 +268,22 @@ def pss(pids: Sequence[int], kind: str = "Pss") -> int:
     return total
 
 
+def named_copies(model: Path, count: int, folder: Path) -> list[Path]:
+    """Copies of a model file that differ in their name alone (general.name), so that no two have one digest."""
+    from gguf import GGUFReader  # slow to load, and not every benchmark has it
+
+    field = GGUFReader(model).fields["general.name"]
+    offset = field.offset + sum(part.nbytes for part in field.parts[: field.data[0]])
+    copies = []
+    for number in range(count):
+        copies.append(folder / f"copy-{number}.gguf")
+        shutil.copyfile(model, copies[-1])
+        with open(copies[-1], "r+b") as file:
+            file.seek(offset)
+            file.write(bytes([ord("A") + number]))
+    return copies
+
+
 def mb(count: float) -> str:
     return f"{count / 1e6:.1f} MB"
 
@@ -268,10 +294,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def reachable(port: int, path: str = "/health") -> bool:
+def reachable(port: int) -> bool:
     try:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", path)
+        connection.request("GET", "/health")
         return connection.getresponse().status == 200
     except OSError:
         return False
@@ -297,26 +323,33 @@ def running_llama_server(
     threads: int,
     wait: bool = True,
     more: Sequence[str] = (),
-) -> Iterator[str]:
+) -> Iterator[Peer]:
     """A llama-server on a free port, with the same slots, context per slot and threads as the function beside it."""
     port = free_port()
     command = [str(program), "-m", str(model), "-c", str(context * slots), "-np", str(slots), "-t", str(threads)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--no-webui", *more]
-    with running_program(command, port, wait=wait):
-        yield f"http://127.0.0.1:{port}"
+    with running_program(command, port, wait=wait) as pid:
+        yield Peer(f"http://127.0.0.1:{port}", pid)
 
 
 @contextlib.contextmanager
 def running_program(
-    command: Sequence[str], port: int, *, wait: bool = True, path: str = "/health", polite: bool = False
+    command: Sequence[str],
+    port: int,
+    *,
+    wait: bool = True,
+    polite: bool = False,
+    env: dict[str, str] | None = None,
 ) -> Iterator[int]:
     """A server of somebody else's, found ready by its port; yields its process id. One that has processes of its own is
     asked to end (`polite`), and what it leaves behind is killed."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | (env or {})
+    )
     family = []
     try:
         if wait:
-            until(lambda: reachable(port, path), 180, f"{command[0]} is ready")
+            until(lambda: reachable(port), 180, f"{command[0]} is ready")
         yield process.pid
     finally:
         if polite:

@@ -4,14 +4,13 @@ executed for the call, and asleep. Shared by the measurements of waking."""
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import statistics
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from common import get_json, llama_server, pss, running_llama_server, spread, until
+from common import Peer, get_json, llama_server, pss, running_llama_server, spread, until
 from support import processes
 from support.server import Server, llama
 
@@ -19,11 +18,11 @@ CONTEXT, SLOTS = 2048, 4
 SLEEP_SECONDS = 1
 LOAD_SECONDS = 180  # a model file of many gigabytes, from a slow disk
 SLOW = ("glowplug, by exec", "llama-server, executed", "llama-server, asleep")
-OURS = (
-    ("glowplug, by exec", "disk", ["--spares", "0"], {"template": "off"}),
-    ("glowplug, from its template", "template", ["--spares", "0"], {}),
-    ("glowplug, from a spare", "spare", ["--spares", "1"], {}),
-)
+OURS = {  # by the tier that a start is from: name, options of the server, more of the manifest
+    "disk": ("glowplug, by exec", ["--spares", "0"], {"template": "off"}),
+    "template": ("glowplug, from its template", ["--spares", "0"], {}),
+    "spare": ("glowplug, from a spare", ["--spares", "1"], {}),
+}
 Ask = Callable[..., float]  # ask(url, started=None) → seconds to the first token, from `started` or the call
 chance = random.Random(4569)
 
@@ -107,8 +106,8 @@ class Asleep:
 
     name = "llama-server, asleep"
 
-    def __init__(self, url: str, pid: int) -> None:
-        self.url, self.pid = url, pid
+    def __init__(self, peer: Peer) -> None:
+        self.url, self.pid = peer, peer.pid
 
     def go_to_zero(self) -> None:
         until(lambda: get_json(self.url, "/props")["is_sleeping"], 30, "llama-server sleeps")
@@ -121,24 +120,27 @@ class Asleep:
 
 
 @contextlib.contextmanager
+def glowplug(tier: str, model: Path, threads: int, context: int = CONTEXT, slots: int = SLOTS) -> Iterator[Glowplug]:
+    """A server whose function `bench` has answered once and starts from that tier."""
+    name, options, more = OURS[tier]
+    with Server(*options) as server:
+        server.deploy(llama("bench", model, **function(context, slots, threads), **more))
+        server.post("/v1/completions", unseen(1), timeout=LOAD_SECONDS)
+        yield Glowplug(name, server, model, tier)
+
+
+@contextlib.contextmanager
 def contestants(model: Path, threads: int, context: int = CONTEXT, slots: int = SLOTS) -> Iterator[list[Any]]:
-    """All five, loaded once and at whatever they were left; the caller sends them to zero."""
+    """All five, at whatever their first call left them; measure() sends them to zero."""
     program, _ = llama_server()
     same = {"context": context, "slots": slots, "threads": threads}
     with contextlib.ExitStack() as stack:
-        all_: list[Any] = []
-        for name, tier, options, more in OURS:
-            server = stack.enter_context(Server(*options))
-            server.deploy(llama("bench", model, **function(context, slots, threads), **more))
-            server.post("/v1/completions", unseen(1), timeout=LOAD_SECONDS)
-            all_.append(Glowplug(name, server, model, tier))
-        before = set(processes.children(os.getpid()))
+        all_: list[Any] = [stack.enter_context(glowplug(tier, model, **same)) for tier in OURS]
         sleepy = ["--sleep-idle-seconds", str(SLEEP_SECONDS)]
         asleep = stack.enter_context(running_llama_server(program, model, more=sleepy, **same))
-        (pid,) = set(processes.children(os.getpid())) - before
         executed = Executed(lambda: running_llama_server(program, model, **same))
         stack.callback(executed.go_to_zero)
-        yield [*all_, executed, Asleep(asleep, pid)]
+        yield [*all_, executed, Asleep(asleep)]
 
 
 def measure(all_: list[Any], ask: Ask, rounds: int, peer_rounds: int) -> dict[str, dict[str, list[float]]]:
