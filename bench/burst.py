@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import time
 
-from common import Row, answered, arguments, at_once, deploy_bench, llama_server, model_file, report, running_llama_server
-from common import spread, table
+from common import Row, answered, arguments, at_once, deploy_bench, llama_server, model_file, report
+from common import running_llama_server, spread, table
 from contestants import OURS, stop
 from support.server import Server
 

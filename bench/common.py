@@ -85,7 +85,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def arguments(about: str, *, rounds: int = 20, one_model: bool = True) -> argparse.ArgumentParser:
-    """The options that every script with rounds has."""
+    """The options that every script with rounds has. One that is told to end takes its servers with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -28,6 +28,7 @@ OWN_MB = 16
 CONTEXT, SLOTS = 2048, 4
 AT_ONCE = 16
 SEED = 4569
+THINGS = ("fox", "crow", "stone", "river")
 
 
 def varied(count: int, url: str) -> list[Answer]:
@@ -35,7 +36,7 @@ def varied(count: int, url: str) -> list[Answer]:
     chance = random.Random(SEED)
     bodies = []
     for number in range(count):
-        words = " ".join(f"{chance.choice(['fox', 'crow', 'stone', 'river'])} {i}" for i in range(chance.randint(2, 120)))
+        words = " ".join(f"{chance.choice(THINGS)} {i}" for i in range(chance.randint(2, 120)))
         text = f"{number}: tell me about {words}."
         body = {"model": "bench", "max_tokens": chance.randint(1, 24), "temperature": 0.7, "seed": number}
         bodies.append(body | {"messages": [{"role": "user", "content": text}]})
@@ -129,17 +130,18 @@ def main() -> None:
     same = {"context": CONTEXT, "slots": SLOTS, "threads": options.threads}
     one, all_ = further(model, options, same), many(model, options, options.threads)
 
-    def compared(what: str, asked: str, ours: dict, theirs: dict) -> Row:
-        ratio = f"{ours['median'] / theirs['median']:.3f} ×"
-        measured = f"{mb(ours['median'])} (p90 {mb(ours['p90'])})"
-        return Row(what, asked, measured, f"{mb(theirs['median'])}", ratio)
+    def said(row: dict[str, float]) -> str:
+        return f"{mb(row['median'])} (p90 {mb(row['p90'])})"
+
+    def compared(what: str, ours: dict[str, float], theirs: dict[str, float]) -> Row:
+        return Row(what, "", said(ours), said(theirs), f"{ours['median'] / theirs['median']:.3f} ×")
 
     parts = ", ".join(f"{kind} {mb(all_[kind]['median'])}" for kind in ("server", "templates", "replicas"))
     rows = [
-        Row("a replica: private, less its KV", f"≤ {OWN_MB} MB", f"{mb(one['own']['median'])} (p90 {mb(one['own']['p90'])})"),
+        Row("a replica: private, less its KV", f"≤ {OWN_MB} MB", said(one["own"])),
         Row("its KV, counted high", "", mb(one["kv"]["median"])),
-        compared("a replica: private", "", one["private"], one["peer_private"]),
-        compared("a replica: proportional", "", one["pss"], one["peer_pss"]),
+        compared("a replica: private", one["private"], one["peer_private"]),
+        compared("a replica: proportional", one["pss"], one["peer_pss"]),
         Row(f"{options.functions} functions: proportional, together", "", f"{mb(all_['all']['median'])}: {parts}"),
         Row("replicas left of them", "", f"{all_['replicas_left']['median']:.0f}"),
     ]

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Ten functions on ten different models, each with a resident template, called once each after a long idleness.
 
-The model files are copies of one that differ in their name, so that nothing is shared between them. After --idle seconds
-in which nobody calls, each function is called once from zero and once warm, and that --rounds times; the cold overhead
-is the first call over the second, each with a prompt that no cache has seen. Peer: llama-server's router with the same
-ten files, all ten loaded and asleep (--sleep-idle-seconds), called the same way in the same rounds. Bytes held: what all
-processes of each side hold together right before the calls, by proportional memory, and the model files that they map.
+The model files are copies of one that differ in their name, so that nothing is shared between them. After --idle
+seconds in which nobody calls, each function is called once from zero and once warm, and that --rounds times; the cold
+overhead is the first call over the second, each with a prompt that no cache has seen. Peer: llama-server's router with
+the same ten files, all ten loaded and asleep (--sleep-idle-seconds), called the same way in the same rounds. Bytes
+held: the proportional memory of all processes of each side right before the calls, mapped model files included.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import Row, arguments, first_content_seconds, llama_server, mb, model_file, named_copies, pss, report, spread
-from common import table
+from common import Row, arguments, first_content_seconds, llama_server, mb, model_file, named_copies, pss
+from common import report, spread, table
 from contestants import CONTEXT, SLEEP_SECONDS, SLOTS, function, stop, unseen
 from rivals_at_hand import router
 from support import processes
@@ -91,11 +91,12 @@ def main() -> None:
         rows.append(Row(f"first token, {what}", "", first, second, f"{x['median'] / y['median']:.3f} ×"))
     held = (a["held_bytes"]["median"], b["held_bytes"]["median"])
     rows.append(Row("held while idle", "", mb(held[0]), mb(held[1]), f"{held[0] / held[1]:.2f} ×"))
+    settings = {"model": model.name, "idle_s": options.idle, "file_bytes": files, **same}
     report(
         "idle_templates",
         f"{options.functions} functions on as many files of {mb(files / options.functions)}, called after "
         f"{options.idle:.0f} s of idleness, {a['cold_ms']['n']} calls; peer: the router asleep, {build}\n{table(rows)}",
-        {"unit": "ms", "peer": build, "model": model.name, "idle_s": options.idle, "file_bytes": files, **same, **results},
+        {"unit": "ms", "peer": build, **settings, **results},
     )
 
 

@@ -7,8 +7,9 @@ does not (a prefix that nobody has seen, of the same length). How much of the pr
 of the usage, over the tokens of the prefix (counted by /v1/messages/count_tokens). Peer: llama-server, warm with and
 warm without the prefix, and executed for the call.
 
---prime measures a primed function instead: one with the system prompt in the manifest's `prime`; four calls at once from
-zero, each with a question of its own: the share of the prefix that each had from state, and the slowest first token.
+--prime measures a primed function instead: one with the system prompt in the manifest's `prime`; four calls at once
+from zero, each with a question of its own: the share of the prefix that each had from state, and the slowest first
+token; --rounds × --conversations times.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from support.server import Server
 SLOTS = 4
 HELD, WITHOUT, CACHED = 1.3, 0.1, 0.95
 QUESTIONS = ("What is this about?", "Which of these come twice?", "Name the last of them.", "How many are there?")
-WORDS = "fox crow stone river cloud tower garden winter bread letter violin harbour lantern meadow silver thunder".split()
+WORDS = "fox crow stone river cloud tower garden winter bread letter violin harbour lantern meadow thunder".split()
 TOKENS_OF_A_WORD = 1.75  # of prefix(), with the vocabulary of SmolLM2
 chance = random.Random(4569)
 
@@ -109,7 +110,7 @@ def primed(options: argparse.Namespace, words: int) -> dict[str, Any]:
         four(server.url)
         count = prefix_tokens(server, text)
         four(peer)  # from here on its slots hold the prefix
-        for _ in range(options.rounds):
+        for _ in range(options.rounds * options.conversations):
             stop(server, "bench", "spare")
             for answer in four(server.url):
                 kept.add("primed", answer, count)
@@ -166,8 +167,6 @@ def main() -> None:
     parser.add_argument("--conversations", type=int, default=10, help="in each round")
     parser.add_argument("--prefix", type=int, default=1000, help="tokens of a prefix, about")
     options = parser.parse_args()
-    if options.prime and options.rounds == parser.get_default("rounds"):
-        options.rounds = 20
     if options.quick:
         options.rounds, options.conversations, options.prefix = 1, 1, 60
     _, build = llama_server()

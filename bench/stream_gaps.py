@@ -2,11 +2,11 @@
 """Four running streams while a prompt of 4,000 tokens is read beside them: the gaps between their tokens, and what the
 mixing costs; glowplug, and stock llama-server with its default batch and the same threads, slots and context.
 
-A gap counts when it overlaps the reading, from the call of the long prompt to its one token; their p99 is taken over all
-rounds. Throughput: in that time T the machine reads P tokens of prompt and decodes D for the streams. The same work done
-apart takes P / (rate of that prompt with no stream running) + D / (rate of the four streams with no prompt being read),
-both measured on the same server in the same round. The share is that time over T: 1 means that nothing is lost by
-doing both at once, more that they share steps to their profit. A B A B …
+A gap counts when it overlaps the reading, from the call of the long prompt to its one token; their p99 is taken over
+all rounds. Throughput: in that time T the machine reads P tokens of prompt and decodes D for the streams. The same work
+done apart takes P / (rate of that prompt with no stream running) + D / (rate of the four streams with no prompt being
+read), both measured on the same server in the same round. The share is that time over T: 1 means that nothing is lost
+by doing both at once, more that they share steps to their profit. A B A B …
 """
 
 from __future__ import annotations
