@@ -1,15 +1,17 @@
-"""The model files that bench/shapes.py writes: the built-in engine loads them and answers."""
+"""The model files that the benchmarks make: the built-in engine loads those of bench/shapes.py and answers."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 from support.server import Server, llama
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "bench"))
 
+import common  # noqa: E402
 import shapes  # noqa: E402
 
 
@@ -38,3 +40,16 @@ def test_shapes_have_the_parameters_that_their_names_say(name: str, billions: fl
     sizes = [size for _, size in shapes.tensors(shapes.SHAPES[name], tokens=128_256)]
     total = sum(size[0] * (size[1] if len(size) == 2 else 1) for size in sizes)
     assert abs(total / 1e9 - billions) < 0.1, total
+
+
+def test_copies_differ_in_one_byte_each(tmp_path: Path) -> None:
+    model = shapes.shape_file("tiny", "Q4_0", tmp_path)
+    whole = numpy.fromfile(model, numpy.uint8)
+    for copy in common.named_copies(model, 3, tmp_path):
+        (changed,) = numpy.flatnonzero(whole != numpy.fromfile(copy, numpy.uint8))
+        assert whole[changed:].tobytes().startswith(b"random weights, shape tiny")
+
+
+def test_phases_are_read_from_server_timing() -> None:
+    answer = common.Answer(0.1, {"usage": {}}, {"server-timing": "queue;dur=0.0, fork;dur=14.7, prefill;dur=9"})
+    assert (answer.phase_ms("fork"), answer.phase_ms("load"), answer.cached) == (14.7, None, 0)
