@@ -102,6 +102,7 @@ def alternate(model: Path, options: argparse.Namespace, same: dict[str, int]) ->
                 many = calls_per_second(url, options.calls * 4, AT_ONCE)
                 if turn:  # the first turn warms the machine
                     rates[name]["one"].append(one), rates[name]["many"].append(many)
+        decisions = [row["decision"] for name in models for row in server.decisions(name)]
     results = {name: {kind: spread(values) for kind, values in kinds.items()} for name, kinds in rates.items()}
     rows = []
     for kind, what in (("one", "one call at a time"), ("many", f"{AT_ONCE} at once")):
@@ -110,7 +111,9 @@ def alternate(model: Path, options: argparse.Namespace, same: dict[str, int]) ->
             theirs = results[name][kind]["median"]
             row = Row(f"two models in turn, {what}, calls/s; {name}", f"≥ {TIMES_FASTER} ×", f"{ours:.2f}")
             rows.append(row._replace(peer=f"{theirs:.2f}", ratio=f"{ours / theirs:.2f} ×"))
-    return rows, {"limit_bytes": limit, "calls_per_second": results}
+    loads, forks = decisions.count("load"), decisions.count("start")
+    rows.append(Row("glowplug's loads and starts, of the last decisions", "", f"{loads} and {forks}"))
+    return rows, {"limit_bytes": limit, "calls_per_second": results, "loads": loads, "starts": forks}
 
 
 def main() -> None:
