@@ -263,8 +263,8 @@ def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 def pss(pids: Sequence[int], kind: str = "Pss") -> int:
     """Proportional memory of processes together, or another line of smaps_rollup; those that just ended hold none."""
     total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError, ValueError):
+    for pid in filter(processes.alive, pids):
+        with contextlib.suppress(OSError):
             total += processes.memory_bytes(pid, kind)
     return total
 
