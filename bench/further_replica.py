@@ -2,9 +2,10 @@
 """What a further replica holds of its own after 100 varied requests, and what 200 functions on one model file hold.
 
 Further replica: several are kept warm and get chats of different lengths, many at once, so that all work. Of each
-replica: private and proportional memory; its own part is the private one less the KV of what it answered, counted high
-as slots × the longest prompt and answer × bytes of a token. Peer: llama-server, one process a replica, with the same
-slots, context and threads and the same requests; the second of two counts, so that the mapped file is shared as well.
+replica: private and proportional memory; its own part is the private one less the KV of what it answered, counted low
+as slots × the median prompt and answer × bytes of a token (a slot has touched the cells of its longest). Peer:
+llama-server, one process a replica, with the same slots, context and threads and the same requests; the second of two
+counts, so that the mapped file is shared as well.
 
 --functions: that many functions on the same file, called once each; proportional memory of the server, its templates
 and the replicas that are left, and how many those are. No peer: 200 processes of it do not fit. --rounds servers each.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,7 @@ def further(model: Path, options: argparse.Namespace, same: dict[str, int]) -> d
             deploy_bench(server, model, **same)
             pids = warm_replicas(server, options.replicas)
             answers = varied(options.requests, server.url)
-            kv = SLOTS * max(answer.usage["total_tokens"] for answer in answers) * token
+            kv = SLOTS * statistics.median(answer.usage["total_tokens"] for answer in answers) * token
             for pid in pids:
                 held = own_bytes(pid)
                 found["private"].append(held["private"]), found["pss"].append(held["pss"])
@@ -139,7 +141,7 @@ def main() -> None:
     parts = ", ".join(f"{kind} {mb(all_[kind]['median'])}" for kind in ("server", "templates", "replicas"))
     rows = [
         Row("a replica: private, less its KV", f"≤ {OWN_MB} MB", said(one["own"])),
-        Row("its KV, counted high", "", mb(one["kv"]["median"])),
+        Row("its KV, counted low", "", mb(one["kv"]["median"])),
         compared("a replica: private", one["private"], one["peer_private"]),
         compared("a replica: proportional", one["pss"], one["peer_pss"]),
         Row(f"{options.functions} functions: proportional, together", "", f"{mb(all_['all']['median'])}: {parts}"),
