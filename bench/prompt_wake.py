@@ -28,7 +28,7 @@ SLOTS = 4
 HELD, WITHOUT, CACHED = 1.3, 0.1, 0.95
 QUESTIONS = ("What is this about?", "Which of these come twice?", "Name the last of them.", "How many are there?")
 WORDS = "fox crow stone river cloud tower garden winter bread letter violin harbour lantern meadow thunder".split()
-TOKENS_OF_A_WORD = 1.75  # of prefix(), with the vocabulary of SmolLM2
+TOKENS_OF_A_WORD = 1.95  # of prefix(), with the vocabulary of SmolLM2
 chance = random.Random(4569)
 
 

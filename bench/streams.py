@@ -10,6 +10,7 @@ from typing import NamedTuple
 from common import Answer, answered, post, tcp
 
 STREAMS = 4
+TOKENS_OF_AN_ITEM = 3
 
 
 def message(text: str) -> list[dict]:
@@ -58,8 +59,8 @@ def running_streams(url: str, name: str, tokens: int) -> list[Stream]:
 
 
 def long_prompt(name: str, tokens: int, mark: str) -> dict:
-    """A call of about so many tokens that no cache has seen, for one token."""
-    words = " ".join(f"{mark} item {i}" for i in range(tokens // 6))
+    """A call of about so many tokens (with the vocabulary of SmolLM2) that no cache has seen, for one token."""
+    words = mark + "".join(f" item {i % 10}" for i in range(tokens // TOKENS_OF_AN_ITEM))
     return {"model": name, "max_tokens": 1, "temperature": 0, "messages": message(words)}
 
 
