@@ -23,11 +23,15 @@ OURS = {  # by the tier that a start is from: name, options of the server, more 
     "template": ("glowplug, from its template", ["--spares", "0"], {}),
     "spare": ("glowplug, from a spare", ["--spares", "1"], {}),
 }
+END = (
+    " of a talk about the weather in the mountains, where clouds rise along the slopes in the afternoon and bring rain "
+    "to the valleys below."
+)
 Ask = Callable[..., float]  # ask(url, started=None) → seconds to the first token, from `started` or the call
 chance = random.Random(4569)
 
 
-def unseen(max_tokens: int) -> dict:
+def unseen(max_tokens: int, end: str = END) -> dict:
     """A prompt that no cache has seen, from its first token on: a raw completion, because a chat template's own words
     at the head of every prompt would be cached in the warm replica and not in the fresh one."""
     word = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=12))
@@ -35,8 +39,7 @@ def unseen(max_tokens: int) -> dict:
         "model": "bench",
         "max_tokens": max_tokens,
         "temperature": 0,
-        "prompt": f"{word} was the first word of a talk about the weather in the mountains, where clouds rise "
-        "along the slopes in the afternoon and bring rain to the valleys below.",
+        "prompt": f"{word} was the first word{end}",
     }
 
 
