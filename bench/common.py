@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime
 import http.client
@@ -9,19 +10,23 @@ import json
 import os
 import platform
 import shlex
+import shutil
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from support import processes  # noqa: E402
 from support.fixtures import find_model  # noqa: E402
-from support.server import Server, llama  # noqa: E402
+from support.server import Server, cache_dir, llama  # noqa: E402
 
 
 def machine() -> str:
@@ -54,9 +59,43 @@ def spread(values: list[float]) -> dict[str, float]:
         "median": statistics.median(ordered),
         "p10": at(0.1),
         "p90": at(0.9),
+        "p99": at(0.99),
         "min": ordered[0],
         "max": ordered[-1],
     }
+
+
+class Row(NamedTuple):
+    """One line of a table: what was measured, the goal, ours, the peer's, and what the two say together."""
+
+    what: str
+    asked: str
+    measured: str
+    peer: str = ""
+    ratio: str = ""
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows under their headings, in columns."""
+    lines = [Row("what", "asked", "measured", "peer", "ratio"), *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(Row._fields))]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
+    )
+
+
+def arguments(about: str, *, rounds: int = 20, one_model: bool = True) -> argparse.ArgumentParser:
+    """The options that every script with rounds has. One that is told to end takes its servers with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if one_model:
+        parser.add_argument("--model", help="a GGUF file; default: smollm2 of the cache")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--quick", action="store_true", help="few and small: shows that it runs, measures nothing")
+    return parser
 
 
 def report(name: str, line: str, results: dict[str, Any]) -> None:
@@ -80,6 +119,17 @@ def report(name: str, line: str, results: dict[str, Any]) -> None:
     )
 
 
+def catalogue_file(name: str) -> Path:
+    """The file of a model of the catalogue; a server of our own fetches it once into the cache."""
+    if found := find_model(name):
+        return found
+    with Server(cache=cache_dir()) as server:
+        done = server.cli("deploy", name, "--wait", seconds=1800)
+    if not (found := find_model(name)):
+        raise SystemExit(f"{name} cannot be had: {done.stderr.strip() or done.stdout.strip()}")
+    return found
+
+
 def model_file(named: str | None = None) -> Path:
     path = Path(named) if named else find_model()
     if not path or not path.exists():
@@ -93,13 +143,7 @@ def llama_server() -> tuple[Path, str]:
     """(program, which build): the stock one when it has been built, else the engine's own (OpenMP off)."""
     if named := os.environ.get("GLOWPLUG_LLAMA_SERVER"):
         return Path(named), "GLOWPLUG_LLAMA_SERVER"
-    cache = (
-        Path(
-            os.environ.get("GLOWPLUG_CACHE_DIR")
-            or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glowplug"
-        )
-        / "engine"
-    )
+    cache = cache_dir() / "engine"
     for variant, label in (("stock", "stock (OpenMP on)"), ("engine", "engine build (OpenMP off)")):
         for program in sorted(cache.glob(f"{variant}-*/bin/llama-server")):
             return program, label
@@ -119,6 +163,15 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+class Peer(str):
+    """The address of a running program that we are measured beside, and its process."""
+
+    def __new__(cls, url: str, pid: int) -> Peer:
+        self = super().__new__(cls, url)
+        self.pid = pid
+        return self
+
+
 def tcp(url: str, timeout: float = 120) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
     connection.connect()
@@ -126,9 +179,21 @@ def tcp(url: str, timeout: float = 120) -> http.client.HTTPConnection:
     return connection
 
 
+def get_json(url: str, path: str) -> Any:
+    connection = tcp(url)
+    connection.request("GET", path)
+    data = connection.getresponse().read()
+    connection.close()
+    return json.loads(data)
+
+
 def post(connection: http.client.HTTPConnection, path: str, body: dict) -> http.client.HTTPResponse:
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     return connection.getresponse()
+
+
+def path_of(body: dict) -> str:
+    return "/v1/completions" if "prompt" in body else "/v1/chat/completions"
 
 
 def first_content_seconds(url: str, body: dict, *, started: float | None = None) -> float:
@@ -136,8 +201,7 @@ def first_content_seconds(url: str, body: dict, *, started: float | None = None)
     `prompt` is a completion, one with `messages` a chat."""
     started = time.perf_counter() if started is None else started
     connection = tcp(url)
-    path = "/v1/completions" if "prompt" in body else "/v1/chat/completions"
-    reply = post(connection, path, body | {"stream": True})
+    reply = post(connection, path_of(body), body | {"stream": True})
     if reply.status != 200:
         raise SystemExit(f"{url}: {reply.status} {reply.read()[:400]!r}")
     took = None
@@ -150,6 +214,79 @@ def first_content_seconds(url: str, body: dict, *, started: float | None = None)
     if took is None:
         raise SystemExit(f"{url}: the stream held no content")
     return took
+
+
+class Answer(NamedTuple):
+    """A call that is not streamed: how long it took, its JSON, its headers (names in small letters)."""
+
+    seconds: float
+    body: dict
+    headers: dict[str, str]
+
+    @property
+    def usage(self) -> dict:
+        return self.body["usage"]
+
+    @property
+    def cached(self) -> int:
+        return (self.usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+
+    def phase_ms(self, name: str) -> float | None:
+        """Of Server-Timing: queue, fetch, load, fork, …"""
+        for part in self.headers.get("server-timing", "").split(", "):
+            phase, _, duration = part.partition(";dur=")
+            if phase == name:
+                return float(duration)
+        return None
+
+
+def answered(url: str, body: dict, *, started: float | None = None, timeout: float = 600) -> Answer:
+    """One call, to the end of its answer; with `max_tokens` 1 the time is the one to the first token, whether or not
+    that token is any text."""
+    started = time.perf_counter() if started is None else started
+    connection = tcp(url, timeout)
+    reply = post(connection, path_of(body), body)
+    data = reply.read()
+    took = time.perf_counter() - started
+    connection.close()
+    if reply.status != 200:
+        raise SystemExit(f"{url}: {reply.status} {data[:400]!r}")
+    return Answer(took, json.loads(data), {name.lower(): value for name, value in reply.getheaders()})
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """All of them begun together, each on a thread of its own; their results in order."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def pss(pids: Sequence[int], kind: str = "Pss") -> int:
+    """Proportional memory of processes together, or another line of smaps_rollup; those that just ended hold none."""
+    total = 0
+    for pid in filter(processes.alive, pids):
+        with contextlib.suppress(OSError):
+            total += processes.memory_bytes(pid, kind)
+    return total
+
+
+def named_copies(model: Path, count: int, folder: Path) -> list[Path]:
+    """Copies of a model file that differ in their name alone (general.name), so that no two have one digest."""
+    from gguf import GGUFReader  # slow to load, and not every benchmark has it
+
+    field = GGUFReader(model).fields["general.name"]
+    offset = field.offset + sum(part.nbytes for part in field.parts[: field.data[0]])
+    copies = []
+    for number in range(count):
+        copies.append(folder / f"copy-{number}.gguf")
+        shutil.copyfile(model, copies[-1])
+        with open(copies[-1], "r+b") as file:
+            file.seek(offset)
+            file.write(bytes([ord("A") + number]))
+    return copies
+
+
+def mb(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
 
 
 def free_port() -> int:
@@ -187,37 +324,45 @@ def running_llama_server(
     threads: int,
     wait: bool = True,
     more: Sequence[str] = (),
-) -> Iterator[str]:
+) -> Iterator[Peer]:
     """A llama-server on a free port, with the same slots, context per slot and threads as the function beside it."""
     port = free_port()
+    command = [str(program), "-m", str(model), "-c", str(context * slots), "-np", str(slots), "-t", str(threads)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--no-webui", *more]
+    with running_program(command, port, wait=wait) as pid:
+        yield Peer(f"http://127.0.0.1:{port}", pid)
+
+
+@contextlib.contextmanager
+def running_program(
+    command: Sequence[str],
+    port: int,
+    *,
+    wait: bool = True,
+    polite: bool = False,
+    env: dict[str, str] | None = None,
+) -> Iterator[int]:
+    """A server of somebody else's, found ready by its port; yields its process id. One that has processes of its own is
+    asked to end (`polite`), and what it leaves behind is killed."""
     process = subprocess.Popen(
-        [
-            str(program),
-            "-m",
-            str(model),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "-c",
-            str(context * slots),
-            "-np",
-            str(slots),
-            "-t",
-            str(threads),
-            "--no-webui",
-            *more,
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | (env or {})
     )
+    family = []
     try:
         if wait:
-            until(lambda: reachable(port), 60, f"{program} is ready")
-        yield f"http://127.0.0.1:{port}"
+            until(lambda: reachable(port), 180, f"{command[0]} is ready")
+        yield process.pid
     finally:
+        if polite:
+            family = processes.descendants(process.pid)
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
         process.kill()
         process.wait()
+        for pid in filter(processes.alive, family):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def until(condition, seconds: float, what: str) -> None:

@@ -9,87 +9,11 @@ Only gaps that overlap the reading of the long prompt count. A B A B …; one mo
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import threading
-import time
 
-from common import (
-    deploy_bench,
-    llama_server,
-    model_file,
-    post,
-    report,
-    running_llama_server,
-    spread,
-    tcp,
-)
+from common import deploy_bench, llama_server, model_file, report, running_llama_server, spread
+from streams import STREAMS, long_prompt, read_beside
 from support.server import Server
-
-STREAMS = 4
-
-
-def message(text: str) -> list[dict]:
-    return [{"role": "user", "content": text}]
-
-
-class Stream:
-    """One endless answer: the moment of each of its tokens."""
-
-    def __init__(self, url: str, name: str, number: int, tokens: int) -> None:
-        self.times: list[float] = []
-        self.connection = tcp(url)
-        body = {"model": name, "stream": True, "max_tokens": tokens, "temperature": 0.8, "ignore_eos": True}
-        body["messages"] = message(f"Story {number}: tell me a very long story about a fox.")
-        self.reply = post(self.connection, "/v1/chat/completions", body)
-        if self.reply.status != 200:
-            raise SystemExit(f"{url}: {self.reply.status} {self.reply.read()[:300]!r}")
-        self.thread = threading.Thread(target=self.read)
-        self.thread.start()
-
-    def read(self) -> None:
-        try:
-            for line in self.reply:
-                if line.startswith(b"data: {"):
-                    self.times.append(time.perf_counter())
-        except (OSError, ValueError):  # closed by stop()
-            pass
-
-    def stop(self) -> None:
-        self.connection.sock.shutdown(2)
-        self.thread.join()
-        self.connection.close()
-
-
-def gaps_ms(url: str, name: str, prompt_tokens: int, turn: int) -> tuple[list[float], float]:
-    """(gaps of the running streams while the prompt is read, tokens of the prompt read per second)."""
-    streams = [Stream(url, name, i, 3 * prompt_tokens) for i in range(STREAMS)]
-    while any(len(stream.times) < 8 for stream in streams):
-        time.sleep(0.005)
-    connection = tcp(url)
-    words = " ".join(f"w{turn} item {i}" for i in range(prompt_tokens // 6))
-    began = time.perf_counter()
-    reply = post(
-        connection,
-        "/v1/chat/completions",
-        {"model": name, "max_tokens": 1, "temperature": 0, "messages": message(words)},
-    )
-    text = reply.read()
-    ended = time.perf_counter()
-    if reply.status != 200:
-        raise SystemExit(f"{url}: {reply.status} {text[:300]!r}")
-    answer = json.loads(text)
-    connection.close()
-    for stream in streams:
-        stream.stop()
-    gaps = [
-        (after - before) * 1000
-        for stream in streams
-        for before, after in zip(stream.times, stream.times[1:])
-        if began <= after and before <= ended
-    ]
-    return gaps, answer["usage"]["prompt_tokens"] / (ended - began)
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,13 +38,13 @@ def main() -> None:
         server.chat("bench", max_tokens=2)
         for turn in range(options.rounds):
             for kind, url in (("glowplug", server.url), ("llama_server", peer)):
-                seen, rate = gaps_ms(url, "bench", options.prompt, turn)
-                gaps[kind] += seen
-                rates[kind].append(rate)
+                prompt = long_prompt("bench", options.prompt, f"w{turn}")
+                seen = read_beside(url, "bench", prompt, 3 * options.prompt)
+                gaps[kind] += seen.gaps_ms
+                rates[kind].append(seen.prompt_rate)
     results = {}
     for kind, values in gaps.items():
-        ordered = sorted(values)
-        results[kind] = spread(values) | {"p99": ordered[int(0.99 * (len(ordered) - 1))]}
+        results[kind] = spread(values)
         results[kind]["prompt_tokens_per_second"] = spread(rates[kind])["median"]
     line = "; ".join(
         f"{kind}: p50 {r['median']:.0f}, p99 {r['p99']:.0f}, longest {r['max']:.0f} ms, prompt read at "

@@ -39,15 +39,15 @@ def deploy(server: Server) -> Iterator[Callable[..., str]]:
         server.remove(name)
 
 
-def find_model() -> Path | None:
-    """SmolLM2 on this machine: GLOWPLUG_TEST_MODEL, or what the server's cache knows as `smollm2`."""
-    if named := os.environ.get("GLOWPLUG_TEST_MODEL"):
+def find_model(name: str = "smollm2") -> Path | None:
+    """What the server's cache knows by a catalogue name; SmolLM2 may be named by GLOWPLUG_TEST_MODEL instead."""
+    if name == "smollm2" and (named := os.environ.get("GLOWPLUG_TEST_MODEL")):
         path = Path(named)
         assert path.exists(), f"GLOWPLUG_TEST_MODEL={named} does not exist"
         return path
     models = cache_dir() / "models"
     try:
-        digest = json.loads((models / "index.json").read_text())["smollm2"]
+        digest = json.loads((models / "index.json").read_text())[name]
     except (OSError, ValueError, KeyError):
         return None
     blob = models / "blobs" / f"sha256-{digest}.gguf"

@@ -69,8 +69,8 @@ def mentioning(text: str) -> list[int]:
 
 
 def memory_bytes(pid: int, kind: str = "VmRSS") -> int:
-    """VmRSS or VmHWM of /proc/PID/status, or Pss and its parts of smaps_rollup."""
-    name = "smaps_rollup" if kind.startswith("Pss") else "status"
+    """VmRSS or VmHWM of /proc/PID/status; Pss, its parts, Private_Dirty … of smaps_rollup."""
+    name = "smaps_rollup" if kind.startswith(("Pss", "Private_")) else "status"
     for line in Path(f"/proc/{pid}/{name}").read_text().splitlines():
         if line.startswith(kind + ":"):
             return int(line.split()[1]) * 1024
