@@ -123,6 +123,11 @@ Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
   if (auto stored = store_.put(manifest.name, *revision, models::write_manifest(manifest)); !stored)
     return stored.error();
   deployed_[manifest.name] = {manifest, *revision};
+  if (manifest.share == domain::Share::Function)
+    spdlog::warn(
+        "function={} share: function: its callers share prompt state, and cached_tokens tells one "
+        "what another has asked",
+        manifest.name);
   post(control::FunctionPut{manifest, *revision});
   return control::PutOutcome{*revision, !exists, true};
 }

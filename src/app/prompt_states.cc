@@ -93,7 +93,7 @@ void PromptStates::give(domain::ProcessId process, std::uint64_t state,
   boost::asio::post(files_, [this, process, replica = *replica, state, &supervisor] {
     auto loaded = store_->load(replica.owner, replica.fit, state);
     if (!loaded)
-      spdlog::warn("replica={} a prompt is not restored: {}", process.value,
+      spdlog::warn("replica={} prompt {:016x} is not restored: {}", process.value, state,
                    loaded.error().message);
     // Owner: the event on the loop.
     auto file = std::make_shared<UniqueFd>(loaded ? std::move(*loaded) : UniqueFd());

@@ -139,9 +139,10 @@ std::string in_band_error(const Exchange& exchange, const ErrorAnswer& answer) {
 // taken the last.
 Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
                                    const control::Grant& grant, CallState& state,
-                                   ReplicaConnection& replica, Time granted_at) {
+                                   ReplicaConnection& replica, Time granted_at, Duration restored) {
   CallResult result;
   domain::PhaseTimes phases = grant.waited;
+  if (restored > Duration(0)) phases[domain::Phase::Restore] = restored;
   EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage,
                                    "msg_" + exchange.request_id.substr(4), phases});
   Server& server = exchange.server;
@@ -159,7 +160,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
       if (!exchange.chunked || server.draining) exchange.keep_alive = false;
       Reply reply;
       reply.content_type = "text/event-stream; charset=utf-8";
-      phases[domain::Phase::Prefill] = server.clock.now() - granted_at;
+      phases[domain::Phase::Prefill] = server.clock.now() - granted_at - restored;
       reply.headers = call_headers(grant, granted_at - exchange.started) + timing_line(phases) +
                       "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
       message = exchange.head(reply, std::nullopt);
@@ -225,14 +226,16 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
   const bool streams =
       plan.shape.stream && head.status == 200 && head.content_type.starts_with("text/event-stream");
   if (streams) {
-    result = co_await relay_stream(exchange, plan, grant, *state, replica, granted_at);
+    result =
+        co_await relay_stream(exchange, plan, grant, *state, replica, granted_at, head.restored);
   } else {
     bool whole = false;
     if (head.status != 0) whole = co_await replica.read_all(result.body);
     result.client_gone = state->stopped == Stopped::ClientGone;
     result.headers = call_headers(grant, granted_at - exchange.started);
     result.phases = grant.waited;
-    result.phases[domain::Phase::Prefill] = server.clock.now() - granted_at;
+    if (head.restored > Duration(0)) result.phases[domain::Phase::Restore] = head.restored;
+    result.phases[domain::Phase::Prefill] = server.clock.now() - granted_at - head.restored;
     if (!whole) {
       replica.close();
       result.failure = stop_reason(*state, grant);

@@ -1,5 +1,7 @@
 #include "gateway/relay.h"
 
+#include <charconv>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -32,6 +34,13 @@ bool is_quiet(ReplicaPool::Socket& socket) {
   char byte = 0;
   const ssize_t got = ::recv(socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+// Of a header of our own worker's; nothing of what is no number.
+Duration microseconds(std::string_view text) {
+  long count = 0;
+  std::from_chars(text.data(), text.data() + text.size(), count);
+  return std::chrono::microseconds(std::max(0L, count));
 }
 
 }  // namespace
@@ -133,6 +142,8 @@ asio::awaitable<ReplicaHead> ReplicaConnection::exchange(const std::string& path
       answer.status = static_cast<int>(parts_->parser->get().result_int());
       const auto type = parts_->parser->get()[http::field::content_type];
       answer.content_type.assign(type.data(), type.size());
+      const auto restored = parts_->parser->get()["x-glowplug-restored-us"];
+      answer.restored = microseconds({restored.data(), restored.size()});
       // Not eager: a chunk is handed on when it is there, not when the one after it has begun.
       parts_->parser->eager(false);
       co_return answer;

@@ -44,6 +44,7 @@ class ReplicaPool final {
 struct ReplicaHead {
   int status = 0;  // 0 = no answer came
   std::string content_type;
+  Duration restored{};  // of the time to the head, what restoring a prompt's state took
 };
 
 class ReplicaConnection final {

@@ -39,6 +39,7 @@ struct Answer {
   std::string model;
   int prompt_tokens = 0;
   int cached_tokens = 0;  // of them, that a slot held before
+  long restored_us = 0;   // what restoring them took
   bool stream = false;
   bool include_usage = false;
   std::vector<Choice> choices;

@@ -128,7 +128,7 @@ class FakeServer::Connection final {
   PromptMemory::Placed place(const json::object& request, Answer& plan);
   bool send_stream(const Request& request, const Answer& plan);
   bool pace_token(int emitted, Clock::time_point started);
-  bool reply(const Request& request, http::status status, std::string body);
+  bool reply(const Request& request, http::status status, std::string body, long restored_us = 0);
   bool reply(const Request& request, const Result<std::string>& body);
   bool refuse(const Request& request, const Error& error);
   bool raw(std::string_view bytes);
@@ -237,8 +237,10 @@ bool FakeServer::Connection::raw(std::string_view bytes) {
   return !failure;
 }
 
-bool FakeServer::Connection::reply(const Request& request, http::status status, std::string body) {
+bool FakeServer::Connection::reply(const Request& request, http::status status, std::string body,
+                                   long restored_us) {
   http::response<http::string_body> response(status, request.version());
+  if (restored_us > 0) response.set(kRestoredHeader, std::to_string(restored_us));
   response.set(http::field::content_type, "application/json; charset=utf-8");
   response.keep_alive(request.keep_alive());
   response.body() = std::move(body);
@@ -332,7 +334,8 @@ bool FakeServer::Connection::generate(const Request& request, Api api) {
     const int total = plan->completion_tokens();
     int emitted = 0;
     while (emitted < total && pace_token(emitted, started)) ++emitted;
-    done = emitted == total && reply(request, http::status::ok, reply_body(*plan));
+    done =
+        emitted == total && reply(request, http::status::ok, reply_body(*plan), plan->restored_us);
   }
   server_.leave(done);
   return done;
@@ -351,6 +354,7 @@ PromptMemory::Placed FakeServer::Connection::place(const json::object& request, 
     return placed;
   }
   plan.cached_tokens = static_cast<int>(server_.slots_.compute(placed.slot(), tokens));
+  plan.restored_us = placed.restored_in().count();
   return placed;
 }
 
@@ -358,6 +362,7 @@ bool FakeServer::Connection::send_stream(const Request& request, const Answer& p
   http::response<http::empty_body> head(http::status::ok, request.version());
   head.set(http::field::content_type, "text/event-stream");
   head.set(http::field::cache_control, "no-cache");
+  if (plan.restored_us > 0) head.set(kRestoredHeader, std::to_string(plan.restored_us));
   head.keep_alive(request.keep_alive());
   head.chunked(true);
   http::response_serializer<http::empty_body> serializer(head);

@@ -134,8 +134,10 @@ void compute_dummy_batch(llama_context* context, int threads) {
     ::sched_setscheduler(0, SCHED_IDLE, &lowest);
     const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(context));
     std::vector<llama_token> tokens(kTokens, std::max(0, llama_vocab_bos(vocab)));
+    const llama_memory_t memory = llama_get_memory(context);
+    const llama_pos end = llama_memory_seq_pos_max(memory, 0) + 1;  // of a primed prompt, else 0
     llama_decode(context, llama_batch_get_one(tokens.data(), kTokens));
-    llama_memory_clear(llama_get_memory(context), false);
+    llama_memory_seq_rm(memory, 0, end, -1);
     llama_synchronize(context);
   }).join();
   llama_set_n_threads(context, threads, threads);
@@ -205,7 +207,9 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   LlamaSlots slots(engine);
   if (options.is_template) {
     ForkOrder order = fork_replicas(engine, *params, channel, std::move(lifeline), started);
+    bool primed = false;
     while (order.prime.valid()) {
+      primed = true;
       started = Clock::now();
       if (!prime(engine, *params, prompts, order, channel, memory)) return 1;
       order = fork_replicas(engine, *params, channel, std::move(order.lifeline), started);
@@ -214,7 +218,9 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     sandbox = confine(options, order.socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
     attach_threads(engine.get_llama_context(), order.threads);
-    if (order.warm) compute_dummy_batch(engine.get_llama_context(), order.threads);
+    const bool leaves_no_trace = !primed || states_of(engine) == PromptMemory::States::MayBeCut;
+    if (order.warm && leaves_no_trace)
+      compute_dummy_batch(engine.get_llama_context(), order.threads);
     params->hostnames = {order.socket_path};
     watch_lifeline(std::move(order.lifeline));
   }

@@ -14,8 +14,6 @@ namespace {
 
 // Keys the core's resumable streams, which would keep decoding for a client that has gone.
 constexpr const char* kConversationHeader = "x-conversation-id";
-// Microseconds that a prompt state took to be restored; the gateway's.
-constexpr const char* kRestoredHeader = "x-glowplug-restored-us";
 
 server_http_res_ptr error_reply(const std::string& message, error_type type) {
   auto reply = std::make_unique<server_http_res>();

@@ -33,6 +33,9 @@
 
 namespace glowplug::worker {
 
+// In a reply's header: microseconds that a prompt state took to be restored, for the gateway.
+inline constexpr const char* kRestoredHeader = "x-glowplug-restored-us";
+
 // What the engine does with one slot's state. Thread: any but the engine's own; blocks until done.
 class SlotStates {
  public:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable
 
 import httpx
 
@@ -72,3 +73,9 @@ class Load:
             for answer in list(self.answers)
             if answer["status"] == 200 and (revision is None or answer["revision"] == str(revision))
         )
+
+
+def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
+    """What `call(0)` … `call(count - 1)` give, each on a thread of its own; the first exception is raised."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(call, range(count)))

@@ -291,15 +291,17 @@ class Server:
             for function in self.functions()
             for spare in function.get("template", {}).get("spares", [])
         }
+        return [pid for number in ids if (pid := self.pid_of(number))]
+
+    def pid_of(self, process: int) -> int | None:
+        """Of a replica, spare or template by its number."""
         ours = processes.children(self.pid)
-        found = []
         for base in {"/tmp", os.environ.get("XDG_RUNTIME_DIR") or "/tmp"}:
-            for number in ids:
-                for file in Path(base).glob(f"glowplug-*/{number}/pid"):
-                    with contextlib.suppress(OSError, ValueError):
-                        pid = int(file.read_text().split()[0])
-                        found += [pid] if pid in ours else []
-        return found
+            for file in Path(base).glob(f"glowplug-*/{process}/pid"):
+                with contextlib.suppress(OSError, ValueError):
+                    if (pid := int(file.read_text().split()[0])) in ours:
+                        return pid
+        return None
 
     def template_pids(self) -> list[int]:
         return [

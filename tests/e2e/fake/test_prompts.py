@@ -1,0 +1,269 @@
+"""What is remembered of prompts: primes, copies that outlive a replica, and that nobody else sees any of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from support.load import at_once
+from support.server import Server, fake, wait_until
+
+LONG = " ".join(f"fact{i}" for i in range(600))
+
+
+def ask(server: Server, text: str, *, system: str = "", **fields) -> dict:
+    messages = [{"role": "system", "content": system}] if system else []
+    answer = server.post(
+        "/v1/chat/completions",
+        {
+            "model": "chat",
+            "messages": messages + [{"role": "user", "content": text}],
+            "max_tokens": 4,
+        }
+        | fields,
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def cached(answer: dict) -> int:
+    return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def to_zero(server: Server) -> None:
+    server.post("/v1/functions/chat/stop")
+    wait_until(lambda: server.function("chat")["replicas"] == 0, 10, "no replica")
+
+
+def kept(server: Server) -> list[Path]:
+    return sorted((server.data_dir / "prompts" / "states").glob("*.state"))
+
+
+def wait_kept(server: Server, count: int) -> list[Path]:
+    return wait_until(lambda: len(kept(server)) == count and kept(server), 10, f"{count} prompts kept")
+
+
+def primed(server: Server) -> bool:
+    template = server.function("chat").get("template") or {}
+    return template.get("primes", 0) > 0 and template.get("state") == "ready"
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
+
+
+@pytest.mark.parametrize("template", ["on", "off"])
+def test_conversation_after_zero_goes_on_where_it_was(server: Server, template: str) -> None:
+    server.deploy(fake("chat", template=template))
+    assert cached(ask(server, LONG)) == 0
+    to_zero(server)
+    wait_kept(server, 1)
+    again = ask(server, LONG + " and now?")
+    assert cached(again) >= 0.95 * again["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_restored_prompt_is_a_phase_of_its_own(server: Server, stream: bool) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, LONG)
+    to_zero(server)
+    wait_kept(server, 1)
+    timings = [server.chat("chat", LONG, stream=stream).headers["server-timing"] for _ in range(2)]
+    assert "restore;dur=" in timings[0]
+    assert "restore" not in timings[1]
+
+
+def test_another_question_after_a_shared_beginning_finds_it(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, "first question", system=LONG)
+    to_zero(server)
+    wait_kept(server, 1)
+    other = ask(server, "something else entirely", system=LONG)
+    assert cached(other) == 600
+
+
+def test_kill_of_the_server_loses_nothing_that_was_kept(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, LONG)
+    to_zero(server)
+    wait_kept(server, 1)
+    server.kill()
+    server.start()
+    assert cached(ask(server, LONG + " and now?")) == 600
+
+
+def test_idle_replica_is_copied_before_it_stops(server: Server) -> None:
+    server.deploy(fake("chat"))
+    ask(server, LONG)
+    wait_kept(server, 1)  # after 5 s; the replica is still there
+    assert server.function("chat")["replicas"] == 1
+    server.kill()
+    server.start()
+    assert cached(ask(server, LONG + " and now?")) == 600
+
+
+def test_ten_conversations_on_four_slots_all_find_theirs(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    prompts = [" ".join(f"talk{talk}word{i}" for i in range(300)) for talk in range(10)]
+    for first in range(0, 10, 4):
+        for prompt in prompts[first : first + 4]:
+            ask(server, prompt)
+        to_zero(server)
+        wait_kept(server, min(10, first + 4))
+    assert [cached(ask(server, prompt + " next")) for prompt in prompts] == [300] * 10
+
+
+def test_cache_salt_keeps_callers_apart(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, LONG, cache_salt="red")
+    for salt in ({}, {"cache_salt": "blue"}):
+        assert cached(ask(server, LONG, **salt)) == 0
+    assert cached(ask(server, LONG, cache_salt="red")) == 600
+    to_zero(server)
+    wait_kept(server, 3)
+    fresh = ask(server, LONG + " green", cache_salt="green")
+    assert cached(fresh) == 0
+    assert cached(ask(server, LONG + " red", cache_salt="red")) == 600
+
+
+def test_shared_function_has_one_memory_for_everybody(server: Server) -> None:
+    server.deploy(fake("chat", share="function"))
+    ask(server, LONG, cache_salt="red")
+    assert cached(ask(server, LONG, cache_salt="blue")) == 600
+    assert "share" in server.log()
+
+
+def test_prompt_that_is_not_to_be_stored_leaves_no_copy(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, LONG, store=False)
+    to_zero(server)
+    assert kept(server) == []
+    assert cached(ask(server, LONG)) == 0
+
+
+def test_short_prompt_leaves_no_copy(server: Server) -> None:
+    server.deploy(fake("chat"))
+    ask(server, "hello there")
+    to_zero(server)
+    assert kept(server) == []
+
+
+def test_files_show_no_word_of_a_prompt_and_no_salt(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, LONG, cache_salt="pepper-and-salt")
+    to_zero(server)
+    wait_kept(server, 1)
+    for file in server.data_dir.joinpath("prompts").rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert b"fact" not in content and b"pepper" not in content, file
+    assert os.stat(server.data_dir / "prompts" / "master.key").st_mode & 0o777 == 0o600
+
+
+def test_damaged_copy_is_named_and_the_prompt_is_computed(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, LONG)
+    to_zero(server)
+    [state] = wait_kept(server, 1)
+    content = bytearray(state.read_bytes())
+    content[-40] ^= 1
+    state.write_bytes(content)
+    assert cached(ask(server, LONG + " now")) == 0
+    assert f"{state.stem} is not restored" in server.log()
+    assert not state.exists()
+
+
+def test_copy_of_another_context_does_not_fit(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    ask(server, LONG)
+    to_zero(server)
+    wait_kept(server, 1)
+    server.deploy(fake("chat", template="on", context=4096))
+    assert cached(ask(server, LONG + " now")) == 0
+
+
+def test_full_disk_keeps_nothing_and_answers(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    states = server.data_dir / "prompts" / "states"
+    states.rmdir()
+    states.write_text("in the way")
+    ask(server, LONG)
+    to_zero(server)
+    wait_until(lambda: "is not kept" in server.log(), 10, "a word about it")
+    assert ask(server, LONG)["usage"]["prompt_tokens"] == 600
+
+
+def test_without_a_prompt_cache_nothing_is_written() -> None:
+    with Server("--prompt-cache", "off") as server:
+        server.deploy(fake("chat", template="on"))
+        ask(server, LONG)
+        to_zero(server)
+        assert not (server.data_dir / "prompts").exists()
+        assert cached(ask(server, LONG)) == 0
+
+
+def test_primed_prompt_is_there_for_four_first_calls_at_once(server: Server) -> None:
+    server.deploy(fake("chat", template="on", prime=[LONG]))
+    ask(server, "hello", system=LONG)
+    wait_until(lambda: primed(server), 10, "a primed template")
+    to_zero(server)
+    answers = at_once(4, lambda i: ask(server, f"question {i}", system=LONG))
+    assert [cached(answer) for answer in answers] == [600] * 4
+
+
+def test_prime_is_shared_by_callers_who_share_nothing_else(server: Server) -> None:
+    server.deploy(fake("chat", template="on", prime=[LONG]))
+    ask(server, "hello", system=LONG)
+    wait_until(lambda: primed(server), 10, "a primed template")
+    assert cached(ask(server, "mine", system=LONG, cache_salt="red")) == 600
+    assert cached(ask(server, "mine", system=LONG, cache_salt="blue")) == 600
+
+
+def test_more_primes_than_slots_are_all_found(server: Server) -> None:
+    primes = [" ".join(f"prime{p}word{i}" for i in range(100)) for p in range(6)]
+    server.deploy(fake("chat", template="on", prime=primes))
+    ask(server, "hello")
+    wait_until(lambda: primed(server), 10, "a primed template")
+    to_zero(server)
+    assert [cached(ask(server, "x", system=prime)) for prime in primes] == [100] * 6
+
+
+def test_prime_longer_than_the_context_is_said_and_calls_are_answered(server: Server) -> None:
+    server.deploy(fake("chat", template="on", context=256, prime=[LONG]))
+    assert ask(server, "hello")["usage"]["prompt_tokens"] == 1
+    reason = wait_until(lambda: server.function("chat")["reason"], 10, "a reason")
+    assert "600 tokens" in reason and "256" in reason
+    to_zero(server)
+    assert ask(server, "hello")["usage"]["prompt_tokens"] == 1
+
+
+def test_killed_primed_template_leaves_its_replicas_and_comes_back(server: Server) -> None:
+    server.deploy(fake("chat", template="on", prime=[LONG]))
+    ask(server, "hello", system=LONG)
+    wait_until(lambda: primed(server), 10, "a primed template")
+    to_zero(server)
+    ask(server, "hello", system=LONG)
+    os.kill(server.pid_of(server.function("chat")["template"]["id"]), signal.SIGKILL)
+    assert cached(ask(server, "more", system=LONG)) == 600
+    to_zero(server)
+    assert ask(server, "hello", system=LONG)["usage"]["prompt_tokens"] == 601
+
+
+@pytest.mark.parametrize("salt", ["", 5, "s" * 257])
+def test_salt_that_is_none_is_refused(server: Server, salt) -> None:
+    server.deploy(fake("chat"))
+    answer = server.post(
+        "/v1/chat/completions",
+        {
+            "model": "chat",
+            "messages": [{"role": "user", "content": "x"}],
+            "cache_salt": salt,
+        },
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "cache_salt"
