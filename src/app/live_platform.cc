@@ -8,6 +8,7 @@
 #include "domain/limits.h"
 #include "models/manifest_reader.h"
 #include "models/model_source.h"
+#include "models/tuning_record.h"
 
 namespace glowplug::app {
 namespace {
@@ -29,6 +30,11 @@ LivePlatform::LivePlatform(const Parts& parts)
       models_(parts.models),
       brain_(parts.brain),
       supervisor_(parts.loop, parts.supervisor, *this),
+      memory_bytes_(parts.brain.memory_bytes),
+      cores_(parts.brain.cores),
+      tuner_(
+          parts.loop, supervisor_, [this](control::Event event) { post(std::move(event)); },
+          cores_),
       timer_(parts.loop) {}
 
 LivePlatform::~LivePlatform() {
@@ -46,8 +52,8 @@ Result<void> LivePlatform::restore() {
                     manifest.error().message);
       continue;
     }
-    deployed_[row.name] = {*manifest, row.revision};
-    post(control::FunctionPut{*manifest, row.revision});
+    Deployed& deployed = deployed_[row.name] = {*manifest, row.revision, tuned_of(row)};
+    post(control::FunctionPut{run_manifest(deployed), row.revision});
   }
   return {};
 }
@@ -55,6 +61,7 @@ Result<void> LivePlatform::restore() {
 void LivePlatform::begin_drain() {
   draining_ = true;
   stopping_ = true;
+  tuner_.fail({std::string(domain::error::kShuttingDown), "the server is shutting down", ""});
   post(control::DrainStarted{});
 }
 
@@ -120,8 +127,14 @@ Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
   if (!revision) return revision.error();
   if (auto stored = store_.put(manifest.name, *revision, models::write_manifest(manifest)); !stored)
     return stored.error();
-  deployed_[manifest.name] = {manifest, *revision};
-  post(control::FunctionPut{manifest, *revision});
+  Deployed deployed{manifest, *revision};
+  if (exists && policy::tunes_alike(manifest, current->second.manifest))
+    deployed.tuned = current->second.tuned;
+  if (deployed.tuned) {
+    const std::string record = models::write_tuning_record(*deployed.tuned);
+    if (auto kept = store_.set_tuned(manifest.name, *revision, record); !kept) return kept.error();
+  }
+  post(control::FunctionPut{run_manifest(deployed_[manifest.name] = deployed), *revision});
   return control::PutOutcome{*revision, !exists, true};
 }
 
@@ -160,13 +173,18 @@ Result<void> LivePlatform::must_exist(const std::string& function) const {
 // --- events from processes ---
 
 void LivePlatform::on_progress(domain::ProcessId process, double fraction) {
+  if (tuner_.owns(process)) return;
   post(control::ProcessProgress{process, fraction});
 }
 void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbox) {
   post(control::ProcessReady{process, sandbox});
 }
+void LivePlatform::on_measured(domain::ProcessId process, const std::string& line) {
+  tuner_.on_measured(process, line);
+}
 void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
                            control::Ending ending) {
+  if (tuner_.owns(process)) return tuner_.on_gone(process, cause);
   post(control::ProcessGone{process, cause, ending});
   measured_.erase(process);
 }
