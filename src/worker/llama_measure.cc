@@ -13,7 +13,7 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 // A large model on a small machine is measured with fewer tokens instead of for many minutes.
-constexpr Seconds kPartMost{10};
+constexpr Seconds kPartMost{4};
 constexpr Seconds kAllMost{5};   // no further round begins after it
 constexpr int kWarmTokens = 64;  // touch what every later round finds warm
 

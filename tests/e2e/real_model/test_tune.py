@@ -7,6 +7,9 @@ import json
 import pytest
 from support.server import Server, llama
 
+# About a minute on two idle cores, mostly the one tune; several on busy ones.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def tuned(server: Server, model: str, smol: str) -> dict:
