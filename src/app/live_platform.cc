@@ -8,6 +8,7 @@
 #include "domain/limits.h"
 #include "models/manifest_reader.h"
 #include "models/model_source.h"
+#include "models/tuning_record.h"
 
 namespace glowplug::app {
 namespace {
@@ -30,6 +31,11 @@ LivePlatform::LivePlatform(const Parts& parts)
       brain_(parts.brain),
       supervisor_(parts.loop, parts.supervisor, *this),
       prompts_(parts.loop, parts.prompts, parts.engine),
+      memory_bytes_(parts.brain.memory_bytes),
+      cores_(parts.brain.cores),
+      tuner_(
+          parts.loop, supervisor_, [this](control::Event event) { post(std::move(event)); },
+          cores_),
       timer_(parts.loop) {}
 
 LivePlatform::~LivePlatform() {
@@ -48,8 +54,8 @@ Result<void> LivePlatform::restore() {
                     manifest.error().message);
       continue;
     }
-    deployed_[row.name] = {*manifest, row.revision};
-    post(control::FunctionPut{*manifest, row.revision});
+    Deployed& deployed = deployed_[row.name] = {*manifest, row.revision, tuned_of(row)};
+    post(control::FunctionPut{run_manifest(deployed), row.revision});
   }
   return {};
 }
@@ -57,6 +63,7 @@ Result<void> LivePlatform::restore() {
 void LivePlatform::begin_drain() {
   draining_ = true;
   stopping_ = true;
+  tuner_.fail({std::string(domain::error::kShuttingDown), "the server is shutting down", ""});
   post(control::DrainStarted{});
 }
 
@@ -122,13 +129,19 @@ Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
   if (!revision) return revision.error();
   if (auto stored = store_.put(manifest.name, *revision, models::write_manifest(manifest)); !stored)
     return stored.error();
-  deployed_[manifest.name] = {manifest, *revision};
   if (manifest.share == domain::Share::Function)
     spdlog::warn(
         "function={} share: function: its callers share prompt state, and cached_tokens tells one "
         "what another has asked",
         manifest.name);
-  post(control::FunctionPut{manifest, *revision});
+  Deployed deployed{manifest, *revision};
+  if (exists && policy::tunes_alike(manifest, current->second.manifest))
+    deployed.tuned = current->second.tuned;
+  if (deployed.tuned) {
+    const std::string record = models::write_tuning_record(*deployed.tuned);
+    if (auto kept = store_.set_tuned(manifest.name, *revision, record); !kept) return kept.error();
+  }
+  post(control::FunctionPut{run_manifest(deployed_[manifest.name] = deployed), *revision});
   return control::PutOutcome{*revision, !exists, true};
 }
 
@@ -167,6 +180,7 @@ Result<void> LivePlatform::must_exist(const std::string& function) const {
 // --- events from processes ---
 
 void LivePlatform::on_progress(domain::ProcessId process, double fraction) {
+  if (tuner_.owns(process)) return;
   post(control::ProcessProgress{process, fraction});
 }
 void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbox) {
@@ -178,8 +192,12 @@ void LivePlatform::on_kept(domain::ProcessId process, std::vector<UniqueFd> stat
 void LivePlatform::on_wants(domain::ProcessId process, std::uint64_t state) {
   prompts_.give(process, state, supervisor_);
 }
+void LivePlatform::on_measured(domain::ProcessId process, const std::string& line) {
+  tuner_.on_measured(process, line);
+}
 void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
                            control::Ending ending) {
+  if (tuner_.owns(process)) return tuner_.on_gone(process, cause);
   prompts_.gone(process);
   post(control::ProcessGone{process, cause, ending});
   measured_.erase(process);

@@ -22,6 +22,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include "app/prompt_states.h"
+#include "app/tuner.h"
 #include "base/clock.h"
 #include "control/brain.h"
 #include "control/platform.h"
@@ -70,10 +71,11 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   Result<domain::WatchId> watch(const std::string& function,
                                 std::function<void(control::Change)> changed) override;
   void unwatch(domain::WatchId watch) override { watchers_.remove(watch); }
-  std::vector<control::FunctionView> functions() const override { return brain_.functions(); }
-  std::optional<control::FunctionView> function(const std::string& name) const override {
-    return brain_.function(name);
-  }
+  Result<domain::TuneId> tune(const control::TuneWish& wish,
+                              std::function<void(const control::TuneNews&)> heard) override;
+  void abandon_tune(domain::TuneId tune) override;
+  std::vector<control::FunctionView> functions() const override;
+  std::optional<control::FunctionView> function(const std::string& name) const override;
   std::vector<std::string> logs(const std::string& function) const override {
     return supervisor_.logs(function);
   }
@@ -86,6 +88,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void on_ready(domain::ProcessId process, const std::string& sandbox) override;
   void on_kept(domain::ProcessId process, std::vector<UniqueFd> states) override;
   void on_wants(domain::ProcessId process, std::uint64_t state) override;
+  void on_measured(domain::ProcessId process, const std::string& line) override;
   void on_gone(domain::ProcessId process, const std::string& cause,
                control::Ending ending) override;
 
@@ -102,6 +105,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   struct Deployed {
     domain::Manifest manifest;
     int revision = 0;
+    std::optional<domain::TuneResult> tuned = {};
   };
 
   void post(control::Event event);
@@ -119,6 +123,15 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void set_timer(std::optional<Time> at);
   Result<void> must_exist(const std::string& function) const;
 
+  // live_tune.cc
+  std::pair<int, std::uint64_t> calls_now() const;  // in flight or waiting; ever granted
+  Result<TuneJob> tune_job(const control::TuneWish& wish) const;
+  control::TuneNews keep_tuned(const control::TuneWish& wish, int revision,
+                               domain::TuneResult result);
+  domain::Manifest run_manifest(const Deployed& deployed) const;
+  std::optional<domain::TuneResult> tuned_of(const storage::StoredFunction& row) const;
+  control::FunctionView shown(control::FunctionView view) const;
+
   boost::asio::io_context& loop_;
   const Clock& clock_;
   storage::FunctionStore& store_;
@@ -127,6 +140,9 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   control::WatchList watchers_;
   runtime::Supervisor supervisor_;
   PromptStates prompts_;
+  std::uint64_t memory_bytes_;  // that the brain may reserve
+  int cores_;
+  Tuner tuner_;
   boost::asio::steady_timer timer_;
   std::optional<Time> timer_at_;
   std::map<std::string, Deployed> deployed_;  // what each name was last deployed as

@@ -25,7 +25,8 @@ models::StateFit fit_of(const control::StartProcess& start, const std::string& e
   const domain::Manifest& manifest = start.manifest;
   return {.model_sha256 = start.facts.sha256.empty() ? std::string("none") : start.facts.sha256,
           .engine = fmt::format("{} {}", domain::to_string(manifest.engine.kind), engine),
-          .settings = fmt::format("context={}", manifest.context),
+          .settings = fmt::format("context={} kv={}", manifest.context,
+                                  domain::to_string(manifest.tuning.kv)),
           .adapters = ""};
 }
 

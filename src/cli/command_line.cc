@@ -26,6 +26,7 @@ struct Parsed {
   std::vector<std::string> prompt_words;
   InvokeOptions invoke;
   WarmOptions warm;
+  TuneOptions tune;
   LogsOptions logs;
   WhyOptions why;
   DoctorOptions doctor;
@@ -198,6 +199,18 @@ void add_changes(CLI::App& app, Parsed& parsed) {
   });
 }
 
+void add_tune(CLI::App& app, Parsed& parsed) {
+  CLI::App* command =
+      add(app, "tune", "Measure which engine settings are fastest for a function here");
+  command->add_option("name", parsed.tune.name, "The function")->required()->check(check_name);
+  command->add_flag("--apply", parsed.tune.apply,
+                    "Also write the choice into the manifest, as a new revision");
+  command->add_flag("--force", parsed.tune.force, "Also while calls are in flight");
+  command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return tune(context, parsed.tune); };
+  });
+}
+
 void add_about(CLI::App& app, Parsed& parsed) {
   CLI::App* doctor_command = add(app, "doctor", "Check this machine and the server");
   // The same options as serve has, so that what will be served can be checked first.
@@ -279,6 +292,7 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   add_deploy_and_calls(app, parsed);
   add_lists(app, parsed);
   add_changes(app, parsed);
+  add_tune(app, parsed);
   add_about(app, parsed);
   try {
     app.parse(argc, argv);

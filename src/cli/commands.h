@@ -42,6 +42,13 @@ struct WarmOptions {
 };
 int warm(const Context& context, const WarmOptions& options);
 
+struct TuneOptions {
+  std::string name;
+  bool apply = false;  // also makes a revision that says the choice
+  bool force = false;  // also while calls are in flight
+};
+int tune(const Context& context, const TuneOptions& options);
+
 struct LogsOptions {
   std::string name;
   int tail = 0;  // 0 = all that the server keeps

@@ -247,5 +247,70 @@ TEST(Logs, Lines_AreTextOrObjects) {
   EXPECT_EQ(session.out.str(), "2  two\nthree\n");
 }
 
+std::string trial_event(int threads, const std::string& repack, int done) {
+  return R"(event: trial
+data: {"settings":{"threads":)" +
+         std::to_string(threads) + R"(,"batch":"auto","repack":")" + repack +
+         R"(","kv":"auto"},"done":)" + std::to_string(done) + R"(,"of":2}
+
+)";
+}
+
+std::string tune_answer(const std::string& more) {
+  const auto trial = [](int threads, const std::string& rest) {
+    return R"({"settings":{"threads":)" + std::to_string(threads) +
+           R"(,"batch":"auto","repack":"auto","kv":"auto"},)" + rest + "}";
+  };
+  return json_answer(
+      200,
+      trial_event(2, "auto", 1) + trial_event(1, "auto", 2) +
+          R"(event: result
+data: {"function":"f","revision":3,"cores":2,"calls_meanwhile":0,)"
+          R"("choice":{"threads":"auto","batch":"auto","repack":"auto","kv":"auto"},"trials":[)" +
+          trial(2, R"("figures":{"prefill":{"median":210.04},"decode":{"median":95},)"
+                   R"("load_ms":400.4,"private_bytes":90000000})") +
+          "," + trial(1, R"("error":"took longer than 300 s")") + "]" + more + "}\n\n");
+}
+
+TEST(Tune, TableMarksTheChoiceAndSaysWhatFollows) {
+  Session session(
+      {tune_answer(R"(,"faster_file":{"file_type":"q4_0","source":"hf:a","times":1.62})")});
+  EXPECT_EQ(tune(session.context, {.name = "f"}), 0);
+  EXPECT_EQ(
+      session.out.str(),
+      "   THREADS  BATCH  REPACK  KV    FILE               PREFILL/S  DECODE/S  START MS  OWN MB\n"
+      "*        2   auto  auto    auto  own                    210.0      95.0       400      90\n"
+      "         1   auto  auto    auto  own   took longer than 300 s         -         0       0\n"
+      "f: threads auto, batch auto, repack auto, kv auto; what is auto in revision 3 stands for "
+      "this from its next start on\n"
+      "a q4_0 file would be 1.6 times as fast: glowplug deploy hf:a\n");
+  EXPECT_NE(session.err.str().find("measuring f"), std::string::npos);
+}
+
+TEST(Tune, AppliedRevisionIsNamedAndJsonIsTheServers) {
+  Session text({tune_answer(R"(,"applied_revision":4)")});
+  EXPECT_EQ(tune(text.context, {.name = "f", .apply = true}), 0);
+  EXPECT_NE(text.out.str().find("written into revision 4"), std::string::npos);
+  EXPECT_NE(text.server.requests()[0].find(R"({"apply":true,"force":false})"), std::string::npos);
+  Session json({tune_answer("")}, Output::Json);
+  EXPECT_EQ(tune(json.context, {.name = "f"}), 0);
+  const auto body = parse_json(json.out.str());
+  ASSERT_TRUE(body.ok());
+  EXPECT_EQ(number_field(*body, "revision"), 3);
+}
+
+TEST(Tune, ErrorEventAndBrokenStream_AreFailures) {
+  Session failed({json_answer(200,
+                              "event: error\ndata: {\"error\":{\"message\":\"it "
+                              "died\",\"code\":\"function_failed\"}}\n\n")});
+  EXPECT_EQ(tune(failed.context, {.name = "f"}), 1);
+  EXPECT_NE(failed.err.str().find("it died"), std::string::npos);
+  Session broken({json_answer(200, trial_event(2, "auto", 1))});
+  EXPECT_EQ(tune(broken.context, {.name = "f"}), 1);
+  EXPECT_NE(broken.err.str().find("the server ended the tune"), std::string::npos);
+  Session refused({json_answer(404, kNoSuchFunction)});
+  EXPECT_EQ(tune(refused.context, {.name = "f"}), 3);
+}
+
 }  // namespace
 }  // namespace glowplug::cli

@@ -156,6 +156,8 @@ class Brain final {
   void on(const ProcessGone& event);
   void on(const WarmWanted& event);
   void on(const StopWanted& event);
+  void on(const FunctionTuned& event);
+  void on(const MemorySetAside& event);
   void on(const DrainStarted& event);
   void on(const Tick& event);
 
@@ -246,6 +248,7 @@ class Brain final {
   std::map<domain::CallId, Call> calls_;
   std::map<domain::ProcessId, Template> templates_;
   std::uint64_t last_process_ = 0;
+  std::uint64_t set_aside_bytes_ = 0;
   bool draining_ = false;
 
   Time now_{};                  // of the event being handled

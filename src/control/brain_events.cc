@@ -19,7 +19,8 @@ constexpr int kQueueRetrySeconds = 2;
 bool same_replicas(const domain::Manifest& a, const domain::Manifest& b) {
   return a.model == b.model && a.model_sha256 == b.model_sha256 && a.task == b.task &&
          a.engine == b.engine && a.context == b.context && a.slots == b.slots &&
-         a.chat_template == b.chat_template && a.resources == b.resources && a.prime == b.prime;
+         a.chat_template == b.chat_template && a.resources == b.resources && a.prime == b.prime &&
+         a.tuning == b.tuning;
 }
 
 Error shutting_down() {
@@ -262,6 +263,19 @@ void Brain::on(const StopWanted& event) {
       drain(entry, "asked to stop");
   }
 }
+
+void Brain::on(const FunctionTuned& event) {
+  Generation* generation = generation_of(event.manifest.name, event.revision);
+  if (generation == nullptr) return;
+  generation->manifest = event.manifest;
+  decide(event.manifest.name, "tuned",
+         fmt::format("revision {} starts with threads {}, batch {}, repack {} from now on",
+                     event.revision, event.manifest.resources.threads, event.manifest.tuning.batch,
+                     to_string(event.manifest.tuning.repack)));
+  drop_unused_templates();
+}
+
+void Brain::on(const MemorySetAside& event) { set_aside_bytes_ = event.bytes; }
 
 void Brain::on(const DrainStarted&) {
   if (draining_) return;

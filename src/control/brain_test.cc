@@ -440,5 +440,46 @@ TEST(SameEvents, GiveTheSameEffects) {
   EXPECT_EQ(run(), run());
 }
 
+TEST(Tuning, StandsForAutoAtTheNextStart_AndTheRunningReplicaStays) {
+  World world;
+  const domain::Manifest declared = world.manifest("f");
+  world.deploy(declared);
+  world.serve("f");
+  domain::Manifest tuned = declared;
+  tuned.resources.threads = 1;
+  tuned.tuning.repack = domain::Repack::Off;
+  world.post(FunctionTuned{tuned, 1});
+  EXPECT_TRUE(world.stopped.empty());
+  EXPECT_EQ(world.state("f"), domain::State::Ready);
+  world.post(StopWanted{"f"});
+  world.post(ProcessGone{world.started[0].process, "stopped", Ending::Asked});
+  world.serve("f");
+  ASSERT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.started[1].manifest.tuning, tuned.tuning);
+  EXPECT_EQ(world.started[1].threads, 1);
+  world.post(FunctionTuned{tuned, 7});  // of a revision that is not there
+}
+
+TEST(Tuning, OtherSettings_AreAnotherReplica) {
+  World world;
+  domain::Manifest manifest = world.manifest("f");
+  world.deploy(manifest);
+  world.serve("f");
+  manifest.tuning.kv = domain::KvType::Q8_0;
+  world.deploy(manifest, 2);
+  ASSERT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.started[1].revision, 2);
+}
+
+TEST(Tuning, MemorySetAside_IsPromisedToNobodyElse) {
+  World world(250);
+  world.deploy(world.manifest("f", 200));
+  world.post(MemorySetAside{100 * kMB});
+  world.call("f");
+  EXPECT_TRUE(world.started.empty());
+  world.post(MemorySetAside{0});
+  EXPECT_EQ(world.started.size(), 1u);
+}
+
 }  // namespace
 }  // namespace glowplug::control

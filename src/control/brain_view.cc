@@ -29,7 +29,7 @@ int Brain::live_replicas(const std::string& name, int revision) const {
 }
 
 std::uint64_t Brain::reserved_bytes() const {
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = set_aside_bytes_;
   for (const auto& [id, replica] : replicas_) bytes += replica.memory_bytes;
   for (const auto& [id, held] : templates_) bytes += held.bytes;
   return bytes;

@@ -22,8 +22,8 @@ namespace glowplug::control {
 struct PrepareModel {
   domain::Manifest manifest;
   int revision = 0;
-};  // answers ModelPrepared or ModelUnavailable
-enum class Role { Replica, Template };
+};                                               // answers ModelPrepared or ModelUnavailable
+enum class Role { Replica, Template, Measure };  // Measure: says how fast it is, and ends
 struct StartProcess {
   domain::ProcessId process;
   Role role = Role::Replica;
@@ -33,7 +33,8 @@ struct StartProcess {
   policy::ProcessLimits limits;
   int threads = 1;
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
-  bool spare = false;  // made ahead of demand: it computes a dummy batch before it is ready
+  std::string file_type;  // Measure: of a stand-in for the model, see glowplug-worker --file-type
+  bool spare = false;     // made ahead of demand: it computes a dummy batch before it is ready
 };
 // A spare serves this function from now on; the manifest of its start was any of its template's.
 struct AssignReplica {

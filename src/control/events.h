@@ -88,11 +88,22 @@ struct WarmWanted {
 struct StopWanted {
   std::string function;
 };
+// What `auto` of a revision stands for has been measured: its next process starts as this manifest
+// says. Those that run go on as they are.
+struct FunctionTuned {
+  domain::Manifest manifest;
+  int revision = 0;
+};
+// Taken by work that is no replica (a tune); 0 = given back.
+struct MemorySetAside {
+  std::uint64_t bytes = 0;
+};
 struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
-using Event = std::variant<FunctionPut, FunctionDeleted, ModelProgress, ModelPrepared,
-                           ModelUnavailable, CallArrived, CallEnded, CallAbandoned, ProcessProgress,
-                           ProcessReady, ProcessGone, WarmWanted, StopWanted, DrainStarted, Tick>;
+using Event =
+    std::variant<FunctionPut, FunctionDeleted, ModelProgress, ModelPrepared, ModelUnavailable,
+                 CallArrived, CallEnded, CallAbandoned, ProcessProgress, ProcessReady, ProcessGone,
+                 WarmWanted, StopWanted, FunctionTuned, MemorySetAside, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/result.h"
@@ -55,6 +56,27 @@ struct PutOutcome {
   bool changed = false;
 };
 
+// What is told of a tune: one TrialNews after each choice of settings, then its end or why it has
+// none.
+struct TrialNews {
+  domain::Trial trial;
+  int done = 0, of = 0;
+};
+struct TuneEnd {
+  domain::TuneResult result;
+  int revision = 0;            // that was measured
+  std::optional<int> applied;  // the revision made of it, when that was asked for
+};
+using TuneNews = std::variant<TrialNews, TuneEnd, Error>;
+
+enum class Apply { No, Yes };                // Yes: a revision that says the choice
+enum class BesideCalls { Refuse, Measure };  // while calls are in flight
+struct TuneWish {
+  std::string function;
+  Apply apply = Apply::No;
+  BesideCalls beside_calls = BesideCalls::Refuse;
+};
+
 class Platform {
  public:
   virtual ~Platform() = default;
@@ -73,6 +95,14 @@ class Platform {
   virtual Result<void> remove(const std::string& function) = 0;
   virtual Result<void> warm(const std::string& function, int count, Duration hold) = 0;
   virtual Result<void> stop(const std::string& function) = 0;
+
+  // Measures the function in processes of its own, one tune at a time. `heard` comes from later
+  // turns of the loop, until its end, its error or abandon_tune(). The choice is kept with the
+  // revision and stands for its `auto` from its next start on. Errors: model_not_found,
+  // unsupported_value of a process engine, tune_refused, does_not_fit, shutting_down.
+  virtual Result<domain::TuneId> tune(const TuneWish& wish,
+                                      std::function<void(const TuneNews&)> heard) = 0;
+  virtual void abandon_tune(domain::TuneId tune) = 0;  // also after its end
 
   // Calls `changed` once the brain's turn is over, on each change of the function's FunctionStatus,
   // until unwatch() or until it has said Deleted. What it changed to is asked with function(). A

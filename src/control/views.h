@@ -55,6 +55,7 @@ struct FunctionView {
   domain::ModelFacts facts;
   std::vector<ReplicaView> replicas;
   std::optional<TemplateView> template_view;
+  std::optional<domain::TuneResult> tuned;  // of this revision on this machine
 };
 
 // What a watcher hears about, and nothing that every call changes: small, so that it can be

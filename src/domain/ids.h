@@ -18,6 +18,11 @@ struct ProcessId {
   friend auto operator<=>(const ProcessId&, const ProcessId&) = default;
 };
 
+struct TuneId {
+  std::uint64_t value = 0;
+  friend auto operator<=>(const TuneId&, const TuneId&) = default;
+};
+
 struct WatchId {
   std::uint64_t value = 0;
   friend auto operator<=>(const WatchId&, const WatchId&) = default;

@@ -32,7 +32,11 @@ inline constexpr int kContextMax = 1 << 20;
 inline constexpr int kContextMin = 16;  // a chat template's own words must fit
 inline constexpr int kSlotsMax = 64;
 inline constexpr int kReplicasMax = 20;
-inline constexpr int kSparesMax = 8;  // of one template
+inline constexpr int kSparesMax = 8;         // of one template
+inline constexpr int kStepTokensMax = 4096;  // of the engine, as a manifest may set it
+inline constexpr int kPromptTokensMin =
+    4;                                     // that a step has room for beside one token of each slot
+inline constexpr int kTuneTrialsMax = 32;  // settings that one tune tries
 
 // Prompt states, as files. 16 GiB is a quarter of what AES-GCM may encrypt in one message.
 inline constexpr Duration kPromptStateTtl = std::chrono::hours(7 * 24);  // since its last use
@@ -56,6 +60,7 @@ inline constexpr Duration kForkLimit =
     5s;  // a fork takes milliseconds; a template that needs longer hangs
 inline constexpr Duration kTurn =
     2s;  // of one function or cache domain, while another waits for its place
+inline constexpr Duration kTrialTimeout = 300s;  // one choice of settings, loaded and measured
 inline constexpr Duration kStopGrace = 10s;     // SIGTERM to SIGKILL
 inline constexpr Duration kDrainTimeout = 30s;  // of the whole server
 inline constexpr Duration kFailureRemembered =

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/time_types.h"
+#include "domain/engine_settings.h"
 
 namespace glowplug::domain {
 
@@ -110,6 +111,7 @@ struct Manifest {
   Share share = Share::Domain;
   Failover failover = Failover::Continue;
   TemplateUse template_use = TemplateUse::Auto;
+  Tuning tuning;
 
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };

@@ -5,6 +5,7 @@
 #include <boost/json/array.hpp>
 
 #include "base/units.h"
+#include "models/tuning_record.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -126,6 +127,9 @@ json::object manifest_object(const domain::Manifest& manifest) {
   object["share"] = manifest.share == domain::Share::Domain ? "domain" : "function";
   object["failover"] = manifest.failover == domain::Failover::Continue ? "continue" : "off";
   object["template"] = domain::to_string(manifest.template_use);
+  json::object tuning = models::settings_object({.threads = 0, .tuning = manifest.tuning});
+  tuning.erase("threads");  // among the resources
+  object["tuning"] = std::move(tuning);
   return object;
 }
 
@@ -168,6 +172,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
 json::object function_document(const control::FunctionView& view, const GatewayOptions& options) {
   json::object object = function_object(view, options);
   object["manifest"] = manifest_object(view.manifest);
+  if (view.tuned) object["tuned"] = models::tune_object(*view.tuned);
   return object;
 }
 

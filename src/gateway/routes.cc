@@ -30,6 +30,7 @@ constexpr Route kRoutes[] = {
     {"DELETE", "/v1/functions/{name}", delete_function},
     {"POST", "/v1/functions/{name}/warm", warm_function},
     {"POST", "/v1/functions/{name}/stop", stop_function},
+    {"POST", "/v1/functions/{name}/tune", nullptr, run_tune},
     {"GET", "/v1/functions/{name}/logs", get_logs},
     {"GET", "/v1/functions/{name}/events", nullptr, run_events},
     {"GET", "/v1/admin/decisions", answer_decisions},

@@ -53,6 +53,8 @@ Reply stop_function(Exchange&);
 Reply get_logs(Exchange&);
 // function_events.cc
 Coroutine<> run_events(Exchange&);
+// tune_route.cc
+Coroutine<> run_tune(Exchange&);
 // inference_routes.cc
 Coroutine<> run_chat(Exchange&);
 Coroutine<> run_completions(Exchange&);

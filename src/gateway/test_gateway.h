@@ -71,6 +71,14 @@ class FakePlatform final : public control::Platform {
     EXPECT_FALSE(gone);
     watchers.erase(id);
   }
+  Result<domain::TuneId> tune(const control::TuneWish& wish,
+                              std::function<void(const control::TuneNews&)> heard) override {
+    if (refusal) return *refusal;
+    tuning = std::move(heard);
+    tune_wish = wish;
+    return domain::TuneId{1};
+  }
+  void abandon_tune(domain::TuneId) override { tuning = nullptr; }
   void tell(const std::string& name, control::Change change) {
     for (const auto& [id, watcher] : watchers)
       if (watcher.first == name) watcher.second(change);
@@ -92,6 +100,8 @@ class FakePlatform final : public control::Platform {
   std::map<std::string, control::FunctionView> views;
   std::map<domain::WatchId, std::pair<std::string, std::function<void(control::Change)>>> watchers;
   std::uint64_t watches = 0;
+  std::function<void(const control::TuneNews&)> tuning;
+  control::TuneWish tune_wish;
   std::string socket_path;
   std::optional<Error> refusal;
   std::function<void(Result<control::Grant>, int)> held;

@@ -41,6 +41,11 @@ CatalogueEntry entry_of(const json::object& object) {
       sources != nullptr && sources->is_array())
     for (const json::value& source : sources->get_array())
       if (source.is_string()) entry.sources.emplace_back(source.get_string().c_str());
+  if (const json::value* variants = object.if_contains("variants");
+      variants != nullptr && variants->is_object())
+    for (const auto& [type, source] : variants->get_object())
+      entry.variants.push_back(
+          {std::string(type.data(), type.size()), std::string(source.as_string().c_str())});
   return entry;
 }
 

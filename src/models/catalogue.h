@@ -14,6 +14,12 @@
 
 namespace glowplug::models {
 
+// The same model in a file of another type.
+struct CatalogueVariant {
+  std::string file_type;  // as llama.cpp names it, in lower case: "q4_0"
+  std::string source;
+};
+
 struct CatalogueEntry {
   std::string name;
   std::string title;
@@ -24,7 +30,8 @@ struct CatalogueEntry {
   std::string sha256;                // empty = the hub's word is taken
   bool verified = false;             // fetched, hashed and run by us
   std::vector<std::string> sources;  // tried in this order
-  std::string chat_template;         // name of a shipped template; empty = the file's own
+  std::vector<CatalogueVariant> variants;
+  std::string chat_template;  // name of a shipped template; empty = the file's own
 };
 
 const std::vector<CatalogueEntry>& catalogue();

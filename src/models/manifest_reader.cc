@@ -240,6 +240,38 @@ void read_resources(ManifestFields& fields, domain::Resources& resources) {
                 fmt::format("must be auto, cpu, gpu or gpu:N, not \"{}\"", resources.device));
 }
 
+void read_tuning(ManifestFields& fields, const Manifest& manifest, domain::Tuning& tuning) {
+  const json::object* object = object_at(fields, "tuning");
+  if (object == nullptr) return;
+  ManifestFields inner(*object, "tuning", fields.faults());
+  inner.refuse_unknown(keys_of("tuning"));
+  if (!is_auto(inner.find("batch")))
+    inner.read_int("batch", tuning.batch, {1, domain::kStepTokensMax});
+  inner.read_choice<domain::Repack>(
+      "repack", tuning.repack,
+      {{"auto", domain::Repack::Auto}, {"on", domain::Repack::On}, {"off", domain::Repack::Off}});
+  inner.read_choice<domain::KvType>("kv", tuning.kv,
+                                    {{"auto", domain::KvType::Auto},
+                                     {"f16", domain::KvType::F16},
+                                     {"q8_0", domain::KvType::Q8_0}});
+  if (manifest.engine.kind == EngineKind::Process && tuning != domain::Tuning{})
+    return fields.fault("tuning",
+                        "is for the built-in engine; give engine.process.command its own options");
+  const int batch_min = manifest.slots + domain::kPromptTokensMin;
+  if (tuning.batch > 0 && tuning.batch < batch_min)
+    inner.fault("batch",
+                fmt::format("is {}, and a step needs room for a token of each of {} slots "
+                            "and {} of a prompt; use auto, or {} and more",
+                            tuning.batch, manifest.slots, domain::kPromptTokensMin, batch_min));
+  if (manifest.task == domain::Task::Generate) return;
+  if (tuning.batch > 0)
+    inner.fault("batch", fmt::format("must be auto with task {}: a step holds the longest input",
+                                     to_string(manifest.task)));
+  if (tuning.kv == domain::KvType::Q8_0)
+    inner.fault("kv", fmt::format("q8_0 is for task generate, not {}; use auto or f16",
+                                  to_string(manifest.task)));
+}
+
 void read_plain_fields(ManifestFields& fields, Manifest& manifest) {
   fields.read_choice<domain::Task>("task", manifest.task,
                                    {{"generate", domain::Task::Generate},
@@ -290,14 +322,15 @@ const std::map<std::string, std::vector<std::string_view>>& manifest_keys() {
       {"",
        {"apiVersion", "kind", "name", "model", "task", "engine", "context", "slots", "scale",
         "keep_alive", "prime", "chat_template", "limits", "resources", "priority", "share",
-        "failover", "template"}},
+        "failover", "template", "tuning"}},
       {"model", {"source", "sha256"}},
       {"engine", {"fake", "process"}},
       {"engine.fake", {"load_time", "tokens_per_second", "fault"}},
       {"engine.process", {"command", "ready", "env", "start_timeout"}},
       {"scale", {"min", "max", "policy"}},
       {"limits", {"queue", "queue_timeout", "timeout", "max_tokens"}},
-      {"resources", {"memory", "threads", "device"}}};
+      {"resources", {"memory", "threads", "device"}},
+      {"tuning", {"batch", "repack", "kv"}}};
   return keys;
 }
 
@@ -321,6 +354,7 @@ Result<Manifest> read_manifest(std::string_view text, std::string_view expected_
   read_limits(fields, manifest.limits);
   read_resources(fields, manifest.resources);
   read_plain_fields(fields, manifest);
+  read_tuning(fields, manifest, manifest.tuning);
   check_model(fields, manifest);
   if (faults.empty()) return manifest;
   return Error{

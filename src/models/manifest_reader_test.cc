@@ -39,6 +39,7 @@ resources: {memory: 2GiB, device: auto, threads: 2}
 priority: high
 share: function
 failover: off
+tuning: {batch: 256, repack: off, kv: q8_0}
 )";
 
 std::string fault_of(const std::string& text, const std::string& name = "f") {
@@ -56,6 +57,7 @@ TEST(ManifestReader, FullYaml_IsReadAndWrittenBackEqual) {
   EXPECT_EQ(manifest->keep_alive, 90s);
   EXPECT_EQ(manifest->resources.memory_bytes, std::uint64_t{2} << 30);
   EXPECT_EQ(manifest->failover, domain::Failover::Off);
+  EXPECT_EQ(manifest->tuning, (domain::Tuning{256, domain::Repack::Off, domain::KvType::Q8_0}));
   const auto again = read_manifest(write_manifest(*manifest), "chat");
   ASSERT_TRUE(again.ok()) << again.error().message;
   EXPECT_EQ(*again, *manifest);
@@ -75,6 +77,22 @@ TEST(ManifestReader, EveryEngineForm_SurvivesWritingAndReading) {
     ASSERT_TRUE(again.ok()) << again.error().message;
     EXPECT_EQ(*again, *manifest) << engine;
   }
+}
+
+TEST(ManifestReader, TuningThatCannotWork_NamesTheFieldAndTheFix) {
+  const std::string fake = "engine: fake\n";
+  EXPECT_THAT(fault_of(fake + "tuning: {repak: on}"),
+              AllOf(HasSubstr("tuning.repak"), HasSubstr("repack")));
+  EXPECT_THAT(fault_of(fake + "tuning: {kv: q4_0}"), HasSubstr("tuning.kv"));
+  EXPECT_THAT(fault_of(fake + "tuning: {batch: 4097}"), HasSubstr("tuning.batch"));
+  EXPECT_THAT(fault_of(fake + "slots: 8\ntuning: {batch: 11}"),
+              AllOf(HasSubstr("tuning.batch: is 11"), HasSubstr("12 and more")));
+  EXPECT_THAT(fault_of(fake + "task: embed\ntuning: {batch: 64, kv: q8_0}"),
+              AllOf(HasSubstr("tuning.batch: must be auto"), HasSubstr("tuning.kv: q8_0 is for")));
+  EXPECT_THAT(fault_of("engine: {process: {command: [a]}}\ntuning: {repack: off}"),
+              HasSubstr("tuning: is for the built-in engine"));
+  EXPECT_EQ(fault_of(fake + "tuning: {batch: auto, repack: auto, kv: f16}"), "accepted");
+  EXPECT_EQ(fault_of("engine: {process: {command: [a]}}\ntuning: {batch: auto}"), "accepted");
 }
 
 TEST(ManifestReader, KeepAliveForever_IsWrittenAsMinusOne) {
@@ -142,6 +160,18 @@ void collect(const boost::json::value& schema, const std::string& path,
     EXPECT_TRUE(member.value().as_object().contains("description")) << path << "." << key;
     collect(member.value(), path.empty() ? key : path + "." + key, out);
   }
+}
+
+TEST(Catalogue, VariantsAreSourcesOfAnotherTypeOfTheSameModel) {
+  int variants = 0;
+  for (const CatalogueEntry& entry : catalogue())
+    for (const CatalogueVariant& variant : entry.variants) {
+      ++variants;
+      EXPECT_TRUE(parse_source(variant.source).ok()) << variant.source;
+      EXPECT_NE(variant.file_type, "") << entry.name;
+      EXPECT_THAT(entry.sources, ::testing::Not(::testing::Contains(variant.source)));
+    }
+  EXPECT_GE(variants, 4);
 }
 
 TEST(ManifestSchema, HasExactlyTheKeysTheReaderKnows) {

@@ -81,6 +81,12 @@ json::object resources_value(const Resources& resources) {
       {"threads", resources.threads == 0 ? json::value("auto") : json::value(resources.threads)}};
 }
 
+json::object tuning_value(const Tuning& tuning) {
+  return {{"batch", tuning.batch == 0 ? json::value("auto") : json::value(tuning.batch)},
+          {"repack", to_string(tuning.repack)},
+          {"kv", to_string(tuning.kv)}};
+}
+
 }  // namespace
 
 std::string write_manifest(const Manifest& manifest) {
@@ -109,6 +115,7 @@ std::string write_manifest(const Manifest& manifest) {
   out["share"] = manifest.share == Share::Domain ? "domain" : "function";
   out["failover"] = manifest.failover == Failover::Continue ? "continue" : "off";
   out["template"] = to_string(manifest.template_use);
+  out["tuning"] = tuning_value(manifest.tuning);
   return json::serialize(out);
 }
 

@@ -9,6 +9,7 @@ constexpr std::uint64_t kMiB = 1024 * 1024;
 // Measured on a 2-core machine: worker and compute buffers of SmolLM2-135M take 66 MB, of
 // Gemma-3-270M 81 MB.
 constexpr std::uint64_t kLlamaFixedBytes = 96 * kMiB;
+constexpr int kStepTokensWithin = 128;  // steps this long are within the fixed part
 constexpr std::uint64_t kFakeBytes = 16 * kMiB;
 // What a foreign process takes is unknown; a Python handler is near this, a model server adds its
 // file.
@@ -21,13 +22,28 @@ constexpr std::uint64_t kPidsMargin = 128;
 
 }  // namespace
 
+std::uint64_t estimate_cache_bytes(const domain::Manifest& manifest,
+                                   const domain::ModelFacts& facts) {
+  const auto tokens =
+      static_cast<std::uint64_t>(manifest.context) * static_cast<std::uint64_t>(manifest.slots);
+  const std::uint64_t f16 = facts.kv_bytes_per_token * tokens;
+  // 32 elements in 34 bytes instead of 64.
+  return manifest.tuning.kv == domain::KvType::Q8_0 ? f16 / 64 * 34 + f16 % 64 : f16;
+}
+
+std::uint64_t estimate_step_bytes(const domain::Manifest& manifest,
+                                  const domain::ModelFacts& facts) {
+  const auto beyond =
+      static_cast<std::uint64_t>(std::max(0, manifest.tuning.batch - kStepTokensWithin));
+  return beyond * facts.vocabulary * sizeof(float);
+}
+
 std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
                                      const domain::ModelFacts& facts) {
   if (manifest.resources.memory_bytes > 0) return manifest.resources.memory_bytes;
   if (manifest.engine.kind == domain::EngineKind::Fake) return kFakeBytes;
-  const auto tokens =
-      static_cast<std::uint64_t>(manifest.context) * static_cast<std::uint64_t>(manifest.slots);
-  const std::uint64_t model_bytes = facts.weight_bytes + facts.kv_bytes_per_token * tokens;
+  const std::uint64_t model_bytes = facts.weight_bytes + estimate_cache_bytes(manifest, facts) +
+                                    estimate_step_bytes(manifest, facts);
   const bool foreign = manifest.engine.kind == domain::EngineKind::Process;
   return model_bytes + (foreign ? kProcessBytes : kLlamaFixedBytes);
 }

@@ -19,6 +19,13 @@ namespace glowplug::policy {
 std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
                                      const domain::ModelFacts& facts);
 
+// Parts of it: the KV cache of every slot's full context, and what a step longer than usual adds:
+// a row over the vocabulary for each of its tokens.
+std::uint64_t estimate_cache_bytes(const domain::Manifest& manifest,
+                                   const domain::ModelFacts& facts);
+std::uint64_t estimate_step_bytes(const domain::Manifest& manifest,
+                                  const domain::ModelFacts& facts);
+
 struct CoreShare {
   int cores_total = 1;
   int replicas_busy = 0;      // others with work under way

@@ -29,6 +29,21 @@ TEST(Estimate, CountsWeightsAndKvOfEverySlot) {
   EXPECT_GT(two_slots, 90'000'000u + 44'000'000u);
 }
 
+TEST(Estimate, QuantisedCacheIsHalfAndALongStepAddsItsRows) {
+  domain::Manifest manifest;
+  domain::ModelFacts facts;
+  facts.kv_bytes_per_token = 64'000;
+  facts.vocabulary = 50'000;
+  const std::uint64_t f16 = estimate_cache_bytes(manifest, facts);
+  EXPECT_EQ(f16, 64'000u * 2048 * 4);
+  EXPECT_EQ(estimate_step_bytes(manifest, facts), 0u);
+  manifest.tuning.batch = 128;
+  EXPECT_EQ(estimate_step_bytes(manifest, facts), 0u);
+  manifest.tuning = {512, domain::Repack::Auto, domain::KvType::Q8_0};
+  EXPECT_EQ(estimate_cache_bytes(manifest, facts), f16 / 64 * 34);
+  EXPECT_EQ(estimate_step_bytes(manifest, facts), 384u * 50'000 * 4);
+}
+
 TEST(Estimate, OwnersFigureWins) {
   domain::Manifest manifest;
   manifest.resources.memory_bytes = 123;

@@ -27,7 +27,7 @@ bool same_template(const TemplateSource& a, const TemplateSource& b) {
   const domain::Manifest& n = b.manifest;
   return a.facts.path == b.facts.path && a.facts.sha256 == b.facts.sha256 && m.engine == n.engine &&
          m.task == n.task && m.context == n.context && m.slots == n.slots &&
-         m.chat_template == n.chat_template;
+         m.chat_template == n.chat_template && m.tuning == n.tuning;
 }
 
 std::uint64_t estimate_template_bytes(const TemplateSource& source) {
@@ -44,9 +44,8 @@ std::uint64_t estimate_forked_bytes(const TemplateSource& source) {
         std::min(source.facts.weight_bytes, manifest.resources.memory_bytes);
     return std::max(manifest.resources.memory_bytes - shared, kForkedFixedBytes);
   }
-  const auto tokens =
-      static_cast<std::uint64_t>(manifest.context) * static_cast<std::uint64_t>(manifest.slots);
-  return source.facts.kv_bytes_per_token * tokens + kForkedFixedBytes;
+  return estimate_cache_bytes(manifest, source.facts) +
+         estimate_step_bytes(manifest, source.facts) + kForkedFixedBytes;
 }
 
 std::uint64_t estimate_loading_bytes(const TemplateSource& source) {

@@ -100,6 +100,12 @@ std::vector<std::string> worker_arguments(const control::StartProcess& start,
     argv.push_back(std::move(value));
   };
   if (start.role == control::Role::Template) add("--role", "template");
+  if (start.role == control::Role::Measure) add("--role", "measure");
+  if (!start.file_type.empty()) add("--file-type", start.file_type);
+  const domain::Tuning& tuning = manifest.tuning;
+  if (tuning.batch > 0) add("--batch", std::to_string(tuning.batch));
+  if (tuning.repack != domain::Repack::Auto) add("--repack", std::string(to_string(tuning.repack)));
+  if (tuning.kv != domain::KvType::Auto) add("--kv", std::string(to_string(tuning.kv)));
   if (!start.facts.path.empty()) add("--model", start.facts.path);
   if (manifest.engine.kind == EngineKind::Llama && !manifest.chat_template.empty() &&
       manifest.chat_template != "builtin")

@@ -56,6 +56,27 @@ TEST(LaunchPlan, ChatTemplate_NameIsShippedAndPathIsItself) {
   EXPECT_EQ(file(), "/x/mine");
 }
 
+TEST(LaunchPlan, EngineSettings_ArePassedWhereTheyAreNotAuto) {
+  control::StartProcess start = start_of(domain::EngineKind::Llama);
+  start.facts.path = "/m.gguf";
+  start.manifest.tuning = {128, domain::Repack::Off, domain::KvType::Q8_0};
+  const std::vector<std::string> argv = plan_launch(start, kPlaces, {}, 0)->argv;
+  EXPECT_EQ(after(argv, "--batch"), "128");
+  EXPECT_EQ(after(argv, "--repack"), "off");
+  EXPECT_EQ(after(argv, "--kv"), "q8_0");
+  EXPECT_THAT(argv, Not(Contains("--role")));
+}
+
+TEST(LaunchPlan, Measure_IsARoleAndMayNameAFileType) {
+  control::StartProcess start = start_of(domain::EngineKind::Llama);
+  start.role = control::Role::Measure;
+  start.file_type = "q4_0";
+  const std::vector<std::string> argv = plan_launch(start, kPlaces, {}, 0)->argv;
+  EXPECT_EQ(after(argv, "--role"), "measure");
+  EXPECT_EQ(after(argv, "--file-type"), "q4_0");
+  EXPECT_THAT(argv, Not(Contains("--batch")));
+}
+
 TEST(LaunchPlan, Fake_PassesWhatItPretends) {
   control::StartProcess start = start_of(domain::EngineKind::Fake);
   start.manifest.engine.fake.tokens_per_second = 12.5;

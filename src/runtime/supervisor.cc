@@ -48,8 +48,11 @@ Result<void> make_folder(const std::string& run_dir, const std::string& folder) 
 }  // namespace
 
 std::string_view word(control::Role role) {
+  if (role == control::Role::Measure) return "measure";
   return role == control::Role::Template ? "template" : "replica";
 }
+
+void ReplicaObserver::on_measured(domain::ProcessId, const std::string&) {}
 
 class Supervisor::State final : public ReplicaListener {
  public:
@@ -156,7 +159,10 @@ class Supervisor::State final : public ReplicaListener {
 
   void printed(domain::ProcessId process, std::string_view line) override {
     const auto found = processes_.find(process);
-    if (found != processes_.end()) log(found->second.function, found->second.role, process, line);
+    if (found == processes_.end()) return;
+    if (found->second.role == control::Role::Measure && line.starts_with("{\"measured\":"))
+      return observer_.on_measured(process, std::string(line));
+    log(found->second.function, found->second.role, process, line);
   }
 
   void log(const std::string& function, control::Role role, domain::ProcessId process,

@@ -59,6 +59,8 @@ class ReplicaObserver {
   virtual ~ReplicaObserver() = default;
   virtual void on_progress(domain::ProcessId process, double fraction) = 0;
   virtual void on_ready(domain::ProcessId process, const std::string& sandbox) = 0;
+  // The line by which a measuring process says its figures; the rest of what it prints is its log.
+  virtual void on_measured(domain::ProcessId process, const std::string& line);
   virtual void on_kept(domain::ProcessId process, std::vector<UniqueFd> states) = 0;
   virtual void on_wants(domain::ProcessId process, std::uint64_t state) = 0;
   virtual void on_gone(domain::ProcessId process, const std::string& cause,

@@ -15,11 +15,12 @@ namespace {
 
 // The step at index i brings the schema from version i to i + 1. Steps are never edited, only
 // added.
-constexpr std::array<std::string_view, 1> kMigrations{
+constexpr std::array<std::string_view, 2> kMigrations{
     "CREATE TABLE revisions (name TEXT NOT NULL, revision INTEGER NOT NULL, manifest TEXT NOT NULL,"
     "  PRIMARY KEY (name, revision)) WITHOUT ROWID;"
     "CREATE TABLE functions (name TEXT PRIMARY KEY NOT NULL, current INTEGER NOT NULL,"
-    "  deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"};
+    "  deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;",
+    "ALTER TABLE revisions ADD COLUMN tuned TEXT NOT NULL DEFAULT '';"};
 constexpr int kSchemaVersion = static_cast<int>(kMigrations.size());
 
 Error storage_failed(std::string message) {
@@ -103,7 +104,8 @@ Result<std::vector<StoredFunction>> read_functions(Statement& statement) {
     list.push_back(StoredFunction{.name = statement.text(0),
                                   .revision = static_cast<int>(statement.number(1)),
                                   .manifest_json = statement.text(2),
-                                  .deleted = statement.number(3) != 0});
+                                  .deleted = statement.number(3) != 0,
+                                  .tuned_json = statement.text(4)});
   }
 }
 
@@ -154,6 +156,14 @@ Result<void> FunctionStore::put(const std::string& name, int revision,
   return transaction->commit();
 }
 
+Result<void> FunctionStore::set_tuned(const std::string& name, int revision,
+                                      const std::string& tuned_json) {
+  Result<Statement> statement =
+      database_.prepare("UPDATE revisions SET tuned = ? WHERE name = ? AND revision = ?");
+  if (!statement) return statement.error();
+  return statement->bind(tuned_json).bind(name).bind(std::int64_t{revision}).finish();
+}
+
 Result<void> FunctionStore::remove(const std::string& name) {
   Result<Statement> statement =
       database_.prepare("UPDATE functions SET deleted = 1 WHERE name = ?");
@@ -163,7 +173,7 @@ Result<void> FunctionStore::remove(const std::string& name) {
 
 Result<std::vector<StoredFunction>> FunctionStore::load() {
   Result<Statement> statement = database_.prepare(
-      "SELECT f.name, f.current, r.manifest, f.deleted FROM functions f"
+      "SELECT f.name, f.current, r.manifest, f.deleted, r.tuned FROM functions f"
       " JOIN revisions r ON r.name = f.name AND r.revision = f.current WHERE f.deleted = 0 ORDER "
       "BY f.name");
   if (!statement) return statement.error();
@@ -172,7 +182,8 @@ Result<std::vector<StoredFunction>> FunctionStore::load() {
 
 Result<std::vector<StoredFunction>> FunctionStore::revisions(const std::string& name) {
   Result<Statement> statement = database_.prepare(
-      "SELECT r.name, r.revision, r.manifest, f.deleted FROM revisions r JOIN functions f ON "
+      "SELECT r.name, r.revision, r.manifest, f.deleted, r.tuned FROM revisions r JOIN functions f "
+      "ON "
       "f.name = r.name"
       " WHERE r.name = ? ORDER BY r.revision");
   if (!statement) return statement.error();

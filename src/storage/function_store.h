@@ -21,7 +21,8 @@ struct StoredFunction {
   std::string name;
   int revision = 0;
   std::string manifest_json;
-  bool deleted = false;  // the function does not exist (any more), its revisions are kept
+  bool deleted = false;         // the function does not exist (any more), its revisions are kept
+  std::string tuned_json = {};  // what was measured of this revision on this machine; often empty
   friend bool operator==(const StoredFunction&, const StoredFunction&) = default;
 };
 
@@ -32,6 +33,9 @@ class FunctionStore final {
   // Makes `revision` the current one. A number that the name has used already is refused: revisions
   // never change.
   Result<void> put(const std::string& name, int revision, const std::string& manifest_json);
+  // A measurement, which may be made again; the revision itself stays as it is. Of one that does
+  // not exist: nothing.
+  Result<void> set_tuned(const std::string& name, int revision, const std::string& tuned_json);
   Result<void> remove(const std::string& name);  // of a function that does not exist: nothing
   Result<std::vector<StoredFunction>>
   load();  // the current revision of every function that exists, by name

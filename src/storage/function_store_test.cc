@@ -59,6 +59,28 @@ StoredFunction row(std::string name, int revision, std::string json, bool delete
   return StoredFunction{std::move(name), revision, std::move(json), deleted};
 }
 
+TEST_F(FunctionStoreTest, TunedIsKeptWithItsRevision_AndTheNextHasNone) {
+  open();
+  ASSERT_TRUE(store_->put("a", 1, "{}"));
+  ASSERT_TRUE(store_->set_tuned("a", 1, "measured"));
+  ASSERT_TRUE(store_->set_tuned("nobody", 1, "measured"));
+  open();
+  EXPECT_EQ(store_->load()->at(0).tuned_json, "measured");
+  ASSERT_TRUE(store_->put("a", 2, "{}"));
+  EXPECT_EQ(store_->load()->at(0).tuned_json, "");
+  EXPECT_EQ(store_->revisions("a")->at(0).tuned_json, "measured");
+}
+
+TEST_F(FunctionStoreTest, FolderOfTheFirstSchema_IsTakenOver) {
+  open();
+  ASSERT_TRUE(store_->put("a", 1, "{}"));
+  store_.reset();
+  execute("ALTER TABLE revisions DROP COLUMN tuned; UPDATE schema_version SET version = 1");
+  open();
+  EXPECT_THAT(*store_->load(), ElementsAre(row("a", 1, "{}")));
+  EXPECT_TRUE(store_->set_tuned("a", 1, "measured"));
+}
+
 TEST_F(FunctionStoreTest, Functions_SurviveReopening) {
   open();
   ASSERT_TRUE(store_->put("b", 1, R"({"v":1})"));

@@ -28,6 +28,7 @@
 #include "worker/fake_replies.h"
 #include "worker/fake_slots.h"
 #include "worker/fake_stream.h"
+#include "worker/measure.h"
 #include "worker/process.h"
 #include "worker/template_loop.h"
 
@@ -473,6 +474,12 @@ int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
   FakeServer server(options, slots, memory);
   watch_stop_signal([&server] { server.finish(); });
   if (!options.is_template && !load(options.fake, channel, server.stop())) ::_exit(0);
+  if (options.measures) {
+    lock_down(std::move(sandbox)).print_refused();
+    std::fputs(measured_line(fake_figures(options)).c_str(), stdout);
+    std::fflush(stdout);
+    ::_exit(0);
+  }
   if (auto listening = server.listen(); !listening) {
     channel.failed(listening.error().message);
     ::_exit(1);

@@ -18,6 +18,7 @@
 #include "server-common.h"
 #include "server-context.h"
 #include "worker/llama_http.h"
+#include "worker/llama_measure.h"
 #include "worker/llama_pacing.h"
 #include "worker/llama_params.h"
 #include "worker/llama_prime.h"
@@ -148,6 +149,7 @@ ForkOrder fork_replicas(const server_context& engine, const common_params& param
                         ControlChannel& channel, UniqueFd lifeline, Clock::time_point started) {
   common_log_pause(common_log_main());  // its thread would not be there in a child
   give_back_zero_pages();
+  gather_huge_pages();
   inherit_mappings(params.model.path);
   channel.ready(ready_facts(engine, params, started));
   ForkOrder order = run_template_loop(channel.release(), std::move(lifeline));
@@ -177,8 +179,15 @@ bool prime(server_context& engine, const common_params& params, const LlamaPromp
   return primed.ok();
 }
 
+int measure(const server_context& engine, const MeasureTask& task, const MemoryProbe& probe,
+            SandboxReport sandbox) {
+  lock_down(std::move(sandbox)).print_refused();
+  return measure_engine(engine.get_llama_context(), task, probe);
+}
+
 int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, SandboxReport sandbox,
           Clock::time_point started, LoadErrors& errors) {
+  const MemoryProbe probe;
   auto params = engine_params(options);
   if (!params) {
     channel.failed(params.error().message);
@@ -201,6 +210,8 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     channel.failed(errors.cause());
     return 1;
   }
+  const MeasureTask task{options, params->n_batch, !params->no_extra_bufts, started};
+  if (options.measures) return measure(engine, task, probe, std::move(sandbox));
   const LlamaPrompts prompts(engine);
   PromptMemory memory(options.slots, states_of(engine));
   LlamaHttp http(*params, engine, prompts, memory);

@@ -32,7 +32,25 @@ constexpr int kFusedAttentionContextMax = 2048;
 struct HeaderFacts {
   enum llama_pooling_type pooling = LLAMA_POOLING_TYPE_UNSPECIFIED;
   bool classifier_head = false;
+  std::uint32_t head_size = 0;  // the smaller of K's and V's; 0 when the header does not say
 };
+
+// A whole number of the header; 0 when it has none, or one for each layer.
+std::uint32_t number_at(const gguf_context* header, const std::string& key) {
+  const auto at = gguf_find_key(header, key.c_str());
+  return at >= 0 && gguf_get_kv_type(header, at) == GGUF_TYPE_UINT32 ? gguf_get_val_u32(header, at)
+                                                                     : 0;
+}
+
+// As the engine derives it.
+std::uint32_t head_size_of(const gguf_context* header, const std::string& architecture) {
+  const std::uint32_t width = number_at(header, architecture + ".embedding_length");
+  const std::uint32_t heads = number_at(header, architecture + ".attention.head_count");
+  const std::uint32_t plain = heads > 0 ? width / heads : 0;
+  const std::uint32_t k = number_at(header, architecture + ".attention.key_length");
+  const std::uint32_t v = number_at(header, architecture + ".attention.value_length");
+  return std::min(k > 0 ? k : plain, v > 0 ? v : plain);
+}
 
 Result<HeaderFacts> read_header(const std::string& path) {
   const gguf_init_params no_data{/*.no_alloc =*/true, /*.ctx =*/nullptr};
@@ -46,9 +64,9 @@ Result<HeaderFacts> read_header(const std::string& path) {
   const auto architecture = gguf_find_key(header.get(), "general.architecture");
   if (architecture < 0 || gguf_get_kv_type(header.get(), architecture) != GGUF_TYPE_STRING)
     return facts;
-  const std::string key =
-      std::string(gguf_get_val_str(header.get(), architecture)) + ".pooling_type";
-  const auto pooling = gguf_find_key(header.get(), key.c_str());
+  const std::string name = gguf_get_val_str(header.get(), architecture);
+  facts.head_size = head_size_of(header.get(), name);
+  const auto pooling = gguf_find_key(header.get(), (name + ".pooling_type").c_str());
   if (pooling >= 0 && gguf_get_kv_type(header.get(), pooling) == GGUF_TYPE_UINT32) {
     facts.pooling = static_cast<enum llama_pooling_type>(gguf_get_val_u32(header.get(), pooling));
   }
@@ -79,6 +97,23 @@ Result<void> set_task(common_params& params, const Options& options) {
              header->pooling == LLAMA_POOLING_TYPE_NONE) {
     params.pooling_type = LLAMA_POOLING_TYPE_MEAN;
   }
+  return {};
+}
+
+// The engine lays a quantised cache out in blocks, and reads a quantised V with the fused attention
+// kernel alone.
+Result<void> set_cache(common_params& params, const Options& options) {
+  if (options.tuning.kv != domain::KvType::Q8_0) return {};
+  const auto header = read_header(options.model_path);
+  if (!header) return header.error();
+  const auto block = static_cast<std::uint32_t>(ggml_blck_size(GGML_TYPE_Q8_0));
+  if (header->head_size % block != 0)
+    return rejected("tuning.kv: q8_0 needs heads of a multiple of " + std::to_string(block) +
+                    ", and this model's have " + std::to_string(header->head_size) +
+                    "; set tuning.kv to f16");
+  params.cache_type_k = GGML_TYPE_Q8_0;
+  params.cache_type_v = GGML_TYPE_Q8_0;
+  params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
   return {};
 }
 
@@ -129,12 +164,15 @@ Result<common_params> engine_params(const Options& options) {
 
   const bool gpu = llama_supports_gpu_offload();
   // A step must have room for one token of every slot, and for some of a prompt beside them.
-  params.n_batch = std::max(gpu ? kGpuBatch : batch_for_step(bytes, options.threads),
+  const int batch_auto = gpu ? kGpuBatch : batch_for_step(bytes, options.threads);
+  params.n_batch = std::max(options.tuning.batch > 0 ? options.tuning.batch : batch_auto,
                             options.slots + kPromptTokensMin);
   params.n_ubatch = params.n_batch;
   params.flash_attn_type = gpu || options.context <= kFusedAttentionContextMax
                                ? LLAMA_FLASH_ATTN_TYPE_AUTO
                                : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+
+  params.no_extra_bufts = options.tuning.repack == domain::Repack::Off;
 
   params.use_jinja = true;
   params.ui = false;
@@ -144,6 +182,7 @@ Result<common_params> engine_params(const Options& options) {
   params.sse_ping_interval = -1;  // the gateway keeps its clients' connections alive itself
 
   if (auto set = set_task(params, options); !set) return set.error();
+  if (auto set = set_cache(params, options); !set) return set.error();
   if (auto set = set_chat_template(params, options.chat_template_path); !set) return set.error();
   return params;
 }

@@ -13,6 +13,7 @@
 #include "worker/sandbox.h"
 #ifdef GLOWPLUG_HAS_ENGINE
 #include "worker/llama_engine.h"
+#include "worker/stand_in_model.h"
 #endif
 
 #ifndef GLOWPLUG_ENGINE_COMMIT
@@ -35,9 +36,9 @@ bool adopt(int fd) { return ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0; }
 int run(const std::vector<std::string>& arguments) {
   const auto started = std::chrono::steady_clock::now();
   harden_process();
-  const auto parsed = parse_options(arguments);
+  auto parsed = parse_options(arguments);
   if (!parsed) return refuse(parsed.error().message);
-  const Options& options = *parsed;
+  Options& options = *parsed;
   if (options.version) {
     std::printf("glowplug-worker %s protocol %d engine %s\n", GLOWPLUG_VERSION, kProtocol,
                 GLOWPLUG_ENGINE_COMMIT);
@@ -52,6 +53,14 @@ int run(const std::vector<std::string>& arguments) {
   if (options.engine == EngineKind::kFake)
     return run_fake_engine(options, channel, std::move(lifeline), std::move(sandbox), started);
 #ifdef GLOWPLUG_HAS_ENGINE
+  if (!options.file_type.empty()) {
+    Result<std::string> path = make_stand_in(options.model_path, options.file_type);
+    if (!path) {
+      channel.failed(path.error().message);
+      return 1;
+    }
+    options.model_path = *std::move(path);
+  }
   return run_llama_engine(options, channel, std::move(lifeline), std::move(sandbox), started);
 #else
   channel.failed(

@@ -1,6 +1,7 @@
 #include "worker/memory_pages.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <fcntl.h>
@@ -21,11 +22,16 @@
 #define MADV_POPULATE_READ 22  // Linux 5.14; Debian 12's headers have it, older ones may not
 #endif
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1
+#endif
+
 namespace glowplug::worker {
 namespace {
 
 // Smaller mappings hold no cache worth a look.
 constexpr std::size_t kMappingBytesMin = 256 * 1024;
+constexpr std::size_t kHugePageBytes = 2 * 1024 * 1024;
 constexpr std::size_t kPagesAtOnce = 32 * 1024;  // 128 MiB of 4 KiB pages
 
 struct Mapping {
@@ -81,9 +87,10 @@ bool read_entries(int pagemap, const Part& part, std::size_t page,
   return ::pread(pagemap, entries.data(), bytes, offset) == static_cast<ssize_t>(bytes);
 }
 
+constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
+
 std::size_t give_back(const Part& part, const std::vector<std::uint64_t>& entries,
                       std::size_t page) {
-  constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
   std::size_t freed = 0;
   const auto address = [&part, page](std::size_t index) {
     return reinterpret_cast<void*>(part.begin + index * page);
@@ -101,7 +108,7 @@ std::size_t give_back(const Part& part, const std::vector<std::uint64_t>& entrie
   return freed;
 }
 
-bool may_hold_zeroes(const Mapping& mapping, std::size_t machine_bytes) {
+bool is_private_memory(const Mapping& mapping, std::size_t machine_bytes) {
   const bool anonymous = mapping.inode == 0 && (mapping.path.empty() || mapping.path == "[heap]");
   return anonymous && mapping.permissions == "rw-p" && mapping.bytes() >= kMappingBytesMin &&
          mapping.bytes() <= machine_bytes;  // beyond it lie reservations, a sanitizer's
@@ -117,13 +124,38 @@ std::size_t give_back_zero_pages() {
   std::vector<std::uint64_t> entries;
   std::size_t freed = 0;
   for (const Mapping& mapping : own_mappings()) {
-    if (!may_hold_zeroes(mapping, machine_bytes)) continue;
+    if (!is_private_memory(mapping, machine_bytes)) continue;
     for (std::uintptr_t at = mapping.begin; at < mapping.end; at += kPagesAtOnce * page) {
       const Part part{at, std::min(kPagesAtOnce, (mapping.end - at) / page)};
       if (read_entries(pagemap.get(), part, page, entries)) freed += give_back(part, entries, page);
     }
   }
   return freed;
+}
+
+std::size_t gather_huge_pages() {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!pagemap.valid()) return 0;
+  const std::size_t machine_bytes = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * page;
+  std::vector<std::uint64_t> entries;
+  std::size_t gathered = 0;
+  for (const Mapping& mapping : own_mappings()) {
+    if (!is_private_memory(mapping, machine_bytes)) continue;
+    const std::uintptr_t begin = (mapping.begin + kHugePageBytes - 1) & ~(kHugePageBytes - 1);
+    for (std::uintptr_t at = begin; at + kHugePageBytes <= mapping.end; at += kHugePageBytes) {
+      const Part block{at, kHugePageBytes / page};
+      const auto present = [](std::uint64_t entry) { return (entry & kPresent) != 0; };
+      if (!read_entries(pagemap.get(), block, page, entries) ||
+          !std::all_of(entries.begin(), entries.end(), present))
+        continue;
+      if (::madvise(reinterpret_cast<void*>(at), kHugePageBytes, MADV_COLLAPSE) == 0)
+        gathered += kHugePageBytes;
+      else if (errno == EINVAL)
+        return gathered;  // not on this kernel, or not with its settings
+    }
+  }
+  return gathered;
 }
 
 std::size_t inherit_mappings(const std::string& path) {

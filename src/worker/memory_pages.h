@@ -7,6 +7,9 @@
 // tables of a mapped file, which is several times as fast as filling them in each child, and spares
 // a child some thousand faults during its first prompt.
 //
+// gather_huge_pages() puts what stays in full (weights that were laid out anew are anonymous
+// memory) on huge pages, so that a fork copies one entry where it copied 512.
+//
 // Thread: the only one of the process: another could write a page between the look and the giving
 // back, or read the mapping while it is replaced.
 #pragma once
@@ -23,5 +26,9 @@ std::size_t give_back_zero_pages();
 // them: the kernel copies those of a private mapping that holds a page of its own, and no others.
 // Returns the bytes of the mappings; 0 when it maps none, or the file at that path is another now.
 std::size_t inherit_mappings(const std::string& path);
+
+// After give_back_zero_pages(): only blocks without a page given back are gathered. Returns the
+// bytes; 0 where the kernel does not do it (before Linux 6.1, or huge pages are off).
+std::size_t gather_huge_pages();
 
 }  // namespace glowplug::worker

@@ -56,6 +56,50 @@ TEST(ZeroPages, PagesNeverTouched_AreNotBroughtIn) {
   EXPECT_EQ(memory.resident(), 1u);
 }
 
+// Two aligned huge pages' worth of memory that is all in use.
+class HugeBlocks : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kBlock = 2 * 1024 * 1024;
+  HugeBlocks()
+      : mapped_(::mmap(nullptr, 3 * kBlock, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                       0)),
+        base((reinterpret_cast<std::uintptr_t>(mapped_) + kBlock - 1) & ~(kBlock - 1)) {
+    ::madvise(data(), 2 * kBlock, MADV_NOHUGEPAGE);
+    std::memset(data(), 'x', 2 * kBlock);
+    ::madvise(data(), 2 * kBlock, MADV_HUGEPAGE);
+  }
+  ~HugeBlocks() override { ::munmap(mapped_, 3 * kBlock); }
+  char* data() const { return reinterpret_cast<char*>(base); }
+  // Of the whole process, as the kernel says.
+  static std::size_t huge_kib() {
+    std::ifstream in("/proc/self/smaps_rollup");
+    for (std::string word; in >> word;) {
+      std::size_t kib = 0;
+      if (word == "AnonHugePages:" && in >> kib) return kib;
+    }
+    return 0;
+  }
+  void* const mapped_;
+  const std::uintptr_t base;
+};
+
+TEST_F(HugeBlocks, WhatIsAllInUse_IsGatheredAndKeepsItsBytes) {
+  const std::size_t before = huge_kib();
+  const std::size_t gathered = gather_huge_pages();
+  if (gathered == 0) GTEST_SKIP() << "this kernel gathers no huge pages";
+  EXPECT_GE(gathered, 2 * kBlock);
+  EXPECT_GE(huge_kib(), before + 2 * kBlock / 1024);
+  for (std::size_t i = 0; i < 2 * kBlock; i += 4096) ASSERT_EQ(data()[i], 'x') << i;
+}
+
+TEST_F(HugeBlocks, BlockWithAPageGivenBack_StaysAsItIs) {
+  ::madvise(data() + 8192, 4096, MADV_DONTNEED);
+  gather_huge_pages();
+  unsigned char flag = 1;
+  ::mincore(data() + 8192, 4096, &flag);
+  EXPECT_EQ(flag & 1, 0);
+}
+
 class MappedFile : public ::testing::Test {
  protected:
   static constexpr std::size_t kBytes = 1 << 20;

@@ -108,14 +108,28 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
         {{"generate", Task::kGenerate}, {"embed", Task::kEmbed}, {"rerank", Task::kRerank}});
   }
   if (name == "--role") {
-    return store_choice<bool>(options.is_template, name, value,
-                              {{"replica", false}, {"template", true}});
+    enum class Role { kReplica, kTemplate, kMeasure } role = Role::kReplica;
+    auto stored = store_choice<Role>(
+        role, name, value,
+        {{"replica", Role::kReplica}, {"template", Role::kTemplate}, {"measure", Role::kMeasure}});
+    options.is_template = role == Role::kTemplate;
+    options.measures = role == Role::kMeasure;
+    return stored;
   }
   if (name == "--control-fd") return store_int(options.control_fd, name, value, 0, 1 << 20);
   if (name == "--lifeline-fd") return store_int(options.lifeline_fd, name, value, 0, 1 << 20);
   if (name == "--context") return store_int(options.context, name, value, 1, domain::kContextMax);
   if (name == "--slots") return store_int(options.slots, name, value, 1, domain::kSlotsMax);
   if (name == "--threads") return store_int(options.threads, name, value, 1, 512);
+  if (name == "--batch")
+    return store_int(options.tuning.batch, name, value, 1, domain::kStepTokensMax);
+  if (name == "--repack")
+    return store_choice<domain::Repack>(options.tuning.repack, name, value,
+                                        {{"on", domain::Repack::On}, {"off", domain::Repack::Off}});
+  if (name == "--kv")
+    return store_choice<domain::KvType>(
+        options.tuning.kv, name, value,
+        {{"f16", domain::KvType::F16}, {"q8_0", domain::KvType::Q8_0}});
   if (name == "--fake-load-ms") return store_int(options.fake.load_ms, name, value, 0, kLoadMsMax);
   if (name == "--fake-tokens-per-second")
     return store_rate(options.fake.tokens_per_second, name, value);
@@ -125,6 +139,8 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
     options.model_path = value;
   } else if (name == "--chat-template-file") {
     options.chat_template_path = value;
+  } else if (name == "--file-type") {
+    options.file_type = value;
   } else if (name == "--socket") {
     options.socket_path = value;
     if (!value.ends_with(".sock"))
@@ -171,6 +187,11 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
   if (options.engine == EngineKind::kLlama && options.model_path.empty()) {
     return refuse("--model", "is required with --engine llama");
   }
+  if (!options.file_type.empty() && !options.measures)
+    return refuse("--file-type", "is for --role measure");
+  if (options.tuning.batch > 0 && options.tuning.batch < options.slots + domain::kPromptTokensMin)
+    return refuse("--batch", "a step needs room for a token of each slot and " +
+                                 std::to_string(domain::kPromptTokensMin) + " of a prompt");
   if (options.control_fd == options.lifeline_fd) {
     return refuse("--lifeline-fd", "must differ from --control-fd");
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "domain/engine_settings.h"
 
 namespace glowplug::worker {
 
@@ -41,6 +42,7 @@ struct Options {
   bool version = false;  // print the version and exit; nothing else is then required
   EngineKind engine = EngineKind::kLlama;
   bool is_template = false;  // load, then fork replicas on order instead of serving
+  bool measures = false;     // load, say on stdout how fast it is, and end
   std::string socket_path;   // of a replica
   int control_fd = -1;
   int lifeline_fd = -1;
@@ -48,6 +50,8 @@ struct Options {
   int context = 0;  // tokens of one slot
   int slots = 0;
   int threads = 0;
+  domain::Tuning tuning;
+  std::string file_type;  // with measures: of a file of the same shape with random weights
   std::string model_path;
   std::string chat_template_path;
   FakeOptions fake;

@@ -43,6 +43,21 @@ TEST(Options, RoleIsReplicaUnlessItSaysTemplate) {
               std::string::npos);
 }
 
+TEST(Options, EngineSettingsAreAutoUnlessTheySay) {
+  EXPECT_EQ(parse_options(fake_line())->tuning, domain::Tuning{});
+  const auto parsed = parse_options(fake_line({"--batch", "128", "--repack", "off", "--kv", "q8_0",
+                                               "--role", "measure", "--file-type", "q4_0"}));
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(parsed->tuning, (domain::Tuning{128, domain::Repack::Off, domain::KvType::Q8_0}));
+  EXPECT_TRUE(parsed->measures);
+  EXPECT_FALSE(parsed->is_template);
+  EXPECT_EQ(parsed->file_type, "q4_0");
+  EXPECT_EQ(refused(fake_line({"--file-type", "q4_0"})), "--file-type: is for --role measure");
+  EXPECT_TRUE(refused(fake_line({"--batch", "5"})).starts_with("--batch: a step needs room"));
+  EXPECT_TRUE(refused(fake_line({"--batch", "4097"})).find("from 1 to 4096") != std::string::npos);
+  EXPECT_TRUE(refused(fake_line({"--kv", "q4_0"})).find("f16, q8_0") != std::string::npos);
+}
+
 TEST(Options, VersionNeedsNothingElse) {
   const auto parsed = parse_options({"--version"});
   ASSERT_TRUE(parsed.ok());

@@ -9,13 +9,15 @@
 #include <chrono>
 #include <cstdint>
 
+#include "domain/limits.h"
+
 namespace glowplug::worker {
 
 inline constexpr std::chrono::milliseconds kStepTarget{160};  // aimed at, so that noise stays below
 inline constexpr std::chrono::milliseconds kStepLimit{200};   // a longer step shrinks the next
 inline constexpr int kBatchMin = 32;   // of batch_for_step(): room for a quick machine to grow into
 inline constexpr int kBatchMax = 128;  // more gains little on a CPU and costs buffers
-inline constexpr int kPromptTokensMin = 4;  // a prompt gets on, however slow the machine
+using domain::kPromptTokensMin;        // a prompt gets on, however slow the machine
 
 // Tokens for which the engine's buffers are laid out: twice what a step is expected to bear. A
 // power of two from kBatchMin to kBatchMax.

@@ -1,0 +1,165 @@
+// The platform's tune: who may be measured now, and what becomes of the result.
+#include <algorithm>
+#include <iterator>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "app/live_platform.h"
+#include "base/units.h"
+#include "domain/errors.h"
+#include "models/catalogue.h"
+#include "models/tuning_record.h"
+
+namespace glowplug::app {
+namespace {
+
+namespace error = domain::error;
+
+Error refused(std::string message) {
+  return {std::string(error::kTuneRefused), std::move(message), ""};
+}
+
+// The catalogue's files of the same model in other types.
+std::vector<policy::FileOffer> offers_for(const domain::Manifest& manifest,
+                                          const domain::ModelFacts& facts) {
+  std::vector<policy::FileOffer> offers;
+  for (const models::CatalogueEntry& entry : models::catalogue()) {
+    const bool same_file = !entry.sha256.empty() && entry.sha256 == facts.sha256;
+    if (entry.name != manifest.model && !same_file) continue;
+    for (const models::CatalogueVariant& variant : entry.variants)
+      offers.push_back({variant.file_type, variant.source});
+  }
+  return offers;
+}
+
+}  // namespace
+
+std::pair<int, std::uint64_t> LivePlatform::calls_now() const {
+  std::pair<int, std::uint64_t> now{0, 0};
+  for (const control::FunctionView& view : brain_.functions()) {
+    now.first += view.in_flight + view.waiting;
+    now.second += view.calls;
+  }
+  return now;
+}
+
+Result<TuneJob> LivePlatform::tune_job(const control::TuneWish& wish) const {
+  if (auto exists = must_exist(wish.function); !exists) return exists.error();
+  const Deployed& deployed = deployed_.at(wish.function);
+  if (deployed.manifest.engine.kind == domain::EngineKind::Process)
+    return Error{std::string(error::kUnsupportedValue),
+                 fmt::format("`{}` runs a process of your own (engine.process); tune measures the "
+                             "built-in engine",
+                             wish.function),
+                 "name"};
+  if (draining_) return Error{std::string(error::kShuttingDown), "the server is shutting down", ""};
+  if (tuner_.running()) return refused("another tune is running; wait for its end");
+  const int calls = calls_now().first;
+  if (calls > 0 && wish.beside_calls == control::BesideCalls::Refuse)
+    return refused(
+        fmt::format("{} call{} in flight, which would be measured too, and slowed down; "
+                    "try again when the server is idle, or force it",
+                    calls, calls == 1 ? " is" : "s are"));
+  const auto view = brain_.function(wish.function);
+  const bool has_model = !deployed.manifest.model.empty();
+  if (!view || view->revision != deployed.revision || (has_model && view->facts.path.empty()))
+    return refused(
+        fmt::format("the model of `{}` is not on this machine yet, or its last revision "
+                    "does not serve yet; see: glowplug ps",
+                    wish.function));
+  return TuneJob{.manifest = deployed.manifest,
+                 .revision = deployed.revision,
+                 .facts = view->facts,
+                 .offers = offers_for(deployed.manifest, view->facts)};
+}
+
+Result<domain::TuneId> LivePlatform::tune(const control::TuneWish& wish,
+                                          std::function<void(const control::TuneNews&)> heard) {
+  Result<TuneJob> job = tune_job(wish);
+  if (!job) return job.error();
+  const std::uint64_t free = memory_bytes_ - std::min(memory_bytes_, brain_.reserved_bytes());
+  if (const std::uint64_t bytes = estimate_tune_bytes(*job); bytes > free)
+    return Error{std::string(error::kDoesNotFit),
+                 fmt::format("measuring `{}` takes up to {}, and {} are free; stop functions with "
+                             "glowplug stop, or give the server more with --memory",
+                             wish.function, format_bytes(bytes), format_bytes(free)),
+                 ""};
+  const auto [in_flight, calls] = calls_now();
+  return tuner_.begin(*job,
+                      {.trial = [heard](const control::TrialNews& news) { heard(news); },
+                       .done =
+                           [this, heard, wish, revision = job->revision, in_flight = in_flight,
+                            calls = calls](Result<domain::TuneResult> outcome) {
+                             if (!outcome) return heard(outcome.error());
+                             outcome->calls_meanwhile =
+                                 in_flight + static_cast<int>(calls_now().second - calls);
+                             heard(keep_tuned(wish, revision, *std::move(outcome)));
+                           }});
+}
+
+void LivePlatform::abandon_tune(domain::TuneId tune) { tuner_.cancel(tune); }
+
+// Written down before anybody hears of it.
+control::TuneNews LivePlatform::keep_tuned(const control::TuneWish& wish, int revision,
+                                           domain::TuneResult result) {
+  control::TuneEnd end{.result = std::move(result), .revision = revision, .applied = {}};
+  const auto found = deployed_.find(wish.function);
+  if (found == deployed_.end() || found->second.revision != revision)
+    return refused(fmt::format("`{}` changed while it was measured; tune it again", wish.function));
+  if (auto stored =
+          store_.set_tuned(wish.function, revision, models::write_tuning_record(end.result));
+      !stored)
+    return stored.error();
+  found->second.tuned = end.result;
+  if (wish.apply == control::Apply::No) {
+    post(control::FunctionTuned{run_manifest(found->second), revision});
+    return end;
+  }
+  const auto put_outcome =
+      put(policy::applied(found->second.manifest, end.result.choice), revision);
+  if (!put_outcome) return put_outcome.error();
+  end.applied = put_outcome->revision;
+  return end;
+}
+
+domain::Manifest LivePlatform::run_manifest(const Deployed& deployed) const {
+  return deployed.tuned ? policy::with_choice(deployed.manifest, deployed.tuned->choice)
+                        : deployed.manifest;
+}
+
+std::optional<domain::TuneResult> LivePlatform::tuned_of(const storage::StoredFunction& row) const {
+  if (row.tuned_json.empty()) return std::nullopt;
+  auto tuned = models::read_tuning_record(row.tuned_json);
+  if (!tuned) {
+    spdlog::warn("function={} revision={}: {}", row.name, row.revision, tuned.error().message);
+    return std::nullopt;
+  }
+  if (tuned->cores == cores_) return *std::move(tuned);
+  spdlog::info("function={} was tuned on {} cores, here are {}: its settings are auto again",
+               row.name, tuned->cores, cores_);
+  return std::nullopt;
+}
+
+// As its owner declares it, where the brain runs it as it was tuned.
+control::FunctionView LivePlatform::shown(control::FunctionView view) const {
+  const auto found = deployed_.find(view.manifest.name);
+  if (found == deployed_.end() || found->second.revision != view.revision) return view;
+  view.manifest = found->second.manifest;
+  view.tuned = found->second.tuned;
+  return view;
+}
+
+std::vector<control::FunctionView> LivePlatform::functions() const {
+  std::vector<control::FunctionView> views;
+  for (control::FunctionView& view : brain_.functions()) views.push_back(shown(std::move(view)));
+  return views;
+}
+
+std::optional<control::FunctionView> LivePlatform::function(const std::string& name) const {
+  auto view = brain_.function(name);
+  if (view) view = shown(*std::move(view));
+  return view;
+}
+
+}  // namespace glowplug::app
