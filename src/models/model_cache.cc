@@ -126,6 +126,13 @@ std::string ModelCache::digest_of_path(const std::string& path) const {
   return known == known_.end() ? std::string() : known->second.sha256;
 }
 
+std::vector<std::pair<std::string, std::string>> ModelCache::verified_paths() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<std::string, std::string>> paths;
+  for (const auto& [path, known] : known_) paths.emplace_back(path, known.sha256);
+  return paths;
+}
+
 std::string ModelCache::fault_of(const std::string& path) {
   FileMark before;
   {

@@ -58,6 +58,8 @@ class ModelCache final {
 
   // Of a verified file; empty when it is not one.
   std::string digest_of_path(const std::string& path) const;
+  // Path and digest of what was verified since the server began.
+  std::vector<std::pair<std::string, std::string>> verified_paths() const;
   // Why a verified file may not be used any more; empty when it may, or was never verified here.
   std::string fault_of(const std::string& path);
   void note_use(const std::string& path);
