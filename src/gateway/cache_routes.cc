@@ -115,12 +115,18 @@ bool is_digest(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+// Replies are built apart from co_await: GCC 12 destroys temporaries of such an expression twice.
+Reply nothing_there(const Exchange& exchange, std::string message) {
+  return exchange.error_reply(
+      Error{std::string(domain::error::kNotFound), std::move(message), "digest"});
+}
+
 Coroutine<> act(Exchange& exchange, control::CacheAction action, Reply done) {
   control::CacheAdmin* cache = exchange.server.options.cache;
   if (cache == nullptr || !is_digest(exchange.name)) {
-    co_await exchange.send(exchange.error_reply(Error{
-        std::string(domain::error::kNotFound),
-        "The path names no model file by its SHA-256; GET /v1/admin/cache lists them.", "digest"}));
+    Reply refused = nothing_there(
+        exchange, "The path names no model file by its SHA-256; GET /v1/admin/cache lists them.");
+    co_await exchange.send(std::move(refused));
     co_return;
   }
   const auto outcome = std::make_shared<Awaited<Result<void>>>(exchange.server.io);
@@ -128,10 +134,8 @@ Coroutine<> act(Exchange& exchange, control::CacheAction action, Reply done) {
              [outcome](Result<void> result) { outcome->give(std::move(result)); });
   if (!outcome->value) co_await outcome->wake.async_wait(kAwait);
   GLOWPLUG_ASSERT(outcome->value.has_value());
-  if (*outcome->value)
-    co_await exchange.send(std::move(done));
-  else
-    co_await exchange.send(exchange.error_reply(outcome->value->error()));
+  if (!*outcome->value) done = exchange.error_reply(outcome->value->error());
+  co_await exchange.send(std::move(done));
 }
 
 Reply blob_reply(const Exchange& exchange, int status, std::string_view what) {
@@ -144,16 +148,16 @@ Reply blob_reply(const Exchange& exchange, int status, std::string_view what) {
 Coroutine<> run_cache(Exchange& exchange) {
   control::CacheAdmin* cache = exchange.server.options.cache;
   if (cache == nullptr) {
-    co_await exchange.send(exchange.error_reply(
-        Error{std::string(domain::error::kNotFound), "This server keeps no model cache.", ""}));
+    Reply refused = nothing_there(exchange, "This server keeps no model cache.");
+    co_await exchange.send(std::move(refused));
     co_return;
   }
   const auto view = std::make_shared<Awaited<control::CacheView>>(exchange.server.io);
   cache->look([view](control::CacheView found) { view->give(std::move(found)); });
   if (!view->value) co_await view->wake.async_wait(kAwait);
   GLOWPLUG_ASSERT(view->value.has_value());
-  co_await exchange.send(
-      json_reply(200, json::serialize(cache_object(*view->value, exchange.server))));
+  Reply reply = json_reply(200, json::serialize(cache_object(*view->value, exchange.server)));
+  co_await exchange.send(std::move(reply));
 }
 
 Coroutine<> run_cache_pin(Exchange& exchange) {

@@ -196,7 +196,9 @@ def test_full_disk_refuses_clearly_and_recovers(
     url, digest, _ = models.one(b"small")
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"\0" * (SIZE * 5 // 2))
-    with Server(folder=tmp_path / "server", cache=small_disk) as server:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with Server(folder=folder, cache=small_disk) as server:
         server.deploy(fake("small", model=url))
         answer = server.chat("small", max_tokens=1)
         error = answer.json()["error"]
