@@ -88,7 +88,7 @@ def start(path: Path, total: int, folder: Path) -> tuple[float, float]:
             [
                 str(BIN / "glowplug-worker"),
                 *("--protocol", protocol, "--engine", "llama", "--task", "generate"),
-                *("--model", str(path), "--socket", str(folder / "socket")),
+                *("--model", str(path), "--socket", str(folder / "r.sock")),
                 *("--context", "512", "--slots", "1", "--threads", "1"),
                 *("--control-fd", str(theirs.fileno()), "--lifeline-fd", str(lifeline)),
             ],
