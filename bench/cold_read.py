@@ -99,7 +99,8 @@ def start(path: Path, total: int, folder: Path) -> tuple[float, float]:
             while (share := resident(file.fileno(), total)) < 0.999:
                 if first is None and share > 0.001:
                     first = time.perf_counter()
-                if worker.poll() is not None:
+                ended_itself = worker.poll() is not None  # the engine refuses what is no model
+                if ended_itself and resident(file.fileno(), total) < 0.999:
                     raise SystemExit(f"the worker ended after reading {share:.0%}")
                 if time.perf_counter() - began > 600:
                     raise SystemExit("the worker did not read the file within 600 s")
