@@ -21,8 +21,8 @@
 namespace glowplug::worker {
 namespace {
 
-// bench/cold_read.py compares with the disk's own speed. On the 2-core machine of
-// docs/measurements one thread of 8 MiB reads reached 0.4 of it, two 1.2, four that populate 1.3.
+// bench/cold_read.py compares with the disk's own speed (dd, direct I/O). On a 2-core EPYC with a
+// virtual disk one thread of 8 MiB reads reached 0.4 of it, two 1.2, four that populate 1.3.
 constexpr int kReaders = 4;
 constexpr std::uint64_t kWindowBytes = 16 * 1024 * 1024;
 constexpr auto kLookInterval = std::chrono::milliseconds(50);
