@@ -187,7 +187,7 @@ class Demo:
             if line != last:
                 print(f"  {time.monotonic() - begun:5.1f} s  {line}", flush=True)
                 last = line
-            if row.get("state") == "cold" and row.get("tier") != "disk":
+            if row.get("state") == "cold" and row.get("tier") not in ("disk", "memory"):
                 return
             time.sleep(0.1)
         fail(f"the function did not go to zero within 60 s of keep_alive {KEEP_ALIVE_S} s")

@@ -58,6 +58,9 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   }  // known once the port is bound
   // Measured at most every 100 ms, because the kernel walks all pages for it.
   std::uint64_t memory_of(domain::ProcessId process);
+  // What app/live_cache finds out about model files.
+  void tell(const control::ModelResidency& event) { post(event); }
+  void tell(const control::ModelLost& event) { post(event); }
 
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int retry_after_s)> done) override;
@@ -120,6 +123,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::RefuseCall& effect);
   void carry_out(const control::Decision& effect);
   void answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s);
+  bool may_load(const control::StartProcess& effect);
   void set_timer(std::optional<Time> at);
   Result<void> must_exist(const std::string& function) const;
 

@@ -17,6 +17,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "app/live_cache.h"
 #include "app/live_platform.h"
 #include "app/server_config.h"
 #include "base/units.h"
@@ -86,8 +87,9 @@ models::ModelStoreOptions store_options(const ServerConfig& config,
           .hub_url = config.hub_url,
           .hub_token = config.hub_token,
           .pip_index_url = config.pip_index_url,
-          .private_sources_allowed = config.allow_private_sources ||
-                                     (is_loopback(listen.host) && is_loopback(admin.host))};
+          .private_sources_allowed =
+              config.allow_private_sources || (is_loopback(listen.host) && is_loopback(admin.host)),
+          .cache_budget_bytes = config.cache_budget_bytes};
 }
 
 // SIGTERM and SIGINT: not ready, then no new connections, then wait for answers under way, then
@@ -226,8 +228,13 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                       .templates_dir = share_dir + "/templates"},
        .prompts = prompts->get(),
        .engine = version + " llama.cpp " + engine_commit});
+  LiveCache cache(loop, models, platform,
+                  {.machine_bytes = machine.memory_bytes,
+                   .template_bytes = templates,
+                   .scrub = {.every = config->cache_scrub}});
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit);
   edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
+  edge.cache = &cache;
   edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
   if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());

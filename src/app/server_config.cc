@@ -135,6 +135,18 @@ class SettingsReader final {
     into = read;
   }
 
+  // A duration above zero, or off, which is zero.
+  void interval(std::string_view key, std::optional<Duration>& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    const std::string_view read = value->is_string() ? std::string_view(value->get_string()) : "";
+    const auto parsed = read == "off" ? std::optional(Duration(0)) : parse_duration(read);
+    if (!parsed || *parsed == kForever || (*parsed == Duration(0) && read != "off"))
+      return fields_.fault(
+          key, fmt::format("must be off or a duration such as 24h, not {}", shown(*value)));
+    into = parsed;
+  }
+
   void flag(std::string_view key, std::optional<bool>& into) {
     const json::value* value = fields_.find(key);
     if (value == nullptr) return;
@@ -200,6 +212,8 @@ const std::vector<std::string_view>& config_keys() {
                                                   "template_memory",
                                                   "spares",
                                                   "prompt_cache",
+                                                  "cache_budget",
+                                                  "cache_scrub",
                                                   "log_level",
                                                   "hub_url",
                                                   "hub_token_file",
@@ -229,6 +243,8 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
                settings.template_bytes);
   reader.number("spares", {0, domain::kSparesMax}, settings.spares);
   reader.bytes("prompt_cache", {{"off", 0}}, settings.prompt_cache_bytes);
+  reader.bytes("cache_budget", {{"auto", 0}}, settings.cache_budget_bytes);
+  reader.interval("cache_scrub", settings.cache_scrub);
   reader.flag("allow_process_engines", settings.allow_process_engines);
   reader.flag("allow_private_sources", settings.allow_private_sources);
   reader.word("log_level", {"trace", "debug", "info", "warn", "error"}, settings.log_level);
@@ -271,6 +287,9 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
       file.prompt_cache_bytes.value_or(config.prompt_cache_bytes));
   config.template_bytes =
       options.template_bytes.value_or(file.template_bytes.value_or(config.template_bytes));
+  config.cache_budget_bytes =
+      options.cache_budget_bytes.value_or(file.cache_budget_bytes.value_or(0));
+  config.cache_scrub = options.cache_scrub.value_or(file.cache_scrub.value_or(config.cache_scrub));
   config.allow_process_engines =
       options.allow_process_engines.value_or(file.allow_process_engines.value_or(false));
   config.allow_private_sources =

@@ -29,6 +29,8 @@ struct ServerConfig {
   int spares = 1;
   std::uint64_t prompt_cache_bytes = std::uint64_t{1} << 30;  // of prompts on disk; 0 = none
   std::uint64_t template_bytes = cli::kTemplateMemoryAuto;    // 0 = no templates
+  std::uint64_t cache_budget_bytes = 0;                       // 0 = what the disk gives
+  Duration cache_scrub = cli::kCacheScrubDefault;
   bool allow_process_engines = false;
   bool allow_private_sources = false;
   std::string hub_url = "https://huggingface.co";
@@ -42,6 +44,8 @@ struct FileSettings {
       pip_index_url;
   std::optional<std::string> hub_token;  // what hub_token_file holds
   std::optional<std::uint64_t> memory_bytes, template_bytes, prompt_cache_bytes;
+  std::optional<std::uint64_t> cache_budget_bytes;
+  std::optional<Duration> cache_scrub;
   std::optional<int> spares;
   std::optional<bool> allow_process_engines, allow_private_sources;
 };

@@ -57,6 +57,8 @@ TEST_F(ServerConfigTest, NothingGiven_IsTheDefaults) {
   EXPECT_EQ(made->cache_dir, cli::default_cache_dir());
   EXPECT_EQ(made->memory_bytes, 0u);
   EXPECT_EQ(made->log_level, "info");
+  EXPECT_EQ(made->cache_budget_bytes, 0u);
+  EXPECT_EQ(made->cache_scrub, std::chrono::hours(24));
   EXPECT_FALSE(made->allow_process_engines);
   EXPECT_EQ(made->hub_url, "https://huggingface.co");
   EXPECT_EQ(made->hub_token + made->pip_index_url + made->worker_path, "");
@@ -66,8 +68,8 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   write("token", "hf_secret\n");
   const auto made = config_of(
       "listen: 127.0.0.1:1\nadmin_listen: '[::1]:2'\ndata_dir: data\ncache_dir: /c/../d\n"
-      "worker: ./w\nmemory: 2GiB\ntemplate_memory: off\nspares: 3\nprompt_cache: "
-      "off\nallow_process_engines: "
+      "worker: ./w\nmemory: 2GiB\ntemplate_memory: off\nspares: 3\nprompt_cache: off\n"
+      "cache_budget: 3GiB\ncache_scrub: off\nallow_process_engines: "
       "true\nallow_private_sources: "
       "true\nlog_level: debug\n"
       "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n");
@@ -81,6 +83,8 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->template_bytes, 0u);
   EXPECT_EQ(made->spares, 3);
   EXPECT_EQ(made->prompt_cache_bytes, 0u);
+  EXPECT_EQ(made->cache_budget_bytes, 3ull << 30);
+  EXPECT_EQ(made->cache_scrub, Duration(0));
   EXPECT_TRUE(made->allow_process_engines);
   EXPECT_TRUE(made->allow_private_sources);
   EXPECT_EQ(made->log_level, "debug");
@@ -122,9 +126,11 @@ TEST_F(ServerConfigTest, Faults_AreAllListedWithTheirKeys) {
   const std::string fault = fault_of(
       "lisen: 127.0.0.1:1\nlisten: 4569\nmemory: lots\nallow_process_engines: \"yes\"\n"
       "log_level: loud\nhub_token_file: /nonexistent/token\ndata_dir: ~/data\n"
-      "hub_url: http://hub.example\nrevision: 7\n");
+      "hub_url: http://hub.example\nrevision: 7\ncache_scrub: 0\ncache_budget: off\n");
   for (const char* part :
-       {"glowplug.yaml cannot be used:\n  ", "\n  lisen: unknown key; did you mean \"listen\"?",
+       {"\n  cache_scrub: must be off or a duration such as 24h, not 0",
+        "\n  cache_budget: must be auto or a size such as 8GiB, not \"off\"",
+        "glowplug.yaml cannot be used:\n  ", "\n  lisen: unknown key; did you mean \"listen\"?",
         "\n  revision: unknown key; known are listen, ",
         "\n  listen: must be HOST:PORT such as 127.0.0.1:4569, not 4569",
         "\n  memory: must be auto or a size such as 8GiB, not \"lots\"",

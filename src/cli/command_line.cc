@@ -20,7 +20,7 @@ struct Parsed {
   std::string admin_url = "http://127.0.0.1:4570";
   bool json = false;
   ServeOptions serve;
-  std::optional<std::string> memory, template_memory, prompt_cache;
+  std::optional<std::string> memory, template_memory, prompt_cache, cache_budget, cache_scrub;
   DeployOptions deploy;
   RunOptions run;
   std::vector<std::string> prompt_words;
@@ -29,6 +29,7 @@ struct Parsed {
   TuneOptions tune;
   LogsOptions logs;
   WhyOptions why;
+  CacheOptions cache;
   DoctorOptions doctor;
   VersionOptions version;
   std::string name;  // of rm and stop
@@ -48,6 +49,14 @@ std::string check_bytes_or_off(const std::string& text) {
 std::string check_duration(const std::string& text) {
   return parse_duration(text) ? ""
                               : fmt::format("'{}' is no duration; write 30s, 5m or 1h30m", text);
+}
+
+std::string check_duration_or_off(const std::string& text) {
+  if (text == "off") return "";
+  const auto read = parse_duration(text);
+  return read && *read > Duration(0) && *read != kForever
+             ? ""
+             : fmt::format("'{}' is no duration; write 24h, 30m or off", text);
 }
 
 std::string check_name(const std::string& text) { return text.empty() ? "NAME is empty" : ""; }
@@ -88,6 +97,16 @@ void add_serve(CLI::App& app, Parsed& parsed) {
                    "Disk for the prompts of conversations, which outlive their replica; off = none")
       ->check(CLI::Validator(check_bytes_or_off, "BYTES"))
       ->default_str("1GiB");
+  command
+      ->add_option("--cache-budget", parsed.cache_budget,
+                   "What downloaded models may take of the disk, as 100GiB; auto = all but 2 GiB")
+      ->check(CLI::Validator(check_bytes, "BYTES"))
+      ->default_str("auto");
+  command
+      ->add_option("--cache-scrub", parsed.cache_scrub,
+                   "How often each downloaded model is read again and checked; off = when asked")
+      ->check(CLI::Validator(check_duration_or_off, "DURATION"))
+      ->default_str("24h");
   command->add_flag("--allow-process-engines", serve.allow_process_engines,
                     "Let manifests start commands of their own");
   command->add_flag("--allow-private-sources", serve.allow_private_sources,
@@ -101,9 +120,8 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
       "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
       "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
-      "spares, prompt_cache, log_level, hub_url, hub_token_file, pip_index_url, "
-      "allow_process_engines, "
-      "allow_private_sources.\n"
+      "spares, prompt_cache, cache_budget, cache_scrub, log_level, hub_url, hub_token_file,\n"
+      "pip_index_url, allow_process_engines, allow_private_sources.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });
 }
@@ -170,6 +188,26 @@ void add_lists(CLI::App& app, Parsed& parsed) {
   why_command->callback([&parsed] {
     parsed.command = [&parsed](const Context& context) { return why(context, parsed.why); };
   });
+}
+
+void add_cache(CLI::App& app, Parsed& parsed) {
+  CLI::App* cache_command =
+      add(app, "cache", "Show what is held of each model on disk, in memory and in templates");
+  cache_command->require_subcommand(0, 1);
+  const auto run = [&parsed] {
+    parsed.command = [&parsed](const Context& context) { return cache(context, parsed.cache); };
+  };
+  cache_command->callback(run);
+  const auto verb = [&](const char* name, const char* what) {
+    CLI::App* command = add(*cache_command, name, what);
+    command->callback([&parsed, name] { parsed.cache.verb = name; });
+    return command->add_option("model", parsed.cache.model,
+                               "A source, a function, or the beginning of a digest");
+  };
+  verb("pin", "Keep a model file, whatever the budget")->required()->check(check_name);
+  verb("unpin", "Let it go again when room is needed")->required()->check(check_name);
+  verb("evict", "Remove a model file that no function uses")->required()->check(check_name);
+  verb("verify", "Read model files again now and check their digests");
 }
 
 void add_changes(CLI::App& app, Parsed& parsed) {
@@ -291,6 +329,7 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   add_serve(app, parsed);
   add_deploy_and_calls(app, parsed);
   add_lists(app, parsed);
+  add_cache(app, parsed);
   add_changes(app, parsed);
   add_tune(app, parsed);
   add_about(app, parsed);
@@ -310,6 +349,13 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
                                       : parse_bytes(*parsed.template_memory).value_or(0);
   if (parsed.prompt_cache)
     parsed.serve.prompt_cache_bytes = parse_bytes(*parsed.prompt_cache).value_or(0);
+  if (parsed.cache_budget)
+    parsed.serve.cache_budget_bytes =
+        *parsed.cache_budget == "auto" ? 0 : parse_bytes(*parsed.cache_budget).value_or(0);
+  if (parsed.cache_scrub)
+    parsed.serve.cache_scrub = *parsed.cache_scrub == "off"
+                                   ? Duration(0)
+                                   : parse_duration(*parsed.cache_scrub).value_or(Duration(0));
   return hooks.serve(parsed.serve);
 }
 

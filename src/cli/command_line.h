@@ -13,6 +13,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/time_types.h"
+
 namespace glowplug::cli {
 
 inline constexpr std::string_view kListenDefault = "127.0.0.1:4569";
@@ -20,6 +22,7 @@ inline constexpr std::string_view kAdminListenDefault = "127.0.0.1:4570";
 inline constexpr std::string_view kLogLevelDefault = "info";
 
 inline constexpr std::uint64_t kTemplateMemoryAuto = ~std::uint64_t{0};
+inline constexpr Duration kCacheScrubDefault = std::chrono::hours(24);
 
 // What the command line says, and nothing else: what is absent here may come from the environment
 // or from the file (app/server_config).
@@ -29,7 +32,9 @@ struct ServeOptions {
   std::optional<std::uint64_t> memory_bytes;  // 0 = decided from the machine
   std::optional<int> spares;
   std::optional<std::uint64_t> prompt_cache_bytes;
-  std::optional<std::uint64_t> template_bytes;  // kTemplateMemoryAuto = a share of the memory
+  std::optional<std::uint64_t> template_bytes;      // kTemplateMemoryAuto = a share of the memory
+  std::optional<std::uint64_t> cache_budget_bytes;  // 0 = what the disk gives
+  std::optional<Duration> cache_scrub;              // 0 = only when asked
   std::optional<bool> allow_process_engines, allow_private_sources;
 };
 

@@ -76,6 +76,12 @@ struct VersionOptions {
 };
 int version(const Context& context, const VersionOptions& options);
 
+struct CacheOptions {
+  std::string verb;   // pin, unpin, evict, verify; empty = show
+  std::string model;  // a source, a function or the beginning of a digest; of verify empty = all
+};
+int cache(const Context& context, const CacheOptions& options);
+
 int ps(const Context& context);
 int top(const Context& context);
 int models(const Context& context);
@@ -84,5 +90,8 @@ int stop(const Context& context, const std::string& name);
 
 // The table of `ps` and `top`.
 std::string functions_table(const boost::json::array& functions);
+
+// What `cache` shows of GET /v1/admin/cache.
+std::string cache_table(const boost::json::value& cache, WallTime now);
 
 }  // namespace glowplug::cli

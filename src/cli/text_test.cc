@@ -148,6 +148,22 @@ TEST(Stats, Rate_LeavesOutTheFirstTokenAndTheWaitForIt) {
   EXPECT_FALSE(answer.tokens_per_second());
 }
 
+TEST(CacheTable, ModelsAndTotals_AreShownWithTheirShares) {
+  const auto cache = boost::json::parse(R"({"data":[
+      {"sha256":"0123456789abcdef","names":["smollm2"],"in_cache":true,"bytes":200,"resident_bytes":100,
+       "pinned":true,"uses":7,"last_used_ms":1000,"verified_ms":null,"functions":["a","b"],"template_bytes":0,
+       "replicas":2},
+      {"sha256":"fedcba9876543210","names":["/own.gguf"],"in_cache":false,"bytes":0,"functions":[]}],
+    "disk":{"bytes":200,"budget_bytes":null,"free_bytes":900,"free_bytes_min":50,"quarantined_bytes":0}})");
+  const std::string table = cache_table(cache, WallTime(std::chrono::milliseconds(6000)));
+  for (const char* part :
+       {"0123456789ab  smollm2", "50 %", "pinned", "5.0 s ago", "a, b", "fedcba987654  /own.gguf",
+        "0 %", "own file", "200 B of no budget", "900 B free (50 B stay free)"})
+    EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
+  EXPECT_EQ(table.find("quarantine"), std::string::npos);
+  EXPECT_TRUE(cache_table(boost::json::object{}, WallTime{}).starts_with("no models are held"));
+}
+
 TEST(Doctor, Check_SaysItsFixBelow) {
   EXPECT_EQ(format_check({"cores", Level::Ok, "8", ""}), "ok    cores         8");
   const std::string line = format_check({"worker", Level::Fail, "absent", "install it"});

@@ -19,12 +19,12 @@ namespace {
 constexpr int kOverloadRetrySeconds = 5;
 
 // From where the start came that a call waited for; Replica when it waited for none.
-domain::Tier start_tier(bool fetched, const domain::PhaseTimes& waited) {
+domain::Tier start_tier(bool fetched, domain::Tier load_tier, const domain::PhaseTimes& waited) {
   const auto took = [&waited](domain::Phase phase) {
     return waited[phase].value_or(Duration(0)) > Duration(0);
   };
   if (took(domain::Phase::Fetch) && fetched) return domain::Tier::Remote;
-  if (took(domain::Phase::Fetch) || took(domain::Phase::Load)) return domain::Tier::Disk;
+  if (took(domain::Phase::Fetch) || took(domain::Phase::Load)) return load_tier;
   return took(domain::Phase::Fork) ? domain::Tier::Template : domain::Tier::Replica;
 }
 
@@ -124,7 +124,9 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const bool handed_over = replica.was_spare && replica.ready >= waiting.arrived;
   const bool cold = handed_over || start > Duration(0);
   times[domain::Phase::Queue] = std::max(Duration(0), waited - start);
-  const domain::Tier tier = handed_over ? domain::Tier::Spare : start_tier(served.fetched, times);
+  const domain::Tier load_tier = replica.from_memory ? domain::Tier::Memory : domain::Tier::Disk;
+  const domain::Tier tier =
+      handed_over ? domain::Tier::Spare : start_tier(served.fetched, load_tier, times);
   effects_.list.push_back(GrantCall{
       .call = waiting.call, .replica = entry.first, .cold = cold, .tier = tier, .waited = times});
   if (cold) {
@@ -290,6 +292,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
     replica.from = from->first;
     replica.load_began = from->second.started;
     replica.load_ended = from->second.ready;
+    replica.from_memory = from->second.from_memory;
     if (!replica.is_spare()) {
       from->second.last_used = now_;
       from->second.spare_not_before = std::max(from->second.spare_not_before, now_);

@@ -72,7 +72,8 @@ class Brain final {
     double progress = 0;
     std::string phase;
     Time prepare_began{}, prepare_ended{};
-    bool fetched = false;  // while it was prepared
+    bool fetched = false;   // while it was prepared
+    bool resident = false;  // in the page cache, as last measured
   };
   struct Waiting {
     domain::CallId call;
@@ -113,6 +114,7 @@ class Brain final {
     bool kept = false;                          // its prompt state, since it was last used
     std::optional<domain::ProcessId> from;      // the template; it may be gone
     Time load_began{}, load_ended{};            // the template's
+    bool from_memory = false;                   // its file, or its template's, was resident
     Time started{}, ready{}, idle_since{}, last_used{};
     bool is_spare() const { return function.empty(); }
   };
@@ -126,6 +128,7 @@ class Brain final {
     std::uint64_t bytes = 0;
     double progress = 0;
     int child_deaths = 0;
+    bool from_memory = false;  // its file was resident when it was loaded
     Time started{}, ready{}, last_used{}, spare_not_before{};
   };
   struct Call {
@@ -148,6 +151,9 @@ class Brain final {
   void on(const ModelProgress& event);
   void on(const ModelPrepared& event);
   void on(const ModelUnavailable& event);
+  void on(const ModelResidency& event);
+  void on(const StartMeasured& event);
+  void on(const ModelLost& event);
   void on(const CallArrived& event);
   void on(const CallEnded& event);
   void on(const CallAbandoned& event);

@@ -108,6 +108,7 @@ void Brain::on(const ModelPrepared& event) {
   generation->model = Model::Prepared;
   generation->facts = event.facts;
   generation->fetched = event.fetched;
+  generation->resident = event.resident;
   generation->progress = 1;
   generation->phase.clear();
   generation->prepare_ended = now_;
@@ -119,6 +120,41 @@ void Brain::on(const ModelUnavailable& event) {
   generation->model = Model::Failed;
   generation->prepare_ended = now_;
   fail(event.function, *find(event.function), *generation, event.error);
+}
+
+void Brain::on(const ModelResidency& event) {
+  for (auto& [name, function] : functions_) {
+    if (function.current.facts.sha256 == event.sha256) function.current.resident = event.resident;
+    if (function.next && function.next->facts.sha256 == event.sha256)
+      function.next->resident = event.resident;
+  }
+}
+
+void Brain::on(const StartMeasured& event) {
+  if (const auto entry = replicas_.find(event.process); entry != replicas_.end())
+    entry->second.from_memory = event.resident;
+  if (const auto entry = templates_.find(event.process); entry != templates_.end())
+    entry->second.from_memory = event.resident;
+}
+
+// What runs from it finishes its calls and is replaced: a mapped file changes under its readers.
+void Brain::on(const ModelLost& event) {
+  for (TemplateEntry& entry : templates_)
+    if (entry.second.facts.sha256 == event.sha256) drop_template(entry, event.reason);
+  for (auto& [name, function] : functions_) {
+    for (Generation* generation : {&function.current, function.next ? &*function.next : nullptr}) {
+      if (generation == nullptr || generation->model != Model::Prepared ||
+          generation->facts.sha256 != event.sha256)
+        continue;
+      decide(name, "model-lost", event.reason);
+      generation->model = Model::Absent;
+      generation->progress = 0;
+      for (ReplicaEntry& entry : replicas_)
+        if (entry.second.function == name && entry.second.revision == generation->revision &&
+            entry.second.state != domain::State::Draining)
+          drain(entry, event.reason);
+    }
+  }
 }
 
 void Brain::on(const CallArrived& event) {

@@ -90,11 +90,12 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                  : loading || model == Model::Preparing ? domain::State::Loading
                  : draining                             ? domain::State::Draining
                                                         : domain::State::Cold;
-  status.tier = ready                      ? domain::Tier::Replica
-                : spare                    ? domain::Tier::Spare
-                : forkable                 ? domain::Tier::Template
-                : model == Model::Prepared ? domain::Tier::Disk
-                                           : domain::Tier::Remote;
+  status.tier = ready      ? domain::Tier::Replica
+                : spare    ? domain::Tier::Spare
+                : forkable ? domain::Tier::Template
+                : model == Model::Prepared
+                    ? (function.current.resident ? domain::Tier::Memory : domain::Tier::Disk)
+                    : domain::Tier::Remote;
   status.reason = failed                   ? function.failure->error.message
                   : !function.note.empty() ? function.note
                                            : function.current.phase;

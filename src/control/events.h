@@ -33,12 +33,29 @@ struct ModelPrepared {
   std::string function;
   int revision = 0;
   domain::ModelFacts facts;
-  bool fetched = false;  // it was not on this machine before
+  bool fetched = false;   // it was not on this machine before
+  bool resident = false;  // the page cache holds it wholly
 };
 struct ModelUnavailable {
   std::string function;
   int revision = 0;
   Error error;
+};
+
+// The page cache holds it wholly, or no longer does.
+struct ModelResidency {
+  std::string sha256;
+  bool resident = false;
+};
+// The same of the file that a process is about to load.
+struct StartMeasured {
+  domain::ProcessId process;
+  bool resident = false;
+};
+// The file is damaged, changed or gone: nothing is started from it any more.
+struct ModelLost {
+  std::string sha256;
+  std::string reason;
 };
 
 struct CallArrived {
@@ -103,7 +120,8 @@ struct Tick {};          // the moment named by Effects::wake_at has come
 
 using Event =
     std::variant<FunctionPut, FunctionDeleted, ModelProgress, ModelPrepared, ModelUnavailable,
-                 CallArrived, CallEnded, CallAbandoned, ProcessProgress, ProcessReady, ProcessGone,
-                 WarmWanted, StopWanted, FunctionTuned, MemorySetAside, DrainStarted, Tick>;
+                 ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded, CallAbandoned,
+                 ProcessProgress, ProcessReady, ProcessGone, WarmWanted, StopWanted, FunctionTuned,
+                 MemorySetAside, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

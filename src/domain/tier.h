@@ -1,7 +1,8 @@
 // From where a start comes, slowest first: what was there before it, and so what it had to do.
 //
 //   Remote    the model had to be fetched: fetch, load, and fork where a template serves
-//   Disk      the model's file was there: load, and fork where a template serves
+//   Disk      the model's file was there: read and load, and fork where a template serves
+//   Memory    the page cache held the file (95 % of it or more, measured): load, and fork
 //   Template  a process held the model: fork only
 //   Spare     a replica that belonged to no function was there: handed over
 //   Replica   a replica was there: no start at all
@@ -14,10 +15,10 @@
 
 namespace glowplug::domain {
 
-enum class Tier { Remote, Disk, Template, Spare, Replica };
+enum class Tier { Remote, Disk, Memory, Template, Spare, Replica };
 
-inline constexpr std::array<std::string_view, 5> kTierNames{"remote", "disk", "template", "spare",
-                                                            "replica"};
+inline constexpr std::array<std::string_view, 6> kTierNames{"remote",   "disk",  "memory",
+                                                            "template", "spare", "replica"};
 
 constexpr std::string_view to_string(Tier tier) {
   return kTierNames[static_cast<std::size_t>(tier)];

@@ -100,7 +100,7 @@ struct Exchange {
   std::string method;
   std::string path;
   std::string query;
-  std::string name;  // of the function in the path
+  std::string name;  // in the path: a function's, or a model file's digest
   std::string request_id;
   Time started{};
   bool keep_alive = true;

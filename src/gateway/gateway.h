@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "control/cache_admin.h"
 #include "control/platform.h"
 #include "domain/manifest.h"
 
@@ -46,6 +47,7 @@ struct GatewayOptions {
   std::function<std::uint64_t(domain::ProcessId)>
       memory_of;  // bytes resident now; 0 or absent = the reservation
   std::string openapi_yaml;
+  control::CacheAdmin* cache = nullptr;  // null = no model cache to show
 };
 
 struct Server;

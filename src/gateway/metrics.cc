@@ -70,6 +70,25 @@ void write_templates(MetricsText& text, const std::vector<control::FunctionView>
                 number);
 }
 
+void write_cache(MetricsText& text, const control::CacheCounters& cache) {
+  text.family("glowplug_cache_bytes", "gauge", "Model files in the cache.");
+  text.sample("glowplug_cache_bytes", "", cache.bytes);
+  text.family("glowplug_cache_budget_bytes", "gauge",
+              "What they may take; 0 = what the disk gives.");
+  text.sample("glowplug_cache_budget_bytes", "", cache.budget_bytes);
+  text.family("glowplug_cache_verified", "counter",
+              "Model files whose bytes were hashed and matched their digest.");
+  text.sample("glowplug_cache_verified_total", "", cache.verified);
+  text.family("glowplug_cache_damaged", "counter",
+              "Model files that did not match their digest and were moved aside.");
+  text.sample("glowplug_cache_damaged_total", "", cache.damaged);
+  text.family("glowplug_cache_evicted", "counter", "Model files removed to make room, or asked.");
+  text.sample("glowplug_cache_evicted_total", "", cache.evicted);
+  text.family("glowplug_cache_refused", "counter",
+              "Downloads refused because the model does not fit into the cache.");
+  text.sample("glowplug_cache_refused_total", "", cache.refused);
+}
+
 }  // namespace
 
 void Metrics::RecentGrants::count(Time now, bool cold) {
@@ -177,7 +196,8 @@ void Metrics::write_starts(MetricsText& text,
 }
 
 std::string Metrics::render(const std::vector<control::FunctionView>& functions,
-                            std::size_t connections, MetricsFormat format) const {
+                            std::size_t connections, MetricsFormat format,
+                            const std::optional<control::CacheCounters>& cache) const {
   MetricsText text(format);
   write_requests(text);
   write_starts(text, functions);
@@ -191,6 +211,7 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   text.sample("glowplug_connections", "", connections);
   write_views(text, functions);
   write_templates(text, functions);
+  if (cache) write_cache(text, *cache);
   return text.take();
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "control/cache_admin.h"
 #include "control/platform.h"
 #include "gateway/event_stream.h"
 #include "gateway/metrics_text.h"
@@ -34,7 +35,8 @@ class Metrics final {
   void count_stream_refused() { ++streams_refused_; }
 
   std::string render(const std::vector<control::FunctionView>& functions, std::size_t connections,
-                     MetricsFormat format) const;
+                     MetricsFormat format,
+                     const std::optional<control::CacheCounters>& cache = {}) const;
 
  private:
   static constexpr std::array<double, 14> kFirstTokenBounds{

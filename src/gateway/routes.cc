@@ -34,14 +34,17 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/functions/{name}/logs", get_logs},
     {"GET", "/v1/functions/{name}/events", nullptr, run_events},
     {"GET", "/v1/admin/decisions", answer_decisions},
+    {"GET", "/v1/admin/cache", nullptr, run_cache},
+    {"DELETE", "/v1/admin/cache/{digest}", nullptr, run_cache_evict},
+    {"POST", "/v1/admin/cache/{digest}/pin", nullptr, run_cache_pin},
+    {"POST", "/v1/admin/cache/{digest}/unpin", nullptr, run_cache_unpin},
+    {"POST", "/v1/admin/cache/{digest}/verify", nullptr, run_cache_verify},
     {"GET", "/healthz", answer_health},
     {"GET", "/readyz", answer_ready},
     {"GET", "/metrics", answer_metrics},
     {"GET", "/version", answer_version},
     {"GET", "/openapi.yaml", answer_openapi},
 };
-
-constexpr std::string_view kPlaceholder = "{name}";
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -67,10 +70,10 @@ std::string percent_decoded(std::string_view text) {
 }
 
 bool matches(std::string_view pattern, std::string_view path, std::string& name) {
-  const std::size_t at = pattern.find(kPlaceholder);
+  const std::size_t at = pattern.find('{');
   if (at == std::string_view::npos) return pattern == path;
   const std::string_view before = pattern.substr(0, at);
-  const std::string_view after = pattern.substr(at + kPlaceholder.size());
+  const std::string_view after = pattern.substr(pattern.find('}') + 1);
   if (path.size() <= before.size() + after.size()) return false;
   if (!path.starts_with(before) || !path.ends_with(after)) return false;
   const std::string_view segment =

@@ -15,7 +15,7 @@ enum class Infers { No, Yes };  // whether it may start a replica; the others ne
 
 struct Route {
   std::string_view method;
-  std::string_view pattern;  // {name} stands for one segment
+  std::string_view pattern;  // what stands in {} is one segment
   Reply (*answer)(Exchange&) = nullptr;
   Coroutine<> (*run)(Exchange&) = nullptr;
   Reach reach = Reach::Both;
@@ -51,6 +51,12 @@ Reply delete_function(Exchange&);
 Reply warm_function(Exchange&);
 Reply stop_function(Exchange&);
 Reply get_logs(Exchange&);
+// cache_routes.cc
+Coroutine<> run_cache(Exchange&);
+Coroutine<> run_cache_pin(Exchange&);
+Coroutine<> run_cache_unpin(Exchange&);
+Coroutine<> run_cache_verify(Exchange&);
+Coroutine<> run_cache_evict(Exchange&);
 // function_events.cc
 Coroutine<> run_events(Exchange&);
 // tune_route.cc

@@ -19,11 +19,13 @@ Reply answer_ready(Exchange& exchange) {
 }
 
 Reply answer_metrics(Exchange& exchange) {
+  std::optional<control::CacheCounters> cache;
+  if (exchange.server.options.cache != nullptr) cache = exchange.server.options.cache->counters();
   const bool open = exchange.header("accept").find("openmetrics-text") != std::string_view::npos;
   Reply reply;
   reply.body = exchange.server.metrics.render(
       exchange.server.platform.functions(), exchange.server.clients.size(),
-      open ? MetricsFormat::OpenMetrics : MetricsFormat::PrometheusText);
+      open ? MetricsFormat::OpenMetrics : MetricsFormat::PrometheusText, cache);
   reply.content_type = open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                             : "text/plain; version=0.0.4; charset=utf-8";
   return reply;

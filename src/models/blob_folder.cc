@@ -1,5 +1,6 @@
 #include "models/blob_folder.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -11,11 +12,12 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
-#include "models/file_fetch.h"
+#include "models/blob_ledger.h"
 #include "models/sha256.h"
 
 namespace glowplug::models {
@@ -114,15 +116,12 @@ void BlobFolder::remember(const std::string& source, const std::string& sha256) 
   index[source] = sha256;
   json::object out;
   for (const auto& [key, digest] : index) out[key] = digest;
-  const std::string text = json::serialize(out);
-  const std::string fresh = root_ + "/index.json.new";
-  {
-    const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!fd.valid() || !write_all(fd.get(), text.data(), text.size(), fresh) ||
-        ::fsync(fd.get()) != 0)
-      return;
-  }
-  if (::rename(fresh.c_str(), (root_ + "/index.json").c_str()) == 0) (void)sync_path(root_);
+  (void)replace_file(root_ + "/index.json", json::serialize(out));
+}
+
+std::map<std::string, std::string> BlobFolder::index() const {
+  const std::lock_guard lock(index_mutex_);
+  return read_index();
 }
 
 std::string BlobFolder::remembered(const std::string& source) const {
@@ -133,21 +132,71 @@ std::string BlobFolder::remembered(const std::string& source) const {
 }
 
 std::vector<StoredModel> BlobFolder::list() const {
-  std::map<std::string, std::string> source_of;
+  std::map<std::string, std::vector<std::string>> sources_of;
   {
     const std::lock_guard lock(index_mutex_);
-    for (const auto& [source, digest] : read_index()) source_of.emplace(digest, source);
+    for (const auto& [source, digest] : read_index()) sources_of[digest].push_back(source);
   }
   std::vector<StoredModel> models;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(root_ + "/blobs", error)) {
-    const std::string name = entry.path().filename().string();
+  for (StoredFile& file : files_in("/blobs")) {
+    const std::string name = file.path.substr(file.path.rfind('/') + 1);
     if (name.size() != 76 || !name.starts_with("sha256-") || !name.ends_with(".gguf")) continue;
     const std::string digest = name.substr(7, 64);
-    std::error_code ignored;
-    models.push_back({digest, entry.path().string(), entry.file_size(ignored), source_of[digest]});
+    std::vector<std::string>& sources = sources_of[digest];
+    models.push_back({digest, std::move(file.path), file.bytes,
+                      sources.empty() ? std::string() : sources.front(), sources});
   }
+  std::sort(models.begin(), models.end(),
+            [](const StoredModel& a, const StoredModel& b) { return a.sha256 < b.sha256; });
   return models;
+}
+
+std::vector<StoredFile> BlobFolder::files_in(const std::string& name) const {
+  std::vector<StoredFile> files;
+  std::error_code error;
+  for (fs::directory_iterator at(root_ + name, error), end; !error && at != end;
+       at.increment(error)) {
+    struct stat status {};
+    const std::string path = at->path().string();
+    if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode))
+      files.push_back({path, static_cast<std::uint64_t>(status.st_size)});
+  }
+  return files;
+}
+
+std::vector<StoredFile> BlobFolder::partial_files() const { return files_in("/partial"); }
+
+std::vector<StoredFile> BlobFolder::quarantined_files() const { return files_in("/quarantine"); }
+
+Result<void> BlobFolder::quarantine(const std::string& sha256) const {
+  std::error_code error;
+  fs::create_directories(root_ + "/quarantine", error);
+  const std::string path = blob_path(sha256);
+  const std::string aside = root_ + "/quarantine" + path.substr(path.rfind('/'));
+  if (::rename(path.c_str(), aside.c_str()) != 0)
+    return storage("cannot move aside " + path, errno);
+  return {};
+}
+
+// Whoever uses a blob holds a shared lock on it, in whichever server; a lock of its own says that
+// nobody does.
+Result<bool> BlobFolder::remove_unused(const std::string& sha256) const {
+  const std::string path = blob_path(sha256);
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return true;  // another server was faster
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return false;
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return storage("cannot remove " + path, errno);
+  return true;
+}
+
+UniqueFd BlobFolder::hold(const std::string& sha256) const {
+  UniqueFd fd(::open(blob_path(sha256).c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.valid() && ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0) fd.reset();
+  struct stat status {};
+  if (fd.valid() && (::fstat(fd.get(), &status) != 0 || status.st_nlink == 0))
+    fd.reset();  // removed between the two
+  return fd;
 }
 
 }  // namespace glowplug::models

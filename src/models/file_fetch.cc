@@ -12,10 +12,8 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "base/unique_fd.h"
-#include "base/units.h"
 #include "domain/errors.h"
 
 namespace glowplug::models {
@@ -153,17 +151,10 @@ class Download final {
   }
 
   bool enough_room() {
-    struct statvfs room {};
-    if (::fstatvfs(file_.get(), &room) != 0 || total_ <= held_) return true;
-    const std::uint64_t free = static_cast<std::uint64_t>(room.f_bavail) * room.f_frsize;
-    if (free >= total_ - held_) return true;
-    failure_ = {
-        Verdict::Final,
-        {std::string(domain::error::kDiskFull),
-         fmt::format("{} more are needed for {}, but only {} are free",
-                     format_bytes(total_ - held_), without_secrets(wish_.url), format_bytes(free)),
-         "model"}};
-    return false;
+    if (total_ <= held_ || !control_.make_room) return true;
+    auto made = control_.make_room(total_ - held_);
+    if (!made) failure_ = {Verdict::Final, made.error()};
+    return made.ok();
   }
 
   void restart() {

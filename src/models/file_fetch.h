@@ -23,6 +23,7 @@ struct FetchControl {
   std::function<bool()> cancelled;
   Duration retry_wait{};  // before the second try; doubled before each further one
   AddressRule addresses;
+  std::function<Result<void>(std::uint64_t bytes)> make_room;  // before so many more are written
 };
 
 struct FetchWish {
@@ -36,7 +37,7 @@ inline constexpr int kFetchTries = 4;
 inline constexpr const char* kCancelledMessage = "the fetch was cancelled";
 
 // Errors: source_unreachable with the reason, forbidden (the address rule), disk_full,
-// storage_failed.
+// storage_failed, and what make_room gives.
 Result<void> fetch_file(const FetchWish& wish, const FetchControl& control);
 
 // A small text answer (a package index) of at most `bytes_max`.

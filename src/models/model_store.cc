@@ -9,7 +9,6 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include "domain/errors.h"
 #include "models/catalogue.h"
@@ -73,7 +72,12 @@ class ModelStore::Implementation final {
   explicit Implementation(ModelStoreOptions options)
       : options_(with_defaults(std::move(options))),
         addresses_(address_rule(options_)),
-        folder_(options_.cache_dir) {}
+        folder_(options_.cache_dir),
+        cache_(folder_, options_.clock != nullptr ? *options_.clock : system_clock_,
+               options_.cache_budget_bytes,
+               [this](const ModelWish& wish, const std::map<std::string, std::string>& index) {
+                 return digest_of(wish, index);
+               }) {}
 
   std::vector<StoredModel> list() const { return folder_.list(); }
 
@@ -90,15 +94,9 @@ class ModelStore::Implementation final {
   const ModelStoreOptions& options() const { return options_; }
   const AddressRule& addresses() const { return addresses_; }
   const BlobFolder& folder() const { return folder_; }
+  ModelCache& cache() { return cache_; }
 
  private:
-  struct FileMark {
-    std::uint64_t bytes = 0;
-    std::uint64_t inode = 0;
-    std::int64_t changed_ns = 0;
-    std::string sha256;
-  };
-
   static std::string wanted_digest(const ModelSource& source, const std::string& pin) {
     const CatalogueEntry* entry =
         source.kind == SourceKind::Catalogue ? find_in_catalogue(source.name) : nullptr;
@@ -111,54 +109,79 @@ class ModelStore::Implementation final {
     return facts;
   }
 
-  // A blob of earlier: by digest where one is wanted, else by what the source gave last time.
-  std::optional<Facts> find_held(const std::string& source, std::string digest) const {
+  // What a function names, as far as it is known without asking anybody.
+  std::string digest_of(const ModelWish& wish,
+                        const std::map<std::string, std::string>& index) const {
+    const auto source = parse_source(wish.source);
+    if (!source) return {};
+    if (source->kind == SourceKind::File) {
+      std::error_code error;
+      return cache_.digest_of_path(fs::canonical(source->name, error).string());
+    }
+    if (std::string wanted = wanted_digest(*source, lower(wish.sha256_pin)); !wanted.empty())
+      return wanted;
+    const auto found = index.find(source->text);
+    return found == index.end() ? std::string() : found->second;
+  }
+
+  // A blob of earlier that is as it was when it was verified: by digest where one is wanted, else
+  // by what the source gave last time. It is held from now on.
+  std::optional<Facts> find_held(const std::string& source, std::string digest) {
     if (digest.empty()) digest = folder_.remembered(source);
     if (digest.empty()) return std::nullopt;
     const auto path = folder_.find(digest);
-    if (!path) return std::nullopt;
+    if (!path || !cache_.hold(digest) || !cache_.is_verified(digest, *path)) return std::nullopt;
     return read_verified(*path, digest);
+  }
+
+  // The same for one that is not as it was, or was never hashed by us: hashed now. What does not
+  // match is moved aside, and the caller fetches it.
+  Result<std::optional<Facts>> find_by_hash(const std::string& source, std::string digest,
+                                            const SourceFetch& fetch) {
+    if (auto held = find_held(source, digest)) return held;
+    if (digest.empty()) digest = folder_.remembered(source);
+    const auto path = digest.empty() ? std::nullopt : folder_.find(digest);
+    if (!path) return std::optional<Facts>();
+    const auto before = mark_of(*path);
+    const auto measured = fetch.hash(*path);
+    if (measured && measured->empty()) return cancelled_error();
+    if (measured && *measured == digest && before && before == mark_of(*path)) {
+      cache_.verified(digest, *path, *before);
+      return find_held(source, digest);
+    }
+    if (before)
+      cache_.quarantine(digest, measured ? "its bytes have the SHA-256 " + *measured
+                                         : "it cannot be read: " + measured.error().message);
+    return std::optional<Facts>();
   }
 
   // Hashed in place, and not again while size, time and inode stay.
   Facts prepare_file(const ModelSource& source, const std::string& pin, const SourceFetch& fetch) {
     std::error_code error;
     const std::string path = fs::canonical(source.name, error).string();
-    struct stat status {};
-    if (error || ::stat(path.c_str(), &status) != 0)
+    if (error)
       return fault(domain::error::kModelRejected,
                    fmt::format("{} is not a readable file", source.name));
     auto facts = read_gguf(path);  // cheap, and says why long before the hash is done
     if (!facts) return facts;
-    FileMark mark{static_cast<std::uint64_t>(status.st_size),
-                  status.st_ino,
-                  status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
-                  {}};
-    mark.sha256 = known_digest(path, mark);
-    if (mark.sha256.empty()) {
-      const auto digest = fetch.hash(path);
-      if (!digest) return digest.error();
-      if (digest->empty()) return cancelled_error();
-      mark.sha256 = *digest;
-      const std::lock_guard lock(mutex_);
-      hashed_[path] = mark;
+    const auto mark = mark_of(path);
+    if (!mark)
+      return fault(domain::error::kModelRejected,
+                   fmt::format("{} is not a readable file", source.name));
+    std::string digest = cache_.is_verified({}, path) ? cache_.digest_of_path(path) : "";
+    if (digest.empty()) {
+      const auto hashed = fetch.hash(path);
+      if (!hashed) return hashed.error();
+      if (hashed->empty()) return cancelled_error();
+      digest = *hashed;
+      cache_.verified_file(digest, path, *mark);
     }
-    if (!pin.empty() && mark.sha256 != pin)
+    if (!pin.empty() && digest != pin)
       return fault(
           domain::error::kChecksumMismatch,
-          fmt::format("{} has the SHA-256 {}, but the manifest pins {}", path, mark.sha256, pin));
-    facts->sha256 = mark.sha256;
+          fmt::format("{} has the SHA-256 {}, but the manifest pins {}", path, digest, pin));
+    facts->sha256 = digest;
     return facts;
-  }
-
-  std::string known_digest(const std::string& path, const FileMark& mark) {
-    const std::lock_guard lock(mutex_);
-    const auto found = hashed_.find(path);
-    if (found == hashed_.end()) return {};
-    const FileMark& old = found->second;
-    const bool same =
-        old.bytes == mark.bytes && old.inode == mark.inode && old.changed_ns == mark.changed_ns;
-    return same ? old.sha256 : std::string();
   }
 
   Facts fly(const std::string& key, const ModelSource& source, const std::string& pin,
@@ -190,7 +213,10 @@ class ModelStore::Implementation final {
 
   Facts lead(const std::string& key, Flight& flight, const ModelSource& source,
              const std::string& pin, const SourceFetch& fetch) {
-    const SourceFetch shared{options_, folder_, addresses_,
+    const SourceFetch shared{options_,
+                             folder_,
+                             addresses_,
+                             fetch.make_room,
                              [this, &flight, &fetch](const Progress& now) {
                                {
                                  const std::lock_guard lock(mutex_);
@@ -227,6 +253,7 @@ class ModelStore::Implementation final {
       Facts facts = fetch_one(*one, source.text, wanted_digest(source, pin), fetch);
       if (facts || fetch.cancelled()) return facts;
       const bool next_may_do = facts.error().code != domain::error::kDiskFull &&
+                               facts.error().code != domain::error::kNoCacheSpace &&
                                facts.error().code != domain::error::kStorageFailed;
       if (!next_may_do || entry.sources.size() == 1) return facts;
       tried += fmt::format("{}{}", tried.empty() ? "" : "; ", facts.error().message);
@@ -242,9 +269,14 @@ class ModelStore::Implementation final {
     const auto lock = wait_for_lock(fetch.partial_path(source), fetch);
     if (!lock) return lock.error();
     // The flight before this one, or another server, may have just landed.
-    if (const auto held = find_held(remembered_as, wanted)) return *held;
+    const auto held = find_by_hash(remembered_as, wanted, fetch);
+    if (!held) return held.error();
+    if (*held) return **held;
     auto fetched = fetch.fetch(source, wanted);
-    if (!fetched) return fetched.error();
+    if (!fetched) {
+      if (fetched.error().code == domain::error::kDiskFull) discard_partial(source, fetch);
+      return fetched.error();
+    }
     const auto checked = read_gguf(fetched->path);
     if (!checked) {
       std::error_code ignored;
@@ -257,7 +289,17 @@ class ModelStore::Implementation final {
     }
     const auto path = folder_.publish(fetched->path, fetched->sha256, remembered_as);
     if (!path) return path.error();
+    if (const auto mark = mark_of(*path)) cache_.verified(fetched->sha256, *path, *mark);
+    (void)cache_.hold(fetched->sha256);
     return read_verified(*path, fetched->sha256);
+  }
+
+  // A full disk is worse than fetching again from the start.
+  static void discard_partial(const ModelSource& source, const SourceFetch& fetch) {
+    std::error_code ignored;
+    const std::string partial = fetch.partial_path(source);
+    fs::remove(partial, ignored);
+    fs::remove(partial + ".validator", ignored);
   }
 
   // Another server may fetch into the same partial file, and so may another flight of this one (one
@@ -276,11 +318,12 @@ class ModelStore::Implementation final {
 
   const ModelStoreOptions options_;
   const AddressRule addresses_;
+  const SystemClock system_clock_;
   BlobFolder folder_;
+  ModelCache cache_;
   std::mutex mutex_;  // guards what follows; never held across I/O or a callback
   std::condition_variable landed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;  // owners: see Flight
-  std::map<std::string, FileMark> hashed_;
 };
 
 ModelStore::ModelStore(ModelStoreOptions options)
@@ -293,8 +336,12 @@ Result<domain::ModelFacts> ModelStore::prepare(const std::string& source,
                                                const std::function<void(const Progress&)>& progress,
                                                const std::function<bool()>& cancelled) {
   const SourceFetch fetch{
-      implementation_->options(), implementation_->folder(), implementation_->addresses(),
-      progress ? progress : [](const Progress&) {}, cancelled ? cancelled : [] { return false; }};
+      implementation_->options(),
+      implementation_->folder(),
+      implementation_->addresses(),
+      [this](std::uint64_t bytes) { return implementation_->cache().make_room(bytes); },
+      progress ? progress : [](const Progress&) {},
+      cancelled ? cancelled : [] { return false; }};
   try {
     return implementation_->prepare(source, sha256_pin, fetch);
   } catch (const std::exception& error) {
@@ -304,5 +351,7 @@ Result<domain::ModelFacts> ModelStore::prepare(const std::string& source,
 }
 
 std::vector<StoredModel> ModelStore::list() const { return implementation_->list(); }
+
+ModelCache& ModelStore::cache() { return implementation_->cache(); }
 
 }  // namespace glowplug::models

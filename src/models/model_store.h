@@ -3,8 +3,9 @@
 //
 // A catalogue name is tried from each of its sources in turn. A file of the user's own is hashed
 // and used in place. What was fetched once is found again by its source without the network.
-// Nothing unverified is ever returned, and nothing that was returned is ever changed or removed
-// here.
+// Nothing unverified is ever returned: what is held is trusted while it is as it was when it last
+// matched its digest, hashed again when it is not, and fetched again when it no longer matches
+// (models/model_cache, which also makes the room for a fetch).
 //
 // Thread: prepare() and list() may be called from several threads; callers of one source share one
 // fetch, and so do servers that share one cache folder: whoever comes second waits for the first.
@@ -16,10 +17,12 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "base/time_types.h"
 #include "domain/model_facts.h"
 #include "models/blob_folder.h"
+#include "models/model_cache.h"
 
 namespace glowplug::models {
 
@@ -31,6 +34,8 @@ struct ModelStoreOptions {
   // May a source lie in a private network or on this machine? If not, the hosts of the hub and of
   // the package indexes still may, because the operator chose them.
   bool private_sources_allowed = false;
+  std::uint64_t cache_budget_bytes = 0;  // of the blobs; 0 = what the disk gives (cache_room.h)
+  const Clock* clock = nullptr;          // null = the system's
   Duration retry_wait = std::chrono::milliseconds(500);  // before the second try; doubled each time
 };
 
@@ -48,11 +53,12 @@ class ModelStore final {
 
   // Blocks until the verified file is on this machine. `cancelled` is polled at least every 200 ms.
   // Errors: model_rejected, source_unreachable (each source with its reason), forbidden (a private
-  // address), checksum_mismatch, disk_full, storage_failed.
+  // address), checksum_mismatch, no_cache_space, disk_full, storage_failed.
   Result<domain::ModelFacts> prepare(const std::string& source, const std::string& sha256_pin,
                                      const std::function<void(const Progress&)>& progress,
                                      const std::function<bool()>& cancelled);
   std::vector<StoredModel> list() const;
+  ModelCache& cache();
 
  private:
   class Implementation;

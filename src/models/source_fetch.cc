@@ -66,7 +66,7 @@ FetchControl SourceFetch::control(std::uint64_t before, std::uint64_t total) con
                 seconds > 0.001 ? static_cast<double>(done - std::min(first, done)) / seconds : 0;
             report({"fetch", before + done, total != 0 ? total : of, rate});
           },
-          cancelled, options.retry_wait, addresses};
+          cancelled, options.retry_wait, addresses, make_room};
 }
 
 Result<std::string> SourceFetch::hash(const std::string& path) const {

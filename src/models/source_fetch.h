@@ -22,6 +22,7 @@ struct SourceFetch {
   const ModelStoreOptions& options;
   const BlobFolder& folder;
   const AddressRule& addresses;
+  std::function<Result<void>(std::uint64_t bytes)> make_room;
   std::function<void(const Progress&)> progress;
   std::function<bool()> cancelled;
 

@@ -200,7 +200,9 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     watch_lifeline(std::move(lifeline));
   }
   prefetch_file(options.model_path,
-                [&channel](double fraction) { channel.loading(kReadShare * fraction); });
+                {.progress = [&channel](double share) { channel.loading(kReadShare * share); },
+                 .cancelled = stop_is_pending});
+  if (stop_is_pending()) ::_exit(0);  // nobody waits for what would be loaded
 
   // The engine attaches one thread pool to its context while it loads (cpuparams), and warms up
   // with it.

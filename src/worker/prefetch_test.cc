@@ -15,7 +15,7 @@
 namespace glowplug::worker {
 namespace {
 
-constexpr std::size_t kBytes = 20 * 1024 * 1024 + 123;
+constexpr std::size_t kBytes = 200 * 1024 * 1024 + 123;
 
 class Prefetch : public ::testing::Test {
  protected:
@@ -23,7 +23,7 @@ class Prefetch : public ::testing::Test {
   ~Prefetch() override { std::filesystem::remove(path_); }
 
   std::uint64_t run() {
-    return prefetch_file(path_, [this](double fraction) { seen_.push_back(fraction); });
+    return prefetch_file(path_, {[this](double fraction) { seen_.push_back(fraction); }, {}});
   }
 
   std::size_t resident_pages() const {
@@ -37,6 +37,14 @@ class Prefetch : public ::testing::Test {
         std::count_if(pages.begin(), pages.end(), [](unsigned char flags) { return flags & 1; }));
   }
 
+  // The kernel may keep pages that are in use at the moment it is told to drop them.
+  void throw_out() const {
+    const UniqueFd fd(::open(path_.c_str(), O_RDONLY));
+    ASSERT_EQ(::fsync(fd.get()), 0);
+    for (int attempt = 0; attempt < 100 && resident_pages() > 0; ++attempt)
+      ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  }
+
   const std::string path_ =
       std::filesystem::temp_directory_path() / ("prefetch-" + std::to_string(::getpid()));
   std::vector<double> seen_;
@@ -48,31 +56,44 @@ TEST_F(Prefetch, ResidentFile_NothingIsRead) {
 }
 
 TEST_F(Prefetch, FileThrownOutOfTheCache_IsReadWithRisingProgress) {
-  const UniqueFd fd(::open(path_.c_str(), O_RDONLY));
-  ASSERT_EQ(::fsync(fd.get()), 0);
-  // The kernel may keep pages that are in use at the moment it is told to drop them.
-  for (int attempt = 0; attempt < 100 && resident_pages() > 0; ++attempt)
-    ASSERT_EQ(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  throw_out();
   const std::uint64_t read = run();
   if (read == 0) {  // a file system in memory
     EXPECT_EQ(seen_, std::vector<double>{1});
     return;
   }
   // The kernel's readahead may have brought a window in before it is looked at, never the first.
-  EXPECT_GE(read, std::uint64_t{8} << 20);
+  EXPECT_GE(read, kBytes % (std::uint64_t{16} << 20));
   EXPECT_LE(read, kBytes);
   EXPECT_GE(resident_pages() * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), kBytes);
-  EXPECT_GE(seen_.size(), 2u);
+  EXPECT_FALSE(seen_.empty());
   EXPECT_TRUE(std::is_sorted(seen_.begin(), seen_.end()));
   EXPECT_EQ(seen_.back(), 1);
   seen_.clear();
   EXPECT_EQ(run(), 0u);
 }
 
+TEST_F(Prefetch, StopIsPendingAlready_NothingIsRead) {
+  throw_out();
+  if (resident_pages() > 0) GTEST_SKIP() << "this file system keeps its files in memory";
+  EXPECT_EQ(prefetch_file(path_, {[](double) { FAIL(); }, [] { return true; }}), 0u);
+  EXPECT_EQ(resident_pages(), 0u);
+}
+
+// A template may have no other thread when it forks.
+TEST_F(Prefetch, WhenItReturns_NoThreadIsLeft) {
+  throw_out();
+  run();
+  std::error_code error;
+  const std::filesystem::directory_iterator tasks("/proc/self/task", error);
+  ASSERT_FALSE(error);
+  EXPECT_EQ(std::distance(begin(tasks), end(tasks)), 1);
+}
+
 TEST_F(Prefetch, MissingOrEmptyFile_IsLeftToTheEngine) {
-  EXPECT_EQ(prefetch_file("/nowhere/model.gguf", [](double) { FAIL(); }), 0u);
+  EXPECT_EQ(prefetch_file("/nowhere/model.gguf", {[](double) { FAIL(); }, {}}), 0u);
   std::ofstream(path_, std::ios::trunc).flush();
-  EXPECT_EQ(prefetch_file(path_, [](double) { FAIL(); }), 0u);
+  EXPECT_EQ(prefetch_file(path_, {[](double) { FAIL(); }, {}}), 0u);
 }
 
 }  // namespace

@@ -57,6 +57,12 @@ void harden_process() {
   drop_engine_environment();
 }
 
+bool stop_is_pending() {
+  sigset_t pending;
+  ::sigpending(&pending);
+  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+}
+
 void watch_lifeline(UniqueFd lifeline) {
   std::thread([lifeline = std::move(lifeline)] {
     std::array<char, 16> ignored;

@@ -14,6 +14,9 @@ namespace glowplug::worker {
 // thread that follows, and no environment variable that the engine would read as a setting.
 void harden_process();
 
+// Whether SIGTERM or SIGINT has come and waits: for loading, before watch_stop_signal().
+bool stop_is_pending();
+
 // Ends the process at once, without running any destructor, when the pipe's other end is closed.
 void watch_lifeline(UniqueFd lifeline);
 

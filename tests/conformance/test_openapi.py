@@ -10,8 +10,11 @@ def test_every_described_route_exists(server: Server) -> None:
     assert len(described["paths"]) >= 20
     for path, operations in described["paths"].items():
         for method in operations.keys() - {"parameters"}:
-            reply = httpx.request(method, server.url + path.replace("{name}", "absent"))
+            absent = path.replace("{name}", "absent").replace("{digest}", "0" * 64)
+            reply = httpx.request(method, server.url + absent)
             assert reply.status_code != 405, (method, path)
             if reply.status_code == 404:
                 answer = reply.json().get("body", reply.json())  # invoke answers in an envelope
-                assert answer["error"]["code"] == "model_not_found", (method, path, reply.text)
+                code = "not_found" if "{digest}" in path else "model_not_found"
+                assert answer["error"]["code"] == code, (method, path, reply.text)
+                assert "There is no route" not in answer["error"]["message"], (method, path)
