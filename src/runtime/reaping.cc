@@ -52,4 +52,12 @@ std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes) {
                      format_bytes(*limit_bytes));
 }
 
+control::Ending ending_of(const siginfo_t& info, bool asked) {
+  const bool killed = info.si_code == CLD_KILLED && info.si_status == SIGKILL;
+  if (!asked) return killed ? control::Ending::Killed : control::Ending::Itself;
+  const bool obeyed = killed || (info.si_code == CLD_EXITED && info.si_status == 0) ||
+                      (info.si_code == CLD_KILLED && info.si_status == SIGTERM);
+  return obeyed ? control::Ending::Asked : control::Ending::Itself;
+}
+
 }  // namespace glowplug::runtime

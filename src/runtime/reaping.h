@@ -4,12 +4,15 @@
 // Thread: the server loop's; the children are the calling process's.
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <sys/types.h>
+
+#include "control/events.h"
 
 namespace glowplug::runtime {
 
@@ -28,5 +31,8 @@ std::string describe_exit(int code, int status);
 
 // "killed by the kernel: over its memory limit of 1.2 GB"; without a limit, the want was above it.
 std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes);
+
+// `asked`: we had told it to end.
+control::Ending ending_of(const siginfo_t& info, bool asked);
 
 }  // namespace glowplug::runtime

@@ -47,14 +47,6 @@ constexpr int kUnbornLooks = 10;
 constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
 constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
 
-control::Ending ending_of(const siginfo_t& info, bool asked) {
-  const bool killed = info.si_code == CLD_KILLED && info.si_status == SIGKILL;
-  if (!asked) return killed ? control::Ending::Killed : control::Ending::Itself;
-  const bool obeyed = killed || (info.si_code == CLD_EXITED && info.si_status == 0) ||
-                      (info.si_code == CLD_KILLED && info.si_status == SIGTERM);
-  return obeyed ? control::Ending::Asked : control::Ending::Itself;
-}
-
 Error unwatchable(const std::exception& exception) {
   return Error{std::string(domain::error::kFunctionFailed),
                fmt::format("the replica's process cannot be watched: {}", exception.what()),
@@ -98,7 +90,6 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     });
   }
 
-  // Waits for the replica's own word.
   void begin_unborn(std::weak_ptr<State> from) {
     template_ = std::move(from);
     read_output();
@@ -378,8 +369,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
                                                           : std::nullopt);
   }
 
-  // What the process wrote just before its end is still in the pipes.
-  void drain() {
+  void drain() {  // what the process wrote just before its end is still in the pipes
     const auto read_all = [](Descriptor& from, auto& bytes, const auto& take) {
       for (std::size_t total = 0; from.is_open() && total < kDrainBytesMax;) {
         const ssize_t size = ::read(from.native_handle(), bytes.data(), bytes.size());

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <clocale>
 #include <mutex>
+#include <optional>
 #include <sched.h>
 #include <string>
 #include <thread>
@@ -185,6 +186,27 @@ int measure(const server_context& engine, const MeasureTask& task, const MemoryP
   return measure_engine(engine.get_llama_context(), task, probe);
 }
 
+void say_ready(ControlChannel& channel, ReadyFacts facts, const SandboxReport& sandbox) {
+  sandbox.print_refused();
+  facts.sandbox = sandbox.words();
+  channel.ready(facts);
+}
+
+// Returns in a replica; on the way there it may become a primed template. Nothing after it has said
+// why it cannot.
+std::optional<ForkOrder> fork_until_replica(server_context& engine, const common_params& params,
+                                            const LlamaPrompts& prompts, ControlChannel& channel,
+                                            UniqueFd lifeline, PromptMemory& memory,
+                                            Clock::time_point started, bool& primed) {
+  ForkOrder order = fork_replicas(engine, params, channel, std::move(lifeline), started);
+  for (; order.prime.valid(); primed = true) {
+    started = Clock::now();
+    if (!prime(engine, params, prompts, order, channel, memory)) return std::nullopt;
+    order = fork_replicas(engine, params, channel, std::move(order.lifeline), started);
+  }
+  return order;
+}
+
 int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, SandboxReport sandbox,
           Clock::time_point started, LoadErrors& errors) {
   const MemoryProbe probe;
@@ -219,14 +241,11 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   LlamaHttp http(*params, engine, prompts, memory);
   LlamaSlots slots(engine);
   if (options.is_template) {
-    ForkOrder order = fork_replicas(engine, *params, channel, std::move(lifeline), started);
     bool primed = false;
-    while (order.prime.valid()) {
-      primed = true;
-      started = Clock::now();
-      if (!prime(engine, *params, prompts, order, channel, memory)) return 1;
-      order = fork_replicas(engine, *params, channel, std::move(order.lifeline), started);
-    }
+    std::optional<ForkOrder> forked = fork_until_replica(
+        engine, *params, prompts, channel, std::move(lifeline), memory, started, primed);
+    if (!forked) return 1;
+    ForkOrder& order = *forked;
     started = Clock::now();
     sandbox = confine(options, order.socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
@@ -250,10 +269,7 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     engine.terminate();
   });
   if (!llama_supports_gpu_offload()) sandbox = lock_down(std::move(sandbox));
-  sandbox.print_refused();
-  ReadyFacts facts = ready_facts(engine, *params, started);
-  facts.sandbox = sandbox.words();
-  channel.ready(facts);
+  say_ready(channel, ready_facts(engine, *params, started), sandbox);
   engine.start_loop();
   http.join();
   common_log_flush(common_log_main());

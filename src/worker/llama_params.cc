@@ -151,6 +151,9 @@ Result<common_params> engine_params(const Options& options) {
   params.kv_unified = false;
   params.kv_unified_per_slot = options.context;
   params.ctx_shift = false;
+  // Prompt states are files of one sequence: with full windows such a file holds all that a later
+  // prompt may share; context checkpoints would stay behind.
+  params.swa_full = true;
   params.cache_ram_mib = 0;         // prompt states outside the server's memory ledger
   params.cache_idle_slots = false;  // the same, and one caller's conversation could reach another
   params.load_mode = LLAMA_LOAD_MODE_MMAP;

@@ -1,6 +1,6 @@
 #include "worker/llama_slots.h"
 
-#include <cstring>
+#include <cstdio>
 #include <unistd.h>
 #include <utility>
 
@@ -23,7 +23,11 @@ bool run_task(server_context& engine, server_task_type type, int slot, int fd) {
   task.slot_action.filepath = path_of(fd);
   reader.post_task(std::move(task));
   const server_task_result_ptr result = reader.next([] { return false; });
-  return result && !result->is_error();
+  if (result && !result->is_error()) return true;
+  std::fprintf(stderr, "a prompt state is not %s: %s\n",
+               type == SERVER_TASK_TYPE_SLOT_SAVE ? "saved" : "restored",
+               result ? safe_json_to_str(result->to_json()).c_str() : "the engine is stopping");
+  return false;
 }
 
 // The file begins with a mark, a version and the core's own list of tokens.
