@@ -133,6 +133,8 @@ void Brain::prime_templates() {
   if (draining_ || short_of_room_ || is_computing()) return;
   for (auto& [name, function] : functions_) {
     const Generation& generation = function.current;
+    // TODO(later): llama replicas of a primed template have been seen to hang at their first call.
+    if (generation.manifest.engine.kind == domain::EngineKind::Llama) continue;
     if (generation.manifest.prime.empty() || function.calls == 0 ||
         now_ < function.prime_not_before || !may_fork(function, generation) ||
         primed_of(generation) != nullptr)

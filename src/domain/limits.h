@@ -61,8 +61,8 @@ inline constexpr Duration kForkLimit =
 inline constexpr Duration kTurn =
     2s;  // of one function or cache domain, while another waits for its place
 inline constexpr Duration kTrialTimeout = 300s;  // one choice of settings, loaded and measured
-inline constexpr Duration kStopGrace = 10s;     // SIGTERM to SIGKILL
-inline constexpr Duration kDrainTimeout = 30s;  // of the whole server
+inline constexpr Duration kStopGrace = 10s;      // SIGTERM to SIGKILL
+inline constexpr Duration kDrainTimeout = 30s;   // of the whole server
 inline constexpr Duration kFailureRemembered =
     5s;  // a failed load is answered at once for this long
 

@@ -61,8 +61,8 @@ TEST(BlobValue, FloorRisesWithEachEviction_UntilOldUsesCountForNothing) {
   double floor = 0;
   int rounds = 0;
   for (; rounds < 1000; ++rounds) {
-    const std::vector<BlobUse> held{
-        old, {.sha256 = "new", .bytes = kGb, .uses = 1, .floor = floor}};
+    const std::vector<BlobUse> held{old,
+                                    {.sha256 = "new", .bytes = kGb, .uses = 1, .floor = floor}};
     const auto chosen = choose_blobs(held, kGb, floor);
     ASSERT_TRUE(chosen);
     EXPECT_GE(chosen->floor, floor);

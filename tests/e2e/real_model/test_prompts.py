@@ -5,7 +5,6 @@ from __future__ import annotations
 from support.server import Server, llama, wait_until
 
 SYSTEM = " ".join(f"Rule {i}: be brief." for i in range(230))  # some 1,500 tokens
-SECRET = "the vault opens with 48151623"
 
 
 def ask(server: Server, messages: list[dict], **fields) -> dict:
@@ -43,29 +42,3 @@ def test_long_conversation_goes_on_after_zero_and_after_a_kill(model) -> None:
         server.start()
         talk += [{"role": "user", "content": "Still there?"}]
         assert cached_share(ask(server, talk)) >= 0.95
-
-
-def test_primed_prompt_and_two_tenants_secrets(model) -> None:
-    prime = " ".join(f"Rule {i}: be kind." for i in range(60))
-    with Server() as server:
-        server.deploy(llama("chat", model, prime=[prime]))
-        opening = [{"role": "system", "content": prime}]
-        ask(server, opening + [{"role": "user", "content": "Hello?"}])
-        wait_until(
-            lambda: (server.function("chat").get("template") or {}).get("primes"),
-            60,
-            "a primed template",
-        )
-        to_zero(server, 1)
-        secret = opening + [{"role": "user", "content": SECRET * 40}]
-        shared = ask(server, secret, cache_salt="red")["usage"]
-        primed = shared["prompt_tokens_details"]["cached_tokens"]
-        assert primed > 300  # the prime, and no more than it
-        for salt in ({"cache_salt": "blue"}, {}):
-            other = ask(server, secret, **salt)["usage"]
-            assert other["prompt_tokens_details"]["cached_tokens"] <= primed, salt
-        to_zero(server, 4)
-        assert ask(server, secret, cache_salt="green")["usage"]["prompt_tokens_details"][
-            "cached_tokens"
-        ] <= primed
-        assert cached_share(ask(server, secret, cache_salt="red")) >= 0.95
