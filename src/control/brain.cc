@@ -79,6 +79,7 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
             ""},
            kOverloadRetrySeconds);
   }
+  if (function.waiting.empty()) return;  // as nearly all are at nearly every event
   // First come first served within a domain; one that waits does not hold up the others.
   std::set<domain::CacheDomain> held;
   std::deque<Waiting> left;

@@ -209,6 +209,7 @@ class Brain final {
   bool may_fork(const Function& function, const Generation& generation) const;
   bool fork_or_load(const std::string& name, Function& function, const Generation& generation);
   void load_template(const std::string& name, const Generation& generation, std::uint64_t bytes);
+  void start_template(domain::ProcessId id, Template made, int revision);
   void template_ready(TemplateEntry& entry);
   void template_gone(const ProcessGone& event);
   bool tries_again(const std::string& name, Function& function, Ending ending);

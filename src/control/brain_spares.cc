@@ -52,7 +52,7 @@ void Brain::make_spares() {
   for (TemplateEntry& entry : templates_) {
     if (entry.second.state != domain::State::Ready || spares_of(entry.first) >= options_.spares)
       continue;
-    if (!is_origin(entry) || !policy::makes_spare(spare_demand(entry.second), now_)) continue;
+    if (!policy::makes_spare(spare_demand(entry.second), now_) || !is_origin(entry)) continue;
     const policy::TemplateSource source{entry.second.manifest, entry.second.facts};
     const std::uint64_t bytes = policy::estimate_forked_bytes(source);
     if (reserved_bytes() + bytes > options_.memory_bytes) continue;  // nothing is evicted for it
@@ -71,6 +71,7 @@ void Brain::stop_spares(domain::ProcessId of, const std::string& reason) {
 
 void Brain::stop_unwanted_spares() {
   for (const TemplateEntry& entry : templates_) {
+    if (spares_of(entry.first) == 0) continue;
     if (!policy::keeps_spare(spare_demand(entry.second), now_))
       stop_spares(entry.first, "nobody called lately");
     else if (!is_origin(entry))

@@ -91,21 +91,26 @@ void Brain::load_template(const std::string& name, const Generation& generation,
   manifest.resources = {};  // one function's limits bind neither the template nor its spares
   manifest.prime.clear();
   decide(name, "load", fmt::format("template {}: {} reserved", id.value, format_bytes(bytes)));
-  effects_.list.push_back(
-      StartProcess{.process = id,
-                   .role = Role::Template,
-                   .manifest = manifest,
-                   .revision = generation.revision,
-                   .facts = generation.facts,
-                   .limits = policy::limits_of(bytes, manifest, generation.facts, options_.cores),
-                   .threads = options_.cores});
   Template loading;
   loading.manifest = std::move(manifest);
   loading.facts = generation.facts;
   loading.bytes = bytes;
-  loading.started = now_;
   loading.last_used = now_;
-  templates_.emplace(id, std::move(loading));
+  start_template(id, std::move(loading), generation.revision);
+}
+
+void Brain::start_template(domain::ProcessId id, Template made, int revision) {
+  made.started = now_;
+  effects_.list.push_back(StartProcess{
+      .process = id,
+      .role = Role::Template,
+      .manifest = made.manifest,
+      .revision = revision,
+      .facts = made.facts,
+      .limits = policy::limits_of(made.bytes, made.manifest, made.facts, options_.cores),
+      .threads = options_.cores,
+      .from = made.base});
+  templates_.emplace(id, std::move(made));
 }
 
 void Brain::template_ready(TemplateEntry& entry) {
@@ -153,22 +158,12 @@ void Brain::prime_templates() {
     primed.facts = generation.facts;
     primed.base = base->first;
     primed.bytes = bytes;
-    primed.started = now_;
     primed.last_used = base->second.last_used;
     const domain::ProcessId id{++last_process_};
     decide(name, "prime",
            fmt::format("template {} from template {}: {} prompts, {} reserved", id.value,
                        base->first.value, primed.manifest.prime.size(), format_bytes(bytes)));
-    effects_.list.push_back(StartProcess{
-        .process = id,
-        .role = Role::Template,
-        .manifest = primed.manifest,
-        .revision = generation.revision,
-        .facts = primed.facts,
-        .limits = policy::limits_of(bytes, primed.manifest, primed.facts, options_.cores),
-        .threads = options_.cores,
-        .from = base->first});
-    templates_.emplace(id, std::move(primed));
+    start_template(id, std::move(primed), generation.revision);
   }
 }
 

@@ -119,7 +119,6 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
       shown.template_view = TemplateView{.process = held->first,
                                          .state = held->second.state,
                                          .memory_bytes = held->second.bytes,
-                                         .base = held->second.base,
                                          .primes = held->second.manifest.prime.size()};
       for (const auto& [id, replica] : replicas_) {
         if (!replica.is_spare() || replica.from != held->first) continue;

@@ -30,9 +30,8 @@ struct ReplicaView {
 struct TemplateView {
   domain::ProcessId process;
   domain::State state = domain::State::Loading;
-  std::uint64_t memory_bytes = 0;         // reserved
-  std::optional<domain::ProcessId> base;  // of a primed one, what it was forked from
-  std::size_t primes = 0;                 // prompts that its replicas start with
+  std::uint64_t memory_bytes = 0;  // reserved
+  std::size_t primes = 0;          // prompts that its replicas start with
   struct Spare {
     domain::ProcessId process;
     std::uint64_t memory_bytes = 0;  // reserved

@@ -66,6 +66,16 @@ Result<void> read_exactly(int fd, std::span<std::uint8_t> out, std::uint64_t off
   return {};
 }
 
+Result<void> write_exactly(int fd, std::span<const std::uint8_t> bytes, std::string_view what) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return file_error(what, errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
 Result<DurableFile> DurableFile::start(const std::string& path) {
   std::array<std::uint8_t, 8> random;
   fill_random(random);
@@ -88,13 +98,7 @@ DurableFile::~DurableFile() {
 }
 
 Result<void> DurableFile::append(std::span<const std::uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd_.get(), bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return file_error("cannot write " + path_, errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  return {};
+  return write_exactly(fd_.get(), bytes, "cannot write " + path_);
 }
 
 Result<bool> DurableFile::publish(IfThere if_there) {

@@ -25,6 +25,9 @@ void remove_leftovers(const std::string& folder);  // every *.tmp in it
 // All bytes at their place or an error; never past the end of the file.
 Result<void> read_exactly(int fd, std::span<std::uint8_t> out, std::uint64_t offset);
 
+// All of it where the descriptor stands; `what` could not be done otherwise.
+Result<void> write_exactly(int fd, std::span<const std::uint8_t> bytes, std::string_view what);
+
 enum class IfThere { Replace, Fail };
 
 class DurableFile final {

@@ -16,6 +16,8 @@
 namespace glowplug::models {
 namespace {
 
+constexpr std::string_view kCannotFill = "cannot write a file in memory";
+
 constexpr std::string_view kMagic = "GLOWSTAT";
 constexpr std::size_t kDigestBytes = 64;
 constexpr std::size_t kPrefixBytes = 16;      // up to and with the header's length
@@ -120,16 +122,6 @@ bool parse(StateHeader& header) {
          !fault_of(header.owner, header.fit);
 }
 
-Result<void> write_all(int fd, std::span<const std::uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return file_error("cannot write a file in memory", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  return {};
-}
-
 // Opens the data piece by piece into `out`; the bytes are nobody's before the tag was found right.
 OrRefused<bool> open_data(int fd, const StateHeader& header, const SecretKey& file_key, int out) {
   AeadStream stream(AeadUse::Open, file_key, nonce_of(Section::Data));
@@ -141,7 +133,8 @@ OrRefused<bool> open_data(int fd, const StateHeader& header, const SecretKey& fi
     if (auto read = read_exactly(fd, piece, data_at(header) + done); !read)
       return unreadable(read.error());
     stream.apply(piece);
-    if (auto written = write_all(out, piece); !written) return unreadable(written.error());
+    if (auto written = write_exactly(out, piece, kCannotFill); !written)
+      return unreadable(written.error());
     done += piece.size();
   }
   AeadTag tag;
@@ -274,7 +267,8 @@ OrRefused<UniqueFd> read_state(int fd, const StateHeader& header, const SecretKe
   put(head, header.engine_version);
   put(head, header.tokens);
   for (const auto part : {bytes_of(head), bytes_of(*tokens)})
-    if (auto written = write_all(file->get(), part); !written) return unreadable(written.error());
+    if (auto written = write_exactly(file->get(), part, kCannotFill); !written)
+      return unreadable(written.error());
   const auto genuine = open_data(fd, header, key_of(header, tenant_key), file->get());
   if (!genuine) return genuine.refused();
   if (!*genuine) return not_authentic("contents");

@@ -305,16 +305,18 @@ Result<json::object> parse_request(std::string_view body) {
   return std::move(value.get_object());
 }
 
-int count_words(std::string_view text) {
-  int words = 0;
-  bool inside = false;
-  for (const char c : text) {
-    const bool space = c == ' ' || (c >= '\t' && c <= '\r');
-    if (!space && !inside) ++words;
-    inside = !space;
+std::vector<std::string_view> words_of(std::string_view text) {
+  const auto is_space = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
+  std::vector<std::string_view> words;
+  for (auto at = text.begin(); at != text.end();) {
+    const auto begin = std::find_if_not(at, text.end(), is_space);
+    at = std::find_if(begin, text.end(), is_space);
+    if (begin != at) words.emplace_back(begin, at);
   }
   return words;
 }
+
+int count_words(std::string_view text) { return static_cast<int>(words_of(text).size()); }
 
 std::uint64_t hash_text(std::string_view text) {
   std::uint64_t hash =

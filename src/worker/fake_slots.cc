@@ -16,21 +16,12 @@ namespace {
 constexpr std::uint32_t kMagic = 0x67677371, kVersion = 3;  // "ggsq"
 constexpr std::uint32_t kListMark = 0xffffffff, kListVersion = 1;
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
 }  // namespace
 
 std::vector<Token> word_tokens(std::string_view text) {
   std::vector<Token> tokens;
-  while (!text.empty()) {
-    std::size_t begin = 0;
-    while (begin < text.size() && is_space(text[begin])) ++begin;
-    std::size_t end = begin;
-    while (end < text.size() && !is_space(text[end])) ++end;
-    if (end > begin)
-      tokens.push_back(static_cast<Token>(hash_text(text.substr(begin, end - begin)) & 0x7fffffff));
-    text.remove_prefix(end);
-  }
+  for (const std::string_view word : words_of(text))
+    tokens.push_back(static_cast<Token>(hash_text(word) & 0x7fffffff));
   return tokens;
 }
 

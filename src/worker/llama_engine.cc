@@ -197,9 +197,9 @@ void say_ready(ControlChannel& channel, ReadyFacts facts, const SandboxReport& s
 std::optional<ForkOrder> fork_until_replica(server_context& engine, const common_params& params,
                                             const LlamaPrompts& prompts, ControlChannel& channel,
                                             UniqueFd lifeline, PromptMemory& memory,
-                                            Clock::time_point started, bool& primed) {
+                                            Clock::time_point started) {
   ForkOrder order = fork_replicas(engine, params, channel, std::move(lifeline), started);
-  for (; order.prime.valid(); primed = true) {
+  while (order.prime.valid()) {
     started = Clock::now();
     if (!prime(engine, params, prompts, order, channel, memory)) return std::nullopt;
     order = fork_replicas(engine, params, channel, std::move(order.lifeline), started);
@@ -241,16 +241,16 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   LlamaHttp http(*params, engine, prompts, memory);
   LlamaSlots slots(engine);
   if (options.is_template) {
-    bool primed = false;
-    std::optional<ForkOrder> forked = fork_until_replica(
-        engine, *params, prompts, channel, std::move(lifeline), memory, started, primed);
+    std::optional<ForkOrder> forked =
+        fork_until_replica(engine, *params, prompts, channel, std::move(lifeline), memory, started);
     if (!forked) return 1;
     ForkOrder& order = *forked;
     started = Clock::now();
     sandbox = confine(options, order.socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
     attach_threads(engine.get_llama_context(), order.threads);
-    const bool leaves_no_trace = !primed || states_of(engine) == PromptMemory::States::MayBeCut;
+    const bool leaves_no_trace =
+        !memory.is_primed() || states_of(engine) == PromptMemory::States::MayBeCut;
     if (order.warm && leaves_no_trace)
       compute_dummy_batch(engine.get_llama_context(), order.threads);
     params->hostnames = {order.socket_path};

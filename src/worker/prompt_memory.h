@@ -57,6 +57,7 @@ class PromptMemory final {
   // In a template: every slot holds one of these from here on, or can be given it.
   void add_prime(std::vector<Token> tokens, UniqueFd state);
   void holds(int slot, std::vector<Token> tokens);
+  bool is_primed() const { return !primes_.empty(); }  // settled before a replica is forked
 
   // In a replica: takes orders from the channel and answers there; both outlive this object.
   void serve(int channel, SlotStates& engine);
