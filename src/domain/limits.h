@@ -37,6 +37,9 @@ inline constexpr int kStepTokensMax = 4096;  // of the engine, as a manifest may
 inline constexpr int kPromptTokensMin =
     4;                                     // that a step has room for beside one token of each slot
 inline constexpr int kTuneTrialsMax = 32;  // settings that one tune tries
+inline constexpr int kCheckpointsMax = 1'000;  // of one function
+inline constexpr int kCheckpointStepMax = 1'000'000'000;
+inline constexpr int kServingsKept = 100;  // of one function: how far back its rollbacks reach
 
 // Prompt states, as files. 16 GiB is a quarter of what AES-GCM may encrypt in one message.
 inline constexpr Duration kPromptStateTtl = std::chrono::hours(7 * 24);  // since its last use

@@ -15,12 +15,20 @@ namespace {
 
 // The step at index i brings the schema from version i to i + 1. Steps are never edited, only
 // added.
-constexpr std::array<std::string_view, 2> kMigrations{
+constexpr std::array<std::string_view, 3> kMigrations{
     "CREATE TABLE revisions (name TEXT NOT NULL, revision INTEGER NOT NULL, manifest TEXT NOT NULL,"
     "  PRIMARY KEY (name, revision)) WITHOUT ROWID;"
     "CREATE TABLE functions (name TEXT PRIMARY KEY NOT NULL, current INTEGER NOT NULL,"
     "  deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;",
-    "ALTER TABLE revisions ADD COLUMN tuned TEXT NOT NULL DEFAULT '';"};
+    "ALTER TABLE revisions ADD COLUMN tuned TEXT NOT NULL DEFAULT '';",
+    // What has served before the step is not known, so a rollback reaches no further back.
+    "CREATE TABLE servings (name TEXT NOT NULL, position INTEGER NOT NULL,"
+    "  revision INTEGER NOT NULL, weight INTEGER NOT NULL,"
+    "  PRIMARY KEY (name, position, revision)) WITHOUT ROWID;"
+    "INSERT INTO servings SELECT name, 1, current, 100 FROM functions WHERE deleted = 0;"
+    "CREATE TABLE checkpoints (name TEXT NOT NULL, step INTEGER NOT NULL,"
+    "  revision INTEGER NOT NULL, created_ms INTEGER NOT NULL, content TEXT NOT NULL,"
+    "  checksum TEXT NOT NULL, PRIMARY KEY (name, step)) WITHOUT ROWID;"};
 constexpr int kSchemaVersion = static_cast<int>(kMigrations.size());
 
 Error storage_failed(std::string message) {
@@ -147,11 +155,29 @@ Result<void> FunctionStore::put(const std::string& name, int revision,
   const Result<void> added =
       add->bind(name).bind(std::int64_t{revision}).bind(manifest_json).finish();
   if (!added) return added.error();
+  const Result<void> pointed = point(name, revision);
+  if (!pointed) return pointed.error();
+  const Result<void> pushed = push_serving(database_, name, {{revision, 100}});
+  if (!pushed) return pushed.error();
+  return transaction->commit();
+}
+
+Result<void> FunctionStore::point(const std::string& name, int revision) {
   Result<Statement> point = database_.prepare(
       "INSERT INTO functions (name, current, deleted) VALUES (?, ?, 0)"
       " ON CONFLICT (name) DO UPDATE SET current = excluded.current, deleted = 0");
   if (!point) return point.error();
-  const Result<void> pointed = point->bind(name).bind(std::int64_t{revision}).finish();
+  return point->bind(name).bind(std::int64_t{revision}).finish();
+}
+
+Result<void> FunctionStore::serve(const std::string& name, const Split& split) {
+  Result<Transaction> transaction = Transaction::begin(database_);
+  if (!transaction) return transaction.error();
+  const Result<void> pushed = push_serving(database_, name, split);
+  if (!pushed) return pushed.error();
+  const Result<Split> now = top_serving(database_, name);
+  if (!now) return now.error();
+  const Result<void> pointed = point(name, now->front().revision);
   if (!pointed) return pointed.error();
   return transaction->commit();
 }
@@ -164,11 +190,35 @@ Result<void> FunctionStore::set_tuned(const std::string& name, int revision,
   return statement->bind(tuned_json).bind(name).bind(std::int64_t{revision}).finish();
 }
 
+Result<Split> FunctionStore::serving(const std::string& name) {
+  return top_serving(database_, name);
+}
+
+Result<std::optional<Split>> FunctionStore::step_back(const std::string& name) {
+  Result<Transaction> transaction = Transaction::begin(database_);
+  if (!transaction) return transaction.error();
+  Result<std::optional<Split>> now = pop_serving(database_, name);
+  if (!now || !*now) return now;
+  const Result<void> pointed = point(name, (*now)->front().revision);
+  if (!pointed) return pointed.error();
+  const Result<void> committed = transaction->commit();
+  if (!committed) return committed.error();
+  return now;
+}
+
 Result<void> FunctionStore::remove(const std::string& name) {
-  Result<Statement> statement =
-      database_.prepare("UPDATE functions SET deleted = 1 WHERE name = ?");
-  if (!statement) return statement.error();
-  return statement->bind(name).finish();
+  Result<Transaction> transaction = Transaction::begin(database_);
+  if (!transaction) return transaction.error();
+  for (const char* sql : {"UPDATE functions SET deleted = 1 WHERE name = ?",
+                          "DELETE FROM checkpoints WHERE name = ?"}) {
+    Result<Statement> statement = database_.prepare(sql);
+    if (!statement) return statement.error();
+    const Result<void> done = statement->bind(name).finish();
+    if (!done) return done.error();
+  }
+  const Result<void> forgotten = forget_servings(database_, name);
+  if (!forgotten) return forgotten.error();
+  return transaction->commit();
 }
 
 Result<std::vector<StoredFunction>> FunctionStore::load() {
@@ -189,6 +239,18 @@ Result<std::vector<StoredFunction>> FunctionStore::revisions(const std::string& 
   if (!statement) return statement.error();
   statement->bind(name);
   return read_functions(*statement);
+}
+
+Result<std::optional<StoredFunction>> FunctionStore::find(const std::string& name, int revision) {
+  Result<Statement> statement = database_.prepare(
+      "SELECT r.name, r.revision, r.manifest, f.deleted, r.tuned FROM revisions r JOIN functions f"
+      " ON f.name = r.name WHERE r.name = ? AND r.revision = ?");
+  if (!statement) return statement.error();
+  statement->bind(name).bind(std::int64_t{revision});
+  Result<std::vector<StoredFunction>> found = read_functions(*statement);
+  if (!found) return found.error();
+  if (found->empty()) return std::optional<StoredFunction>();
+  return std::optional<StoredFunction>(std::move(found->front()));
 }
 
 Result<int> FunctionStore::next_revision(const std::string& name) {

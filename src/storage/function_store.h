@@ -1,18 +1,21 @@
-// Functions and all their revisions, durable: what survives a restart of the server.
+// Functions, all their revisions and which of them serve, durable: what survives a restart of the
+// server.
 //
-// Every put and remove is one transaction that is on the disk when the call returns (WAL,
-// synchronous=FULL). The store owns its data folder: a second server on it is refused. It
-// understands no manifest; JSON goes in and out.
+// Every put, serve, step back and remove is one transaction that is on the disk when the call
+// returns (WAL, synchronous=FULL). The store owns its data folder: a second server on it is
+// refused. It understands no manifest; JSON goes in and out.
 //
 // Thread: the server loop's. Not here: model files, keys, usage.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "storage/serving_history.h"
 #include "storage/sqlite.h"
 
 namespace glowplug::storage {
@@ -30,21 +33,34 @@ class FunctionStore final {
  public:
   static Result<std::unique_ptr<FunctionStore>> open(const std::string& data_dir);
 
-  // Makes `revision` the current one. A number that the name has used already is refused: revisions
-  // never change.
+  // Makes `revision` the only one that serves. A number that the name has used already is refused:
+  // revisions never change.
   Result<void> put(const std::string& name, int revision, const std::string& manifest_json);
   // A measurement, which may be made again; the revision itself stays as it is. Of one that does
   // not exist: nothing.
   Result<void> set_tuned(const std::string& name, int revision, const std::string& tuned_json);
-  Result<void> remove(const std::string& name);  // of a function that does not exist: nothing
-  Result<std::vector<StoredFunction>>
-  load();  // the current revision of every function that exists, by name
+  // Its revisions are kept, its checkpoints and what it served are not; of a function that does not
+  // exist: nothing.
+  Result<void> remove(const std::string& name);
+
+  // What serves from now on, on top of what served before. The revisions exist.
+  Result<void> serve(const std::string& name, const Split& split);
+  Result<Split> serving(const std::string& name);
+  // Back to what served before the last put or serve; nothing when there is no such.
+  Result<std::optional<Split>> step_back(const std::string& name);
+
+  // The current revision of every function that exists, by name: of a split the heaviest.
+  Result<std::vector<StoredFunction>> load();
+  Result<std::optional<StoredFunction>> find(const std::string& name, int revision);
   Result<std::vector<StoredFunction>> revisions(const std::string& name);  // oldest first
   Result<int> next_revision(
       const std::string& name);  // 1 + the highest ever used, also after a delete
 
+  Database& database() { return database_; }  // for the stores that share the file
+
  private:
   FunctionStore(UniqueFd lock, Database database);
+  Result<void> point(const std::string& name, int revision);
   UniqueFd lock_;  // declared first, so that it is given back after the database is closed
   Database database_;
 };

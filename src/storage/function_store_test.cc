@@ -1,15 +1,15 @@
 #include "storage/function_store.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sqlite3.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+
+#include "storage/test_store.h"
 
 namespace glowplug::storage {
 namespace {
@@ -18,41 +18,13 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-class FunctionStoreTest : public ::testing::Test {
+class FunctionStoreTest : public StoreTest {
  protected:
-  FunctionStoreTest() {
-    char name[] = "/tmp/gp-store-XXXXXX";
-    root_ = ::mkdtemp(name);
-    data_ = root_ + "/data";
-  }
-  ~FunctionStoreTest() override {
-    store_.reset();
-    fs::remove_all(root_);
-  }
-
-  void open() {
-    store_.reset();
-    Result<std::unique_ptr<FunctionStore>> opened = FunctionStore::open(data_);
-    ASSERT_TRUE(opened) << opened.error().message;
-    store_ = std::move(*opened);
-  }
-
   static Error error_of(const std::string& folder) {
     const Result<std::unique_ptr<FunctionStore>> opened = FunctionStore::open(folder);
     EXPECT_FALSE(opened) << folder;
     return opened ? Error{} : opened.error();
   }
-
-  void execute(const std::string& sql) {
-    sqlite3* database = nullptr;
-    ASSERT_EQ(sqlite3_open((data_ + "/glowplug.db").c_str(), &database), SQLITE_OK);
-    EXPECT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
-        << sqlite3_errmsg(database);
-    sqlite3_close(database);
-  }
-
-  std::string root_, data_;
-  std::unique_ptr<FunctionStore> store_;
 };
 
 StoredFunction row(std::string name, int revision, std::string json, bool deleted = false) {
@@ -75,7 +47,9 @@ TEST_F(FunctionStoreTest, FolderOfTheFirstSchema_IsTakenOver) {
   open();
   ASSERT_TRUE(store_->put("a", 1, "{}"));
   store_.reset();
-  execute("ALTER TABLE revisions DROP COLUMN tuned; UPDATE schema_version SET version = 1");
+  execute(
+      "ALTER TABLE revisions DROP COLUMN tuned; DROP TABLE servings; DROP TABLE checkpoints;"
+      "UPDATE schema_version SET version = 1");
   open();
   EXPECT_THAT(*store_->load(), ElementsAre(row("a", 1, "{}")));
   EXPECT_TRUE(store_->set_tuned("a", 1, "measured"));
