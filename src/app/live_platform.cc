@@ -7,9 +7,6 @@
 #include "base/page_cache.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
-#include "models/manifest_reader.h"
-#include "models/model_source.h"
-#include "models/tuning_record.h"
 
 namespace glowplug::app {
 namespace {
@@ -27,9 +24,15 @@ Error no_such_function(const std::string& name) {
 LivePlatform::LivePlatform(const Parts& parts)
     : loop_(parts.loop),
       clock_(parts.clock),
-      store_(parts.store),
       models_(parts.models),
       brain_(parts.brain),
+      // Owner of both lambdas: rollouts_, a member of this.
+      rollouts_({.clock = parts.clock,
+                 .store = parts.store,
+                 .users = parts.models.cache().users(),
+                 .cores = parts.brain.cores,
+                 .post = [this](control::Event event) { post(std::move(event)); },
+                 .view = [this](const std::string& name) { return brain_.function(name); }}),
       supervisor_(parts.loop, parts.supervisor, *this),
       prompts_(parts.loop, parts.prompts, parts.engine),
       memory_bytes_(parts.brain.memory_bytes),
@@ -43,23 +46,6 @@ LivePlatform::~LivePlatform() {
   stopping_ = true;
   preparers_.join();
   prompts_.finish();
-}
-
-Result<void> LivePlatform::restore() {
-  auto stored = store_.load();
-  if (!stored) return stored.error();
-  for (const storage::StoredFunction& row : *stored) {
-    auto manifest = models::read_manifest(row.manifest_json, row.name);
-    if (!manifest) {
-      spdlog::error("function={} revision={} cannot be restored: {}", row.name, row.revision,
-                    manifest.error().message);
-      continue;
-    }
-    Deployed& deployed = deployed_[row.name] = {*manifest, row.revision, tuned_of(row)};
-    models_.cache().users().deploy(row.name, {manifest->model, manifest->model_sha256});
-    post(control::FunctionPut{run_manifest(deployed), row.revision});
-  }
-  return {};
 }
 
 void LivePlatform::begin_drain() {
@@ -108,63 +94,21 @@ void LivePlatform::finish(domain::CallId call, control::CallOutcome outcome) {
 
 Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
                                               std::optional<int> if_revision) {
-  const auto current = deployed_.find(manifest.name);
-  const bool exists = current != deployed_.end();
-  if (if_revision && *if_revision != (exists ? current->second.revision : 0)) {
-    return Error{std::string(domain::error::kRevisionConflict),
-                 fmt::format("If-Match names revision {}, the current one is {}", *if_revision,
-                             exists ? current->second.revision : 0),
-                 ""};
-  }
-  if (exists && current->second.manifest == manifest)
-    return control::PutOutcome{current->second.revision, false, false};
-  if (!exists && deployed_.size() >= domain::kFunctionsMax) {
-    return Error{
-        std::string(domain::error::kInvalidValue),
-        fmt::format("{} functions are deployed, the most this server holds", deployed_.size()),
-        "name"};
-  }
-  if (!manifest.model.empty()) {
-    if (auto source = models::parse_source(manifest.model); !source) return source.error();
-  }
-  auto revision = store_.next_revision(manifest.name);
-  if (!revision) return revision.error();
-  if (auto stored = store_.put(manifest.name, *revision, models::write_manifest(manifest)); !stored)
-    return stored.error();
-  if (manifest.share == domain::Share::Function)
-    spdlog::warn(
-        "function={} share: function: its callers share prompt state, and cached_tokens tells one "
-        "what another has asked",
-        manifest.name);
-  Deployed deployed{manifest, *revision};
-  if (exists && policy::tunes_alike(manifest, current->second.manifest))
-    deployed.tuned = current->second.tuned;
-  if (deployed.tuned) {
-    const std::string record = models::write_tuning_record(*deployed.tuned);
-    if (auto kept = store_.set_tuned(manifest.name, *revision, record); !kept) return kept.error();
-  }
-  models_.cache().users().deploy(manifest.name, {manifest.model, manifest.model_sha256});
-  post(control::FunctionPut{run_manifest(deployed_[manifest.name] = deployed), *revision});
-  return control::PutOutcome{*revision, !exists, true};
+  return rollouts_.put(manifest, if_revision);
 }
 
 Result<void> LivePlatform::remove(const std::string& function) {
-  if (auto exists = must_exist(function); !exists) return exists;
-  if (auto removed = store_.remove(function); !removed) return removed;
-  deployed_.erase(function);
-  models_.cache().users().remove(function);
-  post(control::FunctionDeleted{function});
-  return {};
+  return rollouts_.remove_function(function);
 }
 
 Result<void> LivePlatform::warm(const std::string& function, int count, Duration hold) {
-  if (auto exists = must_exist(function); !exists) return exists;
+  if (auto exists = rollouts_.must_exist(function); !exists) return exists;
   post(control::WarmWanted{function, count, hold});
   return {};
 }
 
 Result<void> LivePlatform::stop(const std::string& function) {
-  if (auto exists = must_exist(function); !exists) return exists;
+  if (auto exists = rollouts_.must_exist(function); !exists) return exists;
   post(control::StopWanted{function});
   return {};
 }
@@ -174,11 +118,6 @@ Result<domain::WatchId> LivePlatform::watch(const std::string& function,
   const auto now = brain_.status(function);
   if (!now) return no_such_function(function);
   return watchers_.add(function, *now, std::move(changed));
-}
-
-Result<void> LivePlatform::must_exist(const std::string& function) const {
-  if (!deployed_.contains(function)) return no_such_function(function);
-  return {};
 }
 
 // --- events from processes ---

@@ -4,7 +4,7 @@
 //   gateway ◀──grant/refuse── LivePlatform ◀──Effects──┘
 //                     │ start, stop ▶ runtime::Supervisor ──ready, gone──▶ back as events
 //                     │ prepare     ▶ models::ModelStore on its own threads, back as events
-//                     └ put, remove ▶ storage::FunctionStore before the brain hears of it
+//                     └ put, remove, checkpoints ▶ Rollouts: stored before the brain hears of it
 //
 // It decides nothing. An event that arrives while another is handled waits its turn, so the brain
 // is never re-entered. Thread: the server loop; only preparing models runs elsewhere and posts its
@@ -22,6 +22,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include "app/prompt_states.h"
+#include "app/rollouts.h"
 #include "app/tuner.h"
 #include "base/clock.h"
 #include "control/brain.h"
@@ -48,9 +49,9 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   explicit LivePlatform(const Parts& parts);
   ~LivePlatform() override;
 
-  Result<void> restore();  // deploys what the store holds
-  void begin_drain();      // refuses new calls, stops replicas as they become idle
-  bool drained() const;    // no replica is left
+  Result<void> restore() { return rollouts_.restore(); }  // deploys what the store holds
+  void begin_drain();    // refuses new calls, stops replicas as they become idle
+  bool drained() const;  // no replica is left
   void kill_all();
   runtime::CgroupReport cgroups() const { return supervisor_.cgroups(); }
   void set_server_url(std::string url) {
@@ -71,6 +72,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   Result<void> remove(const std::string& function) override;
   Result<void> warm(const std::string& function, int count, Duration hold) override;
   Result<void> stop(const std::string& function) override;
+  control::Checkpoints& checkpoints() override { return rollouts_; }
   Result<domain::WatchId> watch(const std::string& function,
                                 std::function<void(control::Change)> changed) override;
   void unwatch(domain::WatchId watch) override { watchers_.remove(watch); }
@@ -105,11 +107,6 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
     std::uint64_t bytes = 0;
     Time at{};
   };
-  struct Deployed {
-    domain::Manifest manifest;
-    int revision = 0;
-    std::optional<domain::TuneResult> tuned = {};
-  };
 
   void post(control::Event event);
   void carry_out(const control::PrepareModel& effect);
@@ -125,22 +122,19 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s);
   bool may_load(const control::StartProcess& effect);
   void set_timer(std::optional<Time> at);
-  Result<void> must_exist(const std::string& function) const;
 
   // live_tune.cc
   std::pair<int, std::uint64_t> calls_now() const;  // in flight or waiting; ever granted
   Result<TuneJob> tune_job(const control::TuneWish& wish) const;
   control::TuneNews keep_tuned(const control::TuneWish& wish, int revision,
                                domain::TuneResult result);
-  domain::Manifest run_manifest(const Deployed& deployed) const;
-  std::optional<domain::TuneResult> tuned_of(const storage::StoredFunction& row) const;
   control::FunctionView shown(control::FunctionView view) const;
 
   boost::asio::io_context& loop_;
   const Clock& clock_;
-  storage::FunctionStore& store_;
   models::ModelStore& models_;
   control::Brain brain_;
+  Rollouts rollouts_;
   control::WatchList watchers_;
   runtime::Supervisor supervisor_;
   PromptStates prompts_;
@@ -149,7 +143,6 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   Tuner tuner_;
   boost::asio::steady_timer timer_;
   std::optional<Time> timer_at_;
-  std::map<std::string, Deployed> deployed_;  // what each name was last deployed as
   std::map<domain::CallId, Caller> callers_;  // not yet answered
   std::map<domain::ProcessId, Measured> measured_;
   std::deque<control::Event> events_;  // waiting for their turn

@@ -3,13 +3,11 @@
 #include <iterator>
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include "app/live_platform.h"
 #include "base/units.h"
 #include "domain/errors.h"
 #include "models/catalogue.h"
-#include "models/tuning_record.h"
 
 namespace glowplug::app {
 namespace {
@@ -45,8 +43,8 @@ std::pair<int, std::uint64_t> LivePlatform::calls_now() const {
 }
 
 Result<TuneJob> LivePlatform::tune_job(const control::TuneWish& wish) const {
-  if (auto exists = must_exist(wish.function); !exists) return exists.error();
-  const Deployed& deployed = deployed_.at(wish.function);
+  if (auto exists = rollouts_.must_exist(wish.function); !exists) return exists.error();
+  const Rollouts::Deployed& deployed = *rollouts_.deployed(wish.function);
   if (deployed.manifest.engine.kind == domain::EngineKind::Process)
     return Error{std::string(error::kUnsupportedValue),
                  fmt::format("`{}` runs a process of your own (engine.process); tune measures the "
@@ -104,49 +102,26 @@ void LivePlatform::abandon_tune(domain::TuneId tune) { tuner_.cancel(tune); }
 control::TuneNews LivePlatform::keep_tuned(const control::TuneWish& wish, int revision,
                                            domain::TuneResult result) {
   control::TuneEnd end{.result = std::move(result), .revision = revision, .applied = {}};
-  const auto found = deployed_.find(wish.function);
-  if (found == deployed_.end() || found->second.revision != revision)
+  const Rollouts::Deployed* deployed = rollouts_.deployed(wish.function);
+  if (deployed == nullptr || deployed->revision != revision)
     return refused(fmt::format("`{}` changed while it was measured; tune it again", wish.function));
-  if (auto stored =
-          store_.set_tuned(wish.function, revision, models::write_tuning_record(end.result));
-      !stored)
-    return stored.error();
-  found->second.tuned = end.result;
+  if (auto stored = rollouts_.keep_tuned(wish.function, end.result); !stored) return stored.error();
   if (wish.apply == control::Apply::No) {
-    post(control::FunctionTuned{run_manifest(found->second), revision});
+    post(control::FunctionTuned{deployed->run_manifest(), revision});
     return end;
   }
-  const auto put_outcome =
-      put(policy::applied(found->second.manifest, end.result.choice), revision);
+  const auto put_outcome = put(policy::applied(deployed->manifest, end.result.choice), revision);
   if (!put_outcome) return put_outcome.error();
   end.applied = put_outcome->revision;
   return end;
 }
 
-domain::Manifest LivePlatform::run_manifest(const Deployed& deployed) const {
-  return deployed.tuned ? policy::with_choice(deployed.manifest, deployed.tuned->choice)
-                        : deployed.manifest;
-}
-
-std::optional<domain::TuneResult> LivePlatform::tuned_of(const storage::StoredFunction& row) const {
-  if (row.tuned_json.empty()) return std::nullopt;
-  auto tuned = models::read_tuning_record(row.tuned_json);
-  if (!tuned) {
-    spdlog::warn("function={} revision={}: {}", row.name, row.revision, tuned.error().message);
-    return std::nullopt;
-  }
-  if (tuned->cores == cores_) return *std::move(tuned);
-  spdlog::info("function={} was tuned on {} cores, here are {}: its settings are auto again",
-               row.name, tuned->cores, cores_);
-  return std::nullopt;
-}
-
 // As its owner declares it, where the brain runs it as it was tuned.
 control::FunctionView LivePlatform::shown(control::FunctionView view) const {
-  const auto found = deployed_.find(view.manifest.name);
-  if (found == deployed_.end() || found->second.revision != view.revision) return view;
-  view.manifest = found->second.manifest;
-  view.tuned = found->second.tuned;
+  const Rollouts::Deployed* deployed = rollouts_.deployed(view.manifest.name);
+  if (deployed == nullptr || deployed->revision != view.revision) return view;
+  view.manifest = deployed->manifest;
+  view.tuned = deployed->tuned;
   return view;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/result.h"
 #include "base/time_types.h"
@@ -21,6 +22,17 @@ struct FunctionPut {
 };
 struct FunctionDeleted {
   std::string function;
+};
+// These revisions share the calls by weight from now on, or once what is new of them is ready; also
+// for a function that is not known yet. The largest weight first, no weight is zero.
+struct TrafficSet {
+  struct Served {
+    domain::Manifest manifest;
+    int revision = 0;
+    int weight = 0;
+  };
+  std::string function;
+  std::vector<Served> served;
 };
 
 struct ModelProgress {
@@ -119,9 +131,9 @@ struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
 using Event =
-    std::variant<FunctionPut, FunctionDeleted, ModelProgress, ModelPrepared, ModelUnavailable,
-                 ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded, CallAbandoned,
-                 ProcessProgress, ProcessReady, ProcessGone, WarmWanted, StopWanted, FunctionTuned,
-                 MemorySetAside, DrainStarted, Tick>;
+    std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
+                 ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
+                 CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, WarmWanted, StopWanted,
+                 FunctionTuned, MemorySetAside, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "base/time_types.h"
+#include "control/checkpoints.h"
 #include "control/effects.h"
 #include "control/events.h"
 #include "control/views.h"
@@ -95,6 +96,7 @@ class Platform {
   virtual Result<void> remove(const std::string& function) = 0;
   virtual Result<void> warm(const std::string& function, int count, Duration hold) = 0;
   virtual Result<void> stop(const std::string& function) = 0;
+  virtual Checkpoints& checkpoints() = 0;
 
   // Measures the function in processes of its own, one tune at a time. `heard` comes from later
   // turns of the loop, until its end, its error or abandon_tune(). The choice is kept with the

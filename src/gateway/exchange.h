@@ -101,6 +101,7 @@ struct Exchange {
   std::string path;
   std::string query;
   std::string name;  // in the path: a function's, or a model file's digest
+  std::string item;  // of it, in the path: a checkpoint's step
   std::string request_id;
   Time started{};
   bool keep_alive = true;

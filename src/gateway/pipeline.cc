@@ -89,6 +89,7 @@ Coroutine<> run_pipeline(Exchange& exchange) {
                                          : wrong_method(exchange, match.allow);
   } else {
     exchange.name = std::move(match.name);
+    exchange.item = std::move(match.item);
     const bool about_function = match.route->pattern.starts_with("/v1/functions/");
     if (about_function && !is_function_name(exchange.name)) {
       reply = exchange.error_reply(bad_name(exchange));

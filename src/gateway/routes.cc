@@ -32,6 +32,12 @@ constexpr Route kRoutes[] = {
     {"POST", "/v1/functions/{name}/stop", stop_function},
     {"POST", "/v1/functions/{name}/tune", nullptr, run_tune},
     {"GET", "/v1/functions/{name}/logs", get_logs},
+    {"GET", "/v1/functions/{name}/checkpoints", get_checkpoints},
+    {"POST", "/v1/functions/{name}/checkpoints", save_checkpoint},
+    {"DELETE", "/v1/functions/{name}/checkpoints/{step}", delete_checkpoint},
+    {"POST", "/v1/functions/{name}/checkpoints/{step}/activate", activate_checkpoint},
+    {"PUT", "/v1/functions/{name}/traffic", put_traffic},
+    {"POST", "/v1/functions/{name}/rollback", roll_back},
     {"GET", "/v1/functions/{name}/events", nullptr, run_events},
     {"GET", "/v1/admin/decisions", answer_decisions},
     {"GET", "/v1/admin/cache", nullptr, run_cache},
@@ -69,17 +75,30 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
-bool matches(std::string_view pattern, std::string_view path, std::string& name) {
-  const std::size_t at = pattern.find('{');
-  if (at == std::string_view::npos) return pattern == path;
-  const std::string_view before = pattern.substr(0, at);
-  const std::string_view after = pattern.substr(pattern.find('}') + 1);
-  if (path.size() <= before.size() + after.size()) return false;
-  if (!path.starts_with(before) || !path.ends_with(after)) return false;
-  const std::string_view segment =
-      path.substr(before.size(), path.size() - before.size() - after.size());
-  if (segment.find('/') != std::string_view::npos) return false;
-  name = percent_decoded(segment);
+// Segment by segment; each {…} takes one that is not empty, the first into `match.name`.
+bool matches(std::string_view pattern, std::string_view path, RouteMatch& match) {
+  std::string_view found[2];
+  std::size_t count = 0;
+  while (true) {
+    const std::string_view wanted = pattern.substr(0, pattern.find('/'));
+    const std::string_view segment = path.substr(0, path.find('/'));
+    if (wanted.starts_with('{')) {
+      GLOWPLUG_ASSERT(count < std::size(found));
+      if (segment.empty()) return false;
+      found[count++] = segment;
+    } else if (wanted != segment) {
+      return false;
+    }
+    const bool ends = wanted.size() == pattern.size();
+    if (ends || segment.size() == path.size()) {
+      if (!ends || segment.size() != path.size()) return false;
+      break;
+    }
+    pattern.remove_prefix(wanted.size() + 1);
+    path.remove_prefix(segment.size() + 1);
+  }
+  match.name = percent_decoded(found[0]);
+  match.item = percent_decoded(found[1]);
   return true;
 }
 
@@ -92,7 +111,7 @@ RouteMatch find_route(std::string_view method, std::string_view path, Side side)
   const std::string_view wanted = method == "HEAD" ? "GET" : method;
   for (const Route& route : kRoutes) {
     if (side == Side::Admin && route.reach == Reach::Main) continue;
-    if (!matches(route.pattern, path, match.name)) continue;
+    if (!matches(route.pattern, path, match)) continue;
     if (route.method == wanted) {
       match.route = &route;
       return match;

@@ -15,7 +15,7 @@ enum class Infers { No, Yes };  // whether it may start a replica; the others ne
 
 struct Route {
   std::string_view method;
-  std::string_view pattern;  // what stands in {} is one segment
+  std::string_view pattern;  // what stands in {} is one segment; there are at most two
   Reply (*answer)(Exchange&) = nullptr;
   Coroutine<> (*run)(Exchange&) = nullptr;
   Reach reach = Reach::Both;
@@ -27,6 +27,7 @@ std::span<const Route> routes();
 struct RouteMatch {
   const Route* route = nullptr;
   std::string name;
+  std::string item;   // what the second {…} stands for
   std::string allow;  // methods of this path; empty when the path is unknown
 };
 
@@ -57,6 +58,13 @@ Coroutine<> run_cache_pin(Exchange&);
 Coroutine<> run_cache_unpin(Exchange&);
 Coroutine<> run_cache_verify(Exchange&);
 Coroutine<> run_cache_evict(Exchange&);
+// checkpoint_routes.cc
+Reply get_checkpoints(Exchange&);
+Reply save_checkpoint(Exchange&);
+Reply delete_checkpoint(Exchange&);
+Reply activate_checkpoint(Exchange&);
+Reply put_traffic(Exchange&);
+Reply roll_back(Exchange&);
 // function_events.cc
 Coroutine<> run_events(Exchange&);
 // tune_route.cc

@@ -27,6 +27,48 @@ namespace glowplug::gateway {
 namespace asio = boost::asio;
 inline constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
+// Keeps what was asked of it.
+class FakeCheckpoints final : public control::Checkpoints {
+ public:
+  using Served = Result<std::vector<control::ServedView>>;
+
+  Result<std::vector<control::CheckpointView>> list(const std::string&) override { return views; }
+  Result<control::CheckpointView> save(const std::string&, std::optional<int> step) override {
+    if (refusal) return *refusal;
+    asked.push_back("save " + (step ? std::to_string(*step) : "next"));
+    return control::CheckpointView{.step = step.value_or(10), .revision = 3};
+  }
+  Result<void> remove(const std::string&, int step) override {
+    if (refusal) return *refusal;
+    asked.push_back("remove " + std::to_string(step));
+    return {};
+  }
+  Served activate(const std::string&, int step) override {
+    asked.push_back("activate " + std::to_string(step));
+    return answer();
+  }
+  Served set_traffic(const std::string&, std::span<const domain::StepWeight> weights) override {
+    std::string line = "traffic";
+    for (const domain::StepWeight& one : weights)
+      line += " " + std::to_string(one.step) + "=" + std::to_string(one.weight);
+    asked.push_back(line);
+    return answer();
+  }
+  Served roll_back(const std::string&) override {
+    asked.push_back("roll back");
+    return answer();
+  }
+  Served answer() const {
+    if (refusal) return *refusal;
+    return std::vector<control::ServedView>{{.revision = 3, .step = 10, .weight = 90},
+                                            {.revision = 4, .step = {}, .weight = 10}};
+  }
+
+  std::vector<control::CheckpointView> views;
+  std::vector<std::string> asked;
+  std::optional<Error> refusal;
+};
+
 class FakePlatform final : public control::Platform {
  public:
   domain::CallId call(control::CallWish wish,
@@ -60,6 +102,7 @@ class FakePlatform final : public control::Platform {
   }
   Result<void> warm(const std::string&, int, Duration) override { return {}; }
   Result<void> stop(const std::string&) override { return {}; }
+  control::Checkpoints& checkpoints() override { return saved; }
   Result<domain::WatchId> watch(const std::string& name,
                                 std::function<void(control::Change)> changed) override {
     if (refusal) return *refusal;
@@ -97,6 +140,7 @@ class FakePlatform final : public control::Platform {
   std::vector<control::Decision> decisions() const override { return {}; }
   bool admitting() const override { return admits; }
 
+  FakeCheckpoints saved;
   std::map<std::string, control::FunctionView> views;
   std::map<domain::WatchId, std::pair<std::string, std::function<void(control::Change)>>> watchers;
   std::uint64_t watches = 0;

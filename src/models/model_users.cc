@@ -1,16 +1,25 @@
 #include "models/model_users.h"
 
+#include <set>
+#include <utility>
+
 namespace glowplug::models {
 
 void ModelUsers::deploy(const std::string& function, const ModelWish& wish) {
   const std::lock_guard lock(mutex_);
   const auto found = uses_.find(function);
   if (found == uses_.end()) {
-    uses_.emplace(function, Use{wish, std::nullopt});
+    uses_.emplace(function, Use{.now = wish});
   } else if (found->second.now != wish) {
     found->second.before = found->second.now;
     found->second.now = wish;
   }
+}
+
+void ModelUsers::hold(const std::string& function, std::vector<ModelWish> held) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = uses_.find(function); found != uses_.end())
+    found->second.held = std::move(held);
 }
 
 void ModelUsers::remove(const std::string& function) {
@@ -27,10 +36,11 @@ FunctionsOfDigest ModelUsers::by_digest(
   }
   FunctionsOfDigest functions;
   for (const auto& [function, use] : uses) {
-    const std::string now = digest_of(use.now);
-    const std::string before = use.before ? digest_of(*use.before) : std::string();
-    if (!now.empty()) functions[now].push_back(function);
-    if (!before.empty() && before != now) functions[before].push_back(function);
+    std::set<std::string> digests{digest_of(use.now)};
+    if (use.before) digests.insert(digest_of(*use.before));
+    for (const ModelWish& wish : use.held) digests.insert(digest_of(wish));
+    digests.erase("");
+    for (const std::string& digest : digests) functions[digest].push_back(function);
   }
   return functions;
 }

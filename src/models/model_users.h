@@ -27,6 +27,8 @@ using FunctionsOfDigest = std::map<std::string, std::vector<std::string>>;
 class ModelUsers final {
  public:
   void deploy(const std::string& function, const ModelWish& wish);
+  // What it holds beside these: all that serves of it, and what its checkpoints name.
+  void hold(const std::string& function, std::vector<ModelWish> held);
   void remove(const std::string& function);
 
   // `digest_of` gives the empty string for what is not known.
@@ -35,7 +37,8 @@ class ModelUsers final {
  private:
   struct Use {
     ModelWish now;
-    std::optional<ModelWish> before;
+    std::optional<ModelWish> before = {};
+    std::vector<ModelWish> held = {};
   };
   mutable std::mutex mutex_;
   std::map<std::string, Use> uses_;
