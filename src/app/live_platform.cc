@@ -260,8 +260,8 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
     return;
   }
   const auto endpoint = supervisor_.endpoint(effect.replica);
-  auto view = brain_.function(caller->second.function);
-  if (!endpoint || !view) {
+  auto served = brain_.generation(caller->second.function, effect.revision);
+  if (!endpoint || !served) {
     events_.push_back(control::CallEnded{effect.call});
     answer(effect.call,
            Error{std::string(domain::error::kReplicaFailed),
@@ -273,9 +273,9 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
          control::Grant{.call = effect.call,
                         .replica = effect.replica,
                         .endpoint = *endpoint,
-                        .manifest = std::move(view->manifest),
-                        .facts = std::move(view->facts),
-                        .revision = view->revision,
+                        .manifest = std::move(served->manifest),
+                        .facts = std::move(served->facts),
+                        .revision = effect.revision,
                         .cold = effect.cold,
                         .tier = effect.tier,
                         .waited = effect.waited},

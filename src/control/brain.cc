@@ -51,14 +51,10 @@ Effects Brain::handle(const Event& event, Time now) {
 }
 
 void Brain::settle() {
-  for (auto& [name, function] : functions_) {
-    if (function.next && function.next->model == Model::Prepared &&
-        live_replicas(name, function.current.revision) == 0) {
-      adopt_next(name, function);
-    }
-    grant_waiting(name, function);
-  }
+  adopt_ready();
+  for (auto& [name, function] : functions_) grant_waiting(name, function);
   start_what_is_wanted();
+  adopt_ready();  // what turned out not to start is waited for no longer
   stop_idle();
   prime_templates();
   keep_idle_state();
@@ -68,29 +64,33 @@ void Brain::settle() {
 }
 
 void Brain::grant_waiting(const std::string& name, Function& function) {
-  while (!function.waiting.empty() && function.waiting.front().deadline <= now_) {
-    const Waiting expired = function.waiting.front();
-    function.waiting.pop_front();
-    refuse(expired.call,
+  std::vector<Waiting> expired;  // each generation has a queue_timeout of its own
+  std::erase_if(function.waiting, [this, &expired](const Waiting& waiting) {
+    if (waiting.deadline > now_) return false;
+    expired.push_back(waiting);
+    return true;
+  });
+  for (const Waiting& waiting : expired)
+    refuse(waiting.call,
            {std::string(domain::error::kServerIsOverloaded),
             fmt::format("no replica of `{}` became free within {}; it is {}", name,
-                        format_duration(now_ - expired.arrived),
-                        to_string(view(name, function).state)),
+                        format_duration(now_ - waiting.arrived),
+                        to_string(status_of(name, function).state)),
             ""},
            kOverloadRetrySeconds);
-  }
   if (function.waiting.empty()) return;  // as nearly all are at nearly every event
-  // First come first served within a domain; one that waits does not hold up the others.
-  std::set<domain::CacheDomain> held;
+  // First come first served within a domain and a revision; one that waits does not hold up the
+  // others.
+  std::set<std::pair<int, domain::CacheDomain>> held;
   std::deque<Waiting> left;
   for (const Waiting& waiting : std::exchange(function.waiting, {})) {
     ReplicaEntry* best =
-        held.contains(waiting.domain) ? nullptr : best_replica(name, function, waiting);
+        held.contains({waiting.revision, waiting.domain}) ? nullptr : best_replica(name, waiting);
     if (best != nullptr) {
       grant(name, function, waiting, *best);
       continue;
     }
-    held.insert(waiting.domain);
+    held.emplace(waiting.revision, waiting.domain);
     left.push_back(waiting);
   }
   function.waiting = std::move(left);
@@ -114,7 +114,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const Duration waited = now_ - waiting.arrived;
   const Duration started = overlap(replica.started, replica.ready);
   domain::PhaseTimes times;
-  const Generation& served = function.current;
+  const Generation& served = *serving_generation(function, replica.revision);
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   times[domain::Phase::Fetch] =
       prepared_for_it ? overlap(served.prepare_began, served.prepare_ended) : Duration(0);
@@ -128,8 +128,12 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const domain::Tier load_tier = replica.from_memory ? domain::Tier::Memory : domain::Tier::Disk;
   const domain::Tier tier =
       handed_over ? domain::Tier::Spare : start_tier(served.fetched, load_tier, times);
-  effects_.list.push_back(GrantCall{
-      .call = waiting.call, .replica = entry.first, .cold = cold, .tier = tier, .waited = times});
+  effects_.list.push_back(GrantCall{.call = waiting.call,
+                                    .replica = entry.first,
+                                    .revision = replica.revision,
+                                    .cold = cold,
+                                    .tier = tier,
+                                    .waited = times});
   if (cold) {
     decide(name, "grant",
            fmt::format("cold from {}: {}; replica {}", to_string(tier), in_words(times),
@@ -149,28 +153,31 @@ void Brain::start_what_is_wanted() {
 
   for (const auto& [oldest, name] : order) {
     Function& function = functions_.at(name);
-    if (function.failure && function.failure->forgotten_at > now_) continue;
-    make_place(name, function);
-    for (int live = live_replicas(name, function.current.revision);
-         live < wanted_replicas(name, function);) {
-      ensure_started(name, function, function.current);
-      const int before = std::exchange(live, live_replicas(name, function.current.revision));
-      if (live == before) break;  // it waits for its model or for room
-    }
-    // A new revision is started beside the old one, which serves until the new one is ready.
-    if (function.next && live_replicas(name, function.next->revision) == 0) {
-      ensure_started(name, function, *function.next);
-    }
+    each_serving(function, [this, &name = name, &function](Generation& generation) {
+      if (cannot_start(generation)) return;
+      make_place(name, generation);
+      for (int live = live_replicas(name, generation.revision);
+           live < wanted_replicas(name, function, generation);) {
+        ensure_started(name, function, generation);
+        const int before = std::exchange(live, live_replicas(name, generation.revision));
+        if (live == before) break;  // it waits for its model or for room
+      }
+    });
+    ensure_next_started(name, function);
   }
 }
 
-int Brain::wanted_replicas(const std::string& name, const Function& function) const {
+// Of each generation that serves; what is held warm is held of the heaviest, one of each other.
+int Brain::wanted_replicas(const std::string& name, const Function& function,
+                           const Generation& generation) const {
   const bool warm = function.warm_until && *function.warm_until > now_;
-  const int more = unserved(name, function).domains;
-  const int by_calls = more == 0 ? 0 : live_replicas(name, function.current.revision) + more;
-  const int by_warmth = warm ? function.warm_count : 0;
-  return std::min(std::max({function.current.manifest.scale.min, by_calls, by_warmth}),
-                  std::max(1, function.current.manifest.scale.max));
+  const int more = unserved(name, generation).domains;
+  const int by_calls = more == 0 ? 0 : live_replicas(name, generation.revision) + more;
+  const int held =
+      &generation == &function.current ? function.warm_count : std::min(1, function.warm_count);
+  const int by_warmth = warm ? held : 0;
+  return std::min(std::max({generation.manifest.scale.min, by_calls, by_warmth}),
+                  std::max(1, generation.manifest.scale.max));
 }
 
 void Brain::ensure_started(const std::string& name, Function& function, Generation& generation) {
@@ -182,7 +189,7 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
     effects_.list.push_back(PrepareModel{generation.manifest, generation.revision});
     return;
   }
-  if (fork_or_load(name, function, generation)) return;
+  if (fork_or_load(name, generation)) return;
   const std::uint64_t bytes = policy::estimate_replica_bytes(generation.manifest, generation.facts);
   if (bytes > options_.memory_bytes) {
     fail(name, function, generation,
@@ -196,11 +203,11 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
           ""});
     return;
   }
-  if (make_room(name, function, bytes)) start_replica(name, generation, bytes, nullptr);
+  if (make_room(name, generation, bytes)) start_replica(name, generation, bytes, nullptr);
 }
 
 // True when the bytes are free now; otherwise asks what is idle to stop where that is enough.
-bool Brain::make_room(const std::string& name, const Function& function, std::uint64_t bytes,
+bool Brain::make_room(const std::string& name, const Generation& generation, std::uint64_t bytes,
                       std::optional<domain::ProcessId> template_kept) {
   const std::uint64_t reserved = reserved_bytes();
   const std::uint64_t free = options_.memory_bytes - std::min(options_.memory_bytes, reserved);
@@ -216,12 +223,13 @@ bool Brain::make_room(const std::string& name, const Function& function, std::ui
 
   if (evict(name, bytes - free - coming, template_kept)) return false;
   // What only busy replicas hold is waited for; then one of them gets no new work.
-  const std::optional<Time> since = unserved(name, function).since;
+  const std::optional<Time> since = unserved(name, generation).since;
   if (since && now_ - *since >= domain::kTurn) {
     std::vector<policy::EvictionCandidate> others;
     for (const policy::EvictionCandidate& candidate : stoppable_replicas()) {
       const Replica& other = replicas_.at(candidate.replica);
-      if (!serves_waiting(name, function, other) && !other.is_spare()) others.push_back(candidate);
+      const bool ours = serves_waiting(name, functions_.at(name), other);
+      if (!ours && !other.is_spare()) others.push_back(candidate);
     }
     if (const auto victim = policy::choose_to_drain(others))
       drain(*replicas_.find(*victim),
@@ -325,7 +333,8 @@ void Brain::stop_idle() {
     if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
       continue;
     Function* function = find(replica.function);
-    const bool serves = function && replica.revision == function->current.revision;
+    if (function && coming_generation(*function, replica.revision)) continue;
+    const bool serves = function && serving_generation(*function, replica.revision);
     if (!serves) {
       drain(entry, function ? "a newer revision serves" : "the function is deleted");
     } else if (const auto stop = stop_time_of(replica); stop && *stop <= now_) {
@@ -338,11 +347,12 @@ std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
   const auto found = functions_.find(replica.function);
   if (found == functions_.end()) return now_;
   const Function& function = found->second;
+  const Generation* served = serving_generation(function, replica.revision);
   const int live = live_replicas(replica.function, replica.revision);
   return policy::stop_time({.idle_since = replica.idle_since,
                             .keep_alive = function.keep_alive,
                             .held_until = function.warm_until,
-                            .within_minimum = live <= function.current.manifest.scale.min});
+                            .within_minimum = served && live <= served->manifest.scale.min});
 }
 
 void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
@@ -351,25 +361,6 @@ void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
   decide(label_of(replica), replica.in_flight == 0 ? "stop" : "drain",
          fmt::format("replica {}: {}", entry.first.value, reason));
   if (replica.in_flight == 0) effects_.list.push_back(StopProcess{entry.first});
-}
-
-void Brain::adopt_next(const std::string& name, Function& function) {
-  decide(name, "switch",
-         fmt::format("revision {} -> {}", function.current.revision, function.next->revision));
-  function.current = std::move(*function.next);
-  function.next.reset();
-  function.note.clear();
-  function.failure.reset();
-  function.keep_alive = function.current.manifest.keep_alive;
-  function.forks_fail = false;
-  function.prime_not_before = {};
-  drop_unused_templates();
-  for (ReplicaEntry& entry : replicas_) {
-    Replica& replica = entry.second;
-    if (replica.function != name || replica.revision == function.current.revision) continue;
-    if (replica.state == domain::State::Loading || replica.state == domain::State::Ready)
-      drain(entry, "a newer revision serves");
-  }
 }
 
 std::optional<Time> Brain::next_wake() const {
@@ -381,8 +372,10 @@ std::optional<Time> Brain::next_wake() const {
       const Time impatient = waiting.arrived + domain::kTurn;
       if (impatient > now_) consider(impatient);
     }
-    const bool retries = function.failure && function.current.manifest.scale.min > 0;
-    if (retries && function.failure->forgotten_at > now_) consider(function.failure->forgotten_at);
+    each_serving(function, [this, &consider](const Generation& generation) {
+      if (generation.manifest.scale.min > 0 && cannot_start(generation))
+        consider(generation.failure->forgotten_at);
+    });
   }
   for (const auto& [id, replica] : replicas_) {
     if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
@@ -399,35 +392,21 @@ void Brain::refuse(domain::CallId call, const Error& error, int retry_after_s) {
   effects_.list.push_back(RefuseCall{call, error, retry_after_s});
 }
 
-void Brain::refuse_waiting(Function& function, const Error& error, int retry_after_s) {
-  for (const Waiting& waiting : function.waiting) refuse(waiting.call, error, retry_after_s);
-  function.waiting.clear();
+// All, or those that wait for one revision.
+void Brain::refuse_waiting(Function& function, const Error& error, int retry_after_s,
+                           std::optional<int> revision) {
+  std::erase_if(function.waiting, [this, &error, retry_after_s, revision](const Waiting& waiting) {
+    if (revision && waiting.revision != *revision) return false;
+    refuse(waiting.call, error, retry_after_s);
+    return true;
+  });
 }
 
 // A start that was killed from outside says nothing of the model: it is tried once more.
-bool Brain::tries_again(const std::string& name, Function& function, Ending ending) {
-  if (ending != Ending::Killed || function.starts_killed++ > 0) return false;
+bool Brain::tries_again(const std::string& name, Generation& generation, Ending ending) {
+  if (ending != Ending::Killed || generation.starts_killed++ > 0) return false;
   decide(name, "retry", "its start was killed; one more try");
   return true;
-}
-
-// A revision that never served gives way to the one that does; the serving one is failed for a
-// while.
-void Brain::fail(const std::string& name, Function& function, Generation& generation,
-                 const Error& error) {
-  function.starts_killed = 0;
-  decide(name, "failed", fmt::format("revision {}: {}", generation.revision, error.message));
-  if (function.next && &generation == &*function.next) {
-    function.note =
-        fmt::format("revision {} did not start: {}", generation.revision, error.message);
-    function.next.reset();
-    drop_unused_templates();
-    return;
-  }
-  function.failure = Failure{error, now_ + domain::kFailureRemembered};
-  const double seconds = std::ceil(to_seconds(domain::kFailureRemembered));
-  refuse_waiting(function, error,
-                 domain::error_kind(error.code).retry ? static_cast<int>(seconds) : 0);
 }
 
 void Brain::decide(const std::string& function, const std::string& decision,
@@ -444,12 +423,15 @@ void Brain::serve_from_now(ReplicaEntry& entry) {
   Function* function = find(replica.function);
   if (function == nullptr) return;
   ++function->cold_starts;
-  function->forks_fail = false;
-  function->starts_killed = 0;
+  if (Generation* generation = generation_of(replica.function, replica.revision)) {
+    generation->ready_once = true;
+    generation->forks_fail = false;
+    generation->starts_killed = 0;
+  }
   decide(replica.function, "ready",
          fmt::format("replica {} after {}", entry.first.value,
                      format_duration(now_ - replica.started)));
-  if (function->next && function->next->revision == replica.revision)
+  if (coming_generation(*function, replica.revision) && takes_over(replica.function, *function))
     adopt_next(replica.function, *function);
   grant_waiting(replica.function, *function);
 }

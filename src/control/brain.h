@@ -16,6 +16,9 @@
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
 // goes.
 //
+// Several revisions may serve side by side, each with its share of the calls; a call waits for a
+// replica of the one that was chosen for it.
+//
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
@@ -37,6 +40,7 @@
 #include "policy/evictor.h"
 #include "policy/spares.h"
 #include "policy/templates.h"
+#include "policy/traffic.h"
 
 namespace glowplug::control {
 
@@ -56,6 +60,8 @@ class Brain final {
   std::vector<FunctionView> functions() const;
   std::optional<FunctionView> function(const std::string& name) const;
   std::optional<FunctionStatus> status(const std::string& name) const;
+  // What a granted call is answered by.
+  std::optional<GenerationView> generation(const std::string& name, int revision) const;
   std::uint64_t reserved_bytes() const;
   std::size_t replicas() const { return replicas_.size(); }
   std::size_t templates() const { return templates_.size(); }
@@ -63,6 +69,10 @@ class Brain final {
  private:
   enum class Model { Absent, Preparing, Prepared, Failed };
 
+  struct Failure {
+    Error error;
+    Time forgotten_at{};
+  };
   // One revision of a function with what is known of its model.
   struct Generation {
     domain::Manifest manifest;
@@ -72,32 +82,39 @@ class Brain final {
     double progress = 0;
     std::string phase;
     Time prepare_began{}, prepare_ended{};
-    bool fetched = false;   // while it was prepared
-    bool resident = false;  // in the page cache, as last measured
+    bool fetched = false;       // while it was prepared
+    bool resident = false;      // in the page cache, as last measured
+    int weight = 100;           // of 100 calls
+    std::int64_t gathered = 0;  // see policy::Share
+    std::optional<Failure> failure;
+    bool ready_once = false;
+    // Since its last replica that became ready:
+    bool forks_fail = false;
+    int starts_killed = 0;
+    Time prime_not_before{};  // after a primed template that did not come to be, or went
+  };
+  // What takes over at once: `fresh` is started first, the rest of the shares serves already.
+  struct Rollout {
+    std::vector<Generation> fresh;
+    std::vector<policy::Share> shares;  // the largest weight first
   };
   struct Waiting {
     domain::CallId call;
     int weight = 1;
     Time arrived{}, deadline{};
-    domain::CacheDomain domain;
-  };
-  struct Failure {
-    Error error;
-    Time forgotten_at{};
+    domain::CacheDomain caller;
+    domain::CacheDomain domain = {};  // the caller's, where the generation keeps them apart
+    int revision = 0;                 // that was chosen for it
   };
   struct Function {
-    Generation current;
-    std::optional<Generation> next;  // deployed, not yet serving
+    Generation current;              // of a split the heaviest
+    std::vector<Generation> beside;  // that serve beside it
+    std::optional<Rollout> next;     // deployed, not yet serving
     std::deque<Waiting> waiting;
-    std::optional<Failure> failure;
     std::string note;       // why the last deploy did not take over
     Duration keep_alive{};  // of the next idle period
     int warm_count = 0;
     std::optional<Time> warm_until;
-    // Since the last replica that became ready:
-    bool forks_fail = false;
-    int starts_killed = 0;
-    Time prime_not_before{};  // after a primed template that did not come to be, or went
     std::uint64_t calls = 0, cold_starts = 0;
   };
   struct Replica {
@@ -148,6 +165,7 @@ class Brain final {
   // brain_events.cc: one per event.
   void on(const FunctionPut& event);
   void on(const FunctionDeleted& event);
+  void on(const TrafficSet& event);
   void on(const ModelProgress& event);
   void on(const ModelPrepared& event);
   void on(const ModelUnavailable& event);
@@ -174,24 +192,52 @@ class Brain final {
   void ensure_started(const std::string& name, Function& function, Generation& generation);
   void start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes,
                      TemplateEntry* from);
-  bool make_room(const std::string& name, const Function& function, std::uint64_t bytes,
+  bool make_room(const std::string& name, const Generation& generation, std::uint64_t bytes,
                  std::optional<domain::ProcessId> template_kept = {});
   std::vector<policy::EvictionCandidate> stoppable_replicas() const;
   bool evict(const std::string& name, std::uint64_t bytes,
              std::optional<domain::ProcessId> template_kept);
   void stop_idle();
   void drain(ReplicaEntry& entry, const std::string& reason);
-  void adopt_next(const std::string& name, Function& function);
   std::optional<Time> next_wake() const;
 
+  // brain_traffic.cc: which generation takes a call, and how one set of them replaces another.
+  template <typename Visit>
+  static void each_serving(Function& function, const Visit& visit);
+  template <typename Visit>
+  static void each_serving(const Function& function, const Visit& visit);
+  template <typename Visit>
+  static void each_generation(Function& function, const Visit& visit);  // also of the next
+  template <typename Visit>
+  static void each_generation(const Function& function, const Visit& visit);
+  static Generation* serving_generation(Function& function, int revision);
+  static const Generation* serving_generation(const Function& function, int revision);
+  static const Generation* coming_generation(const Function& function, int revision);
+  static std::vector<policy::Share> shares_of(const Function& function);
+  bool cannot_start(const Generation& generation) const;
+  void create(const TrafficSet& event);
+  void prepare_serving(const std::string& name, Function& function);
+  void replace(const std::string& name, Function& function,
+               const std::vector<TrafficSet::Served>& served);
+  bool relabel(const std::string& name, Function& function, const TrafficSet::Served& served);
+  Generation& choose_generation(Function& function);
+  Generation* stand_in(Function& function) const;
+  static void assign(Waiting& waiting, const Generation& generation);
+  void fall_back(const std::string& name, Function& function, const Generation& failed);
+  void fail_coming(Function& function, Generation& generation, const Error& error);
+  bool is_cold(const std::string& name, const Function& function) const;
+  bool takes_over(const std::string& name, const Function& function) const;
+  void adopt_ready();
+  void adopt_next(const std::string& name, Function& function);
+  void ensure_next_started(const std::string& name, Function& function);
+
   // brain_domains.cc: a replica for each cache domain that calls.
-  ReplicaEntry* best_replica(const std::string& name, const Function& function,
-                             const Waiting& waiting);
+  ReplicaEntry* best_replica(const std::string& name, const Waiting& waiting);
   void bind(ReplicaEntry& entry, const domain::CacheDomain& domain);
-  Unserved unserved(const std::string& name, const Function& function) const;
+  Unserved unserved(const std::string& name, const Generation& generation) const;
   bool serves_waiting(const std::string& name, const Function& function,
                       const Replica& replica) const;
-  void make_place(const std::string& name, const Function& function);
+  void make_place(const std::string& name, const Generation& generation);
   void keep_idle_state();
   std::optional<Time> keep_time_of(const Replica& replica) const;
 
@@ -201,18 +247,19 @@ class Brain final {
   // From which a replica would be forked now: the primed one once it is ready, else the base.
   TemplateEntry* origin_of(const Generation& generation);
   const TemplateEntry* origin_of(const Generation& generation) const;
-  bool is_origin(const TemplateEntry& entry) const;  // of some function
+  bool is_origin(const TemplateEntry& entry) const;  // of some generation
   static bool may_use(const Template& held, const Generation& generation);
   void prime_templates();
+  void prime(const std::string& name, const Generation& generation);
   void primed_gone(const Template& gone, const std::string& cause);
   bool is_computing() const;
-  bool may_fork(const Function& function, const Generation& generation) const;
-  bool fork_or_load(const std::string& name, Function& function, const Generation& generation);
+  bool may_fork(const Generation& generation) const;
+  bool fork_or_load(const std::string& name, const Generation& generation);
   void load_template(const std::string& name, const Generation& generation, std::uint64_t bytes);
   void start_template(domain::ProcessId id, Template made, int revision);
   void template_ready(TemplateEntry& entry);
   void template_gone(const ProcessGone& event);
-  bool tries_again(const std::string& name, Function& function, Ending ending);
+  bool tries_again(const std::string& name, Generation& generation, Ending ending);
   void note_child_end(const Replica& replica, Ending ending);
   bool is_awaited(const Template& held) const;
   void drop_template(TemplateEntry& entry, const std::string& reason);
@@ -236,16 +283,19 @@ class Brain final {
   void grant(const std::string& name, Function& function, const Waiting& waiting,
              ReplicaEntry& entry);
   void refuse(domain::CallId call, const Error& error, int retry_after_s);
-  void refuse_waiting(Function& function, const Error& error, int retry_after_s);
+  void refuse_waiting(Function& function, const Error& error, int retry_after_s,
+                      std::optional<int> revision = {});
   void fail(const std::string& name, Function& function, Generation& generation,
             const Error& error);
   void decide(const std::string& function, const std::string& decision, const std::string& reason);
   void move_to(Replica& replica, domain::State state);
   Generation* generation_of(const std::string& name, int revision);
   Function* find(const std::string& name);
-  int wanted_replicas(const std::string& name, const Function& function) const;
+  int wanted_replicas(const std::string& name, const Function& function,
+                      const Generation& generation) const;
   int live_replicas(const std::string& name, int revision) const;
   std::optional<Time> stop_time_of(const Replica& replica) const;
+  RevisionStatus status_of(const std::string& name, const Generation& generation) const;
   FunctionStatus status_of(const std::string& name, const Function& function) const;
   FunctionView view(const std::string& name, const Function& function) const;
 
@@ -262,5 +312,31 @@ class Brain final {
   bool short_of_room_ = false;  // somebody waits for memory, as seen in this turn
   Effects effects_;             // of the event being handled
 };
+
+template <typename Visit>
+void Brain::each_serving(Function& function, const Visit& visit) {
+  visit(function.current);
+  for (Generation& generation : function.beside) visit(generation);
+}
+
+template <typename Visit>
+void Brain::each_serving(const Function& function, const Visit& visit) {
+  visit(function.current);
+  for (const Generation& generation : function.beside) visit(generation);
+}
+
+template <typename Visit>
+void Brain::each_generation(Function& function, const Visit& visit) {
+  each_serving(function, visit);
+  if (function.next)
+    for (Generation& generation : function.next->fresh) visit(generation);
+}
+
+template <typename Visit>
+void Brain::each_generation(const Function& function, const Visit& visit) {
+  each_serving(function, visit);
+  if (function.next)
+    for (const Generation& generation : function.next->fresh) visit(generation);
+}
 
 }  // namespace glowplug::control

@@ -20,8 +20,7 @@ constexpr Duration kKeepAfterIdle = std::chrono::seconds(5);
 }  // namespace
 
 // Its own domain's least busy one, or one that serves nobody yet.
-Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Function& function,
-                                         const Waiting& waiting) {
+Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting& waiting) {
   ReplicaEntry* best = nullptr;
   const auto better = [](const Replica& a, const Replica& b) {
     if (a.domain.has_value() != b.domain.has_value()) return a.domain.has_value();
@@ -29,7 +28,7 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Function
   };
   for (ReplicaEntry& entry : replicas_) {
     const Replica& replica = entry.second;
-    if (replica.function != name || replica.revision != function.current.revision ||
+    if (replica.function != name || replica.revision != waiting.revision ||
         replica.state != domain::State::Ready ||
         replica.slots - replica.in_flight < waiting.weight ||
         (replica.domain && *replica.domain != waiting.domain)) {
@@ -42,29 +41,31 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Function
 
 void Brain::bind(ReplicaEntry& entry, const domain::CacheDomain& domain) {
   entry.second.domain = domain;
-  const Function* function = find(entry.second.function);
-  if (function != nullptr && policy::has_prompt_state(function->current.manifest))
+  const Generation* served = generation_of(entry.second.function, entry.second.revision);
+  if (served != nullptr && policy::has_prompt_state(served->manifest))
     effects_.list.push_back(BindReplica{entry.first, domain});
 }
 
 // Replicas that are bound to nobody yet count for the domains that wait longest.
-Brain::Unserved Brain::unserved(const std::string& name, const Function& function) const {
+Brain::Unserved Brain::unserved(const std::string& name, const Generation& generation) const {
+  const Function& function = functions_.at(name);
   if (function.waiting.empty()) return {};
   std::set<domain::CacheDomain> served;
   std::size_t unbound = 0;
   for (const auto& [id, replica] : replicas_) {
     const bool live =
         replica.state == domain::State::Loading || replica.state == domain::State::Ready;
-    if (replica.function != name || replica.revision != function.current.revision || !live)
-      continue;
+    if (replica.function != name || replica.revision != generation.revision || !live) continue;
     if (replica.domain)
       served.insert(*replica.domain);
     else
       ++unbound;
   }
   std::vector<Time> oldest;  // of each domain; calls wait in the order of their arrival
-  for (const Waiting& one : function.waiting)
+  for (const Waiting& one : function.waiting) {
+    if (one.revision != generation.revision) continue;
     if (served.insert(one.domain).second) oldest.push_back(one.arrived);
+  }
   if (oldest.size() <= unbound) return {};
   return {.domains = static_cast<int>(oldest.size() - unbound), .since = oldest[unbound]};
 }
@@ -73,25 +74,29 @@ Brain::Unserved Brain::unserved(const std::string& name, const Function& functio
 bool Brain::serves_waiting(const std::string& name, const Function& function,
                            const Replica& replica) const {
   if (replica.function != name) return false;
-  return std::any_of(
-      function.waiting.begin(), function.waiting.end(),
-      [&replica](const Waiting& one) { return !replica.domain || *replica.domain == one.domain; });
+  return std::any_of(function.waiting.begin(), function.waiting.end(),
+                     [&replica](const Waiting& one) {
+                       return one.revision == replica.revision &&
+                              (!replica.domain || *replica.domain == one.domain);
+                     });
 }
 
 // Where scale.max is reached and a domain waits, an idle replica of another goes; where all are
 // busy, the one granted longest ago gets no new calls once the wait is longer than a turn.
-void Brain::make_place(const std::string& name, const Function& function) {
-  const int most = std::max(1, function.current.manifest.scale.max);
-  const std::optional<Time> since = unserved(name, function).since;
-  if (!since || live_replicas(name, function.current.revision) < most) return;
+void Brain::make_place(const std::string& name, const Generation& generation) {
+  const int most = std::max(1, generation.manifest.scale.max);
+  const std::optional<Time> since = unserved(name, generation).since;
+  if (!since || live_replicas(name, generation.revision) < most) return;
   std::vector<policy::EvictionCandidate> idle, busy;
   for (const auto& [id, replica] : replicas_) {
-    if (replica.function != name || replica.state != domain::State::Ready) continue;
+    if (replica.function != name || replica.revision != generation.revision ||
+        replica.state != domain::State::Ready)
+      continue;
     const policy::EvictionCandidate one{id, replica.memory_bytes, replica.in_flight,
                                         replica.last_used};
     if (replica.in_flight > 0)
       busy.push_back(one);
-    else if (!serves_waiting(name, function, replica))
+    else if (!serves_waiting(name, functions_.at(name), replica))
       idle.push_back(one);
   }
   const Duration waited = now_ - *since;
@@ -118,8 +123,9 @@ std::optional<Time> Brain::keep_time_of(const Replica& replica) const {
       replica.kept)
     return std::nullopt;
   const auto function = functions_.find(replica.function);
-  if (function == functions_.end() || !policy::has_prompt_state(function->second.current.manifest))
-    return std::nullopt;
+  if (function == functions_.end()) return std::nullopt;
+  const Generation* served = serving_generation(function->second, replica.revision);
+  if (served == nullptr || !policy::has_prompt_state(served->manifest)) return std::nullopt;
   return replica.idle_since + kKeepAfterIdle;
 }
 

@@ -7,21 +7,11 @@
 #include "control/brain.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
-#include "policy/cache_domains.h"
 
 namespace glowplug::control {
 namespace {
 
 constexpr int kQueueRetrySeconds = 2;
-
-// Whether replicas of one manifest can serve the other: only how they are run differs, not what
-// they are.
-bool same_replicas(const domain::Manifest& a, const domain::Manifest& b) {
-  return a.model == b.model && a.model_sha256 == b.model_sha256 && a.task == b.task &&
-         a.engine == b.engine && a.context == b.context && a.slots == b.slots &&
-         a.chat_template == b.chat_template && a.resources == b.resources && a.prime == b.prime &&
-         a.tuning == b.tuning;
-}
 
 Error shutting_down() {
   return {std::string(domain::error::kShuttingDown),
@@ -40,45 +30,11 @@ void Brain::on(const FunctionPut& event) {
   const std::string& name = event.manifest.name;
   Function* function = find(name);
   if (function == nullptr) {
-    Function fresh;
-    fresh.current = {.manifest = event.manifest, .revision = event.revision};
-    fresh.keep_alive = event.manifest.keep_alive;
-    function = &functions_.emplace(name, std::move(fresh)).first->second;
-    decide(name, "deploy", fmt::format("revision {}", event.revision));
-    ensure_started(name, *function, function->current);  // fetches the model; starts nothing yet
-    return;
+    return create({.function = name, .served = {{event.manifest, event.revision, 100}}});
   }
   decide(name, "deploy",
          fmt::format("revision {} beside {}", event.revision, function->current.revision));
-  function->next.reset();
-  if (same_replicas(event.manifest, function->current.manifest)) {
-    for (auto& [id, replica] : replicas_)
-      if (replica.function == name && replica.revision == function->current.revision)
-        replica.revision = event.revision;
-    function->current.manifest = event.manifest;
-    function->current.revision = event.revision;
-    function->keep_alive = event.manifest.keep_alive;
-    function->failure.reset();
-    function->note.clear();
-    if (function->current.model == Model::Preparing) function->current.model = Model::Absent;
-    if (function->current.model != Model::Prepared)
-      ensure_started(name, *function, function->current);
-    drop_unused_templates();
-    return;
-  }
-  Generation next{.manifest = event.manifest, .revision = event.revision};
-  if (function->current.model == Model::Prepared && !function->failure) {
-    function->next = std::move(next);
-    return;
-  }
-  function->current =
-      std::move(next);  // nothing to keep serving: waiting callers get the new revision
-  function->forks_fail = false;
-  function->prime_not_before = {};
-  drop_unused_templates();
-  function->failure.reset();
-  function->keep_alive = event.manifest.keep_alive;
-  ensure_started(name, *function, function->current);
+  replace(name, *function, {{event.manifest, event.revision, 100}});
 }
 
 void Brain::on(const FunctionDeleted& event) {
@@ -124,9 +80,9 @@ void Brain::on(const ModelUnavailable& event) {
 
 void Brain::on(const ModelResidency& event) {
   for (auto& [name, function] : functions_) {
-    if (function.current.facts.sha256 == event.sha256) function.current.resident = event.resident;
-    if (function.next && function.next->facts.sha256 == event.sha256)
-      function.next->resident = event.resident;
+    each_generation(function, [&event](Generation& generation) {
+      if (generation.facts.sha256 == event.sha256) generation.resident = event.resident;
+    });
   }
 }
 
@@ -142,18 +98,17 @@ void Brain::on(const ModelLost& event) {
   for (TemplateEntry& entry : templates_)
     if (entry.second.facts.sha256 == event.sha256) drop_template(entry, event.reason);
   for (auto& [name, function] : functions_) {
-    for (Generation* generation : {&function.current, function.next ? &*function.next : nullptr}) {
-      if (generation == nullptr || generation->model != Model::Prepared ||
-          generation->facts.sha256 != event.sha256)
-        continue;
+    each_generation(function, [&, &name = name](Generation& generation) {
+      if (generation.model != Model::Prepared || generation.facts.sha256 != event.sha256) return;
       decide(name, "model-lost", event.reason);
-      generation->model = Model::Absent;
-      generation->progress = 0;
+      generation.model = Model::Absent;
+      generation.ready_once = false;
+      generation.progress = 0;
       for (ReplicaEntry& entry : replicas_)
-        if (entry.second.function == name && entry.second.revision == generation->revision &&
+        if (entry.second.function == name && entry.second.revision == generation.revision &&
             entry.second.state != domain::State::Draining)
           drain(entry, event.reason);
-    }
+    });
   }
 }
 
@@ -162,14 +117,15 @@ void Brain::on(const CallArrived& event) {
   Function* function = find(event.function);
   if (function == nullptr) return refuse(event.call, unknown_function(event.function), 0);
   ++function->calls;
-  if (function->failure && function->failure->forgotten_at > now_) {
-    const auto left =
-        std::chrono::ceil<std::chrono::seconds>(function->failure->forgotten_at - now_);
-    const bool retry = domain::error_kind(function->failure->error.code).retry;
-    return refuse(event.call, function->failure->error, retry ? static_cast<int>(left.count()) : 0);
+  Generation& chosen = choose_generation(*function);
+  if (cannot_start(chosen)) {
+    const Failure& failure = *chosen.failure;
+    const auto left = std::chrono::ceil<std::chrono::seconds>(failure.forgotten_at - now_);
+    const bool retry = domain::error_kind(failure.error.code).retry;
+    return refuse(event.call, failure.error, retry ? static_cast<int>(left.count()) : 0);
   }
-  function->failure.reset();
-  const domain::CallLimits& limits = function->current.manifest.limits;
+  chosen.failure.reset();
+  const domain::CallLimits& limits = chosen.manifest.limits;
   if (function->waiting.size() >= static_cast<std::size_t>(limits.queue)) {
     return refuse(
         event.call,
@@ -178,22 +134,21 @@ void Brain::on(const CallArrived& event) {
          ""},
         kQueueRetrySeconds);
   }
-  if (event.weight > function->current.manifest.slots) {
+  if (event.weight > chosen.manifest.slots) {
     return refuse(event.call,
                   {std::string(domain::error::kInvalidValue),
                    fmt::format("n = {} is more than the {} slots of `{}`", event.weight,
-                               function->current.manifest.slots, event.function),
+                               chosen.manifest.slots, event.function),
                    "n"},
                   0);
   }
-  function->keep_alive = event.keep_alive.value_or(function->current.manifest.keep_alive);
+  function->keep_alive = event.keep_alive.value_or(chosen.manifest.keep_alive);
   function->waiting.push_back({.call = event.call,
                                .weight = event.weight,
                                .arrived = now_,
                                .deadline = std::min(event.deadline, now_ + limits.queue_timeout),
-                               .domain = policy::keeps_apart(function->current.manifest)
-                                             ? event.domain
-                                             : domain::CacheDomain{}});
+                               .caller = event.domain});
+  assign(function->waiting.back(), chosen);
   calls_.emplace(event.call,
                  Call{.function = event.function, .replica = {}, .weight = event.weight});
 }
@@ -265,16 +220,17 @@ void Brain::on(const ProcessGone& event) {
   if (replica.state == domain::State::Draining) return;
   if (replica.is_spare()) return spare_gone(replica);
   if (function == nullptr) return;
+  Generation* generation = generation_of(replica.function, replica.revision);
+  if (generation == nullptr) return;
   if (replica.from && replica.state == domain::State::Loading) {
-    function->forks_fail = true;  // the slower tier answers: a start of its own
+    generation->forks_fail = true;  // the slower tier answers: a start of its own
     return;
   }
   const Error error{std::string(domain::error::kFunctionFailed),
                     fmt::format("`{}` does not start: {}", replica.function, event.cause), ""};
   if (replica.state != domain::State::Loading)
     return;  // a crash while serving: its callers see it, the next call restarts
-  if (tries_again(replica.function, *function, event.ending)) return;
-  if (Generation* generation = generation_of(replica.function, replica.revision))
+  if (!tries_again(replica.function, *generation, event.ending))
     fail(replica.function, *function, *generation, error);
 }
 
@@ -283,7 +239,7 @@ void Brain::on(const WarmWanted& event) {
   if (function == nullptr) return;
   function->warm_count = event.count;
   function->warm_until = event.hold == kForever ? Time::max() : now_ + event.hold;
-  function->failure.reset();
+  each_serving(*function, [](Generation& generation) { generation.failure.reset(); });
   decide(event.function, "warm",
          fmt::format("{} for {}", event.count, format_duration(event.hold)));
 }

@@ -48,13 +48,16 @@ const Brain::TemplateEntry* Brain::origin_of(const Generation& generation) const
 }
 
 bool Brain::is_origin(const TemplateEntry& entry) const {
-  return std::any_of(functions_.begin(), functions_.end(), [this, &entry](const auto& one) {
-    return may_fork(one.second, one.second.current) && origin_of(one.second.current) == &entry;
-  });
+  bool found = false;
+  for (const auto& [name, function] : functions_)
+    each_serving(function, [&](const Generation& generation) {
+      found |= may_fork(generation) && origin_of(generation) == &entry;
+    });
+  return found;
 }
 
-bool Brain::may_fork(const Function& function, const Generation& generation) const {
-  return generation.model == Model::Prepared && !function.forks_fail &&
+bool Brain::may_fork(const Generation& generation) const {
+  return generation.model == Model::Prepared && !generation.forks_fail &&
          policy::uses_template(generation.manifest) &&
          policy::estimate_template_bytes({generation.manifest, generation.facts}) <=
              options_.template_bytes;
@@ -62,16 +65,15 @@ bool Brain::may_fork(const Function& function, const Generation& generation) con
 
 // True when the function's replica comes, or will come, from a template; false leaves it to a start
 // of its own.
-bool Brain::fork_or_load(const std::string& name, Function& function,
-                         const Generation& generation) {
-  if (!may_fork(function, generation)) return false;
+bool Brain::fork_or_load(const std::string& name, const Generation& generation) {
+  if (!may_fork(generation)) return false;
   const policy::TemplateSource source{generation.manifest, generation.facts};
   const std::uint64_t forked = policy::estimate_forked_bytes(source);
   TemplateEntry* entry = origin_of(generation);
   if (entry == nullptr) {
     const std::uint64_t bytes = policy::estimate_loading_bytes(source);
     if (bytes > options_.memory_bytes) return false;
-    if (make_room(name, function, bytes)) load_template(name, generation, bytes);
+    if (make_room(name, generation, bytes)) load_template(name, generation, bytes);
     return true;
   }
   if (entry->second.state == domain::State::Ready &&
@@ -79,7 +81,7 @@ bool Brain::fork_or_load(const std::string& name, Function& function,
     return false;
   if (entry->second.state != domain::State::Ready) return true;  // it waits
   if (hand_over(name, generation, *entry)) return true;
-  if (make_room(name, function, forked, entry->first))
+  if (make_room(name, generation, forked, entry->first))
     start_replica(name, generation, forked, entry);
   return true;
 }
@@ -124,7 +126,9 @@ void Brain::template_ready(TemplateEntry& entry) {
   ready.last_used = now_;
   if (ready.is_primed())
     for (auto& [name, function] : functions_)
-      if (may_use(ready, function.current)) function.note.clear();
+      each_serving(function, [&, &function = function](const Generation& generation) {
+        if (may_use(ready, generation)) function.note.clear();
+      });
   decide(ready.manifest.name, "template",
          fmt::format("template {} ready after {}{}", entry.first.value,
                      format_duration(now_ - ready.started),
@@ -136,44 +140,51 @@ void Brain::template_ready(TemplateEntry& entry) {
 // Beside the answers of whoever has called already: they come from the base meanwhile.
 void Brain::prime_templates() {
   if (draining_ || short_of_room_ || is_computing()) return;
-  for (auto& [name, function] : functions_) {
-    const Generation& generation = function.current;
-    // TODO(later): llama replicas of a primed template have been seen to hang at their first call.
-    if (generation.manifest.engine.kind == domain::EngineKind::Llama) continue;
-    if (generation.manifest.prime.empty() || function.calls == 0 ||
-        now_ < function.prime_not_before || !may_fork(function, generation) ||
-        primed_of(generation) != nullptr)
-      continue;
-    const TemplateEntry* base = template_of(generation);
-    if (base == nullptr || base->second.state != domain::State::Ready) continue;
-    const std::uint64_t bytes =
-        policy::estimate_primed_bytes({generation.manifest, generation.facts});
-    if (base->second.bytes + bytes > options_.template_bytes ||
-        reserved_bytes() + bytes > options_.memory_bytes)
-      continue;
-    Template primed;
-    primed.manifest = base->second.manifest;
-    primed.manifest.name = name;
-    primed.manifest.prime = generation.manifest.prime;
-    primed.facts = generation.facts;
-    primed.base = base->first;
-    primed.bytes = bytes;
-    primed.last_used = base->second.last_used;
-    const domain::ProcessId id{++last_process_};
-    decide(name, "prime",
-           fmt::format("template {} from template {}: {} prompts, {} reserved", id.value,
-                       base->first.value, primed.manifest.prime.size(), format_bytes(bytes)));
-    start_template(id, std::move(primed), generation.revision);
+  for (const auto& [name, function] : functions_) {
+    if (function.calls == 0) continue;
+    each_serving(function, [&, &name = name](const Generation& generation) {
+      if (!generation.manifest.prime.empty()) prime(name, generation);
+    });
   }
+}
+
+void Brain::prime(const std::string& name, const Generation& generation) {
+  // TODO(later): llama replicas of a primed template have been seen to hang at their first call.
+  if (generation.manifest.engine.kind == domain::EngineKind::Llama) return;
+  if (now_ < generation.prime_not_before || !may_fork(generation) ||
+      primed_of(generation) != nullptr)
+    return;
+  const TemplateEntry* base = template_of(generation);
+  if (base == nullptr || base->second.state != domain::State::Ready) return;
+  const std::uint64_t bytes =
+      policy::estimate_primed_bytes({generation.manifest, generation.facts});
+  if (base->second.bytes + bytes > options_.template_bytes ||
+      reserved_bytes() + bytes > options_.memory_bytes)
+    return;
+  Template primed;
+  primed.manifest = base->second.manifest;
+  primed.manifest.name = name;
+  primed.manifest.prime = generation.manifest.prime;
+  primed.facts = generation.facts;
+  primed.base = base->first;
+  primed.bytes = bytes;
+  primed.last_used = base->second.last_used;
+  const domain::ProcessId id{++last_process_};
+  decide(name, "prime",
+         fmt::format("template {} from template {}: {} prompts, {} reserved", id.value,
+                     base->first.value, primed.manifest.prime.size(), format_bytes(bytes)));
+  start_template(id, std::move(primed), generation.revision);
 }
 
 // Nobody waits for it: replicas come from the base, and after a while it is tried again.
 void Brain::primed_gone(const Template& gone, const std::string& cause) {
   for (auto& [name, function] : functions_) {
-    if (!may_use(gone, function.current)) continue;
-    function.prime_not_before = now_ + kPrimeAgainAfter;
-    if (gone.state == domain::State::Loading)
-      function.note = fmt::format("its prompts are not primed: {}", cause);
+    each_generation(function, [&, &function = function](Generation& generation) {
+      if (!may_use(gone, generation)) return;
+      generation.prime_not_before = now_ + kPrimeAgainAfter;
+      if (gone.state == domain::State::Loading)
+        function.note = fmt::format("its prompts are not primed: {}", cause);
+    });
   }
 }
 
@@ -192,18 +203,21 @@ void Brain::template_gone(const ProcessGone& event) {
   for (auto& [name, function] : functions_) {
     const Error error{std::string(domain::error::kFunctionFailed),
                       fmt::format("`{}` does not start: {}", name, event.cause), ""};
-    const auto waits = [this, &gone, &function](const Generation& generation) {
-      return may_fork(function, generation) &&
-             policy::same_template({generation.manifest, generation.facts},
-                                   {gone.manifest, gone.facts});
-    };
-    const bool next = function.next && waits(*function.next);
-    const bool current =
-        waits(function.current) &&
-        wanted_replicas(name, function) > live_replicas(name, function.current.revision);
-    if ((!next && !current) || tries_again(name, function, event.ending)) continue;
-    if (next) fail(name, function, *function.next, error);
-    if (current) fail(name, function, function.current, error);
+    std::vector<int> waiting;  // failing one may take others away
+    each_generation(function, [&](const Generation& generation) {
+      const bool wants =
+          coming_generation(function, generation.revision) ||
+          wanted_replicas(name, function, generation) > live_replicas(name, generation.revision);
+      if (wants && may_fork(generation) &&
+          policy::same_template({generation.manifest, generation.facts},
+                                {gone.manifest, gone.facts}))
+        waiting.push_back(generation.revision);
+    });
+    for (const int revision : waiting) {
+      Generation* generation = generation_of(name, revision);
+      if (generation != nullptr && !tries_again(name, *generation, event.ending))
+        fail(name, function, *generation, error);
+    }
   }
 }
 
@@ -230,10 +244,9 @@ void Brain::drop_template(TemplateEntry& entry, const std::string& reason) {
 // After a function is gone or has changed.
 void Brain::drop_unused_templates() {
   for (TemplateEntry& entry : templates_) {
-    const auto uses = [&entry](const Generation& one) { return may_use(entry.second, one); };
-    const bool used = std::any_of(functions_.begin(), functions_.end(), [&uses](const auto& one) {
-      return uses(one.second.current) || (one.second.next && uses(*one.second.next));
-    });
+    bool used = false;
+    for (const auto& [name, function] : functions_)
+      each_generation(function, [&](const Generation& one) { used |= may_use(entry.second, one); });
     if (!used) drop_template(entry, "no function uses it");
   }
 }
@@ -264,8 +277,11 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
 bool Brain::is_awaited(const Template& held) const {
   return std::any_of(functions_.begin(), functions_.end(), [this, &held](const auto& one) {
     const Function& function = one.second;
-    return !function.waiting.empty() && may_fork(function, function.current) &&
-           may_use(held, function.current);
+    return std::any_of(function.waiting.begin(), function.waiting.end(),
+                       [&](const Waiting& waiting) {
+                         const Generation* served = serving_generation(function, waiting.revision);
+                         return served != nullptr && may_fork(*served) && may_use(held, *served);
+                       });
   });
 }
 

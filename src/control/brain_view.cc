@@ -14,9 +14,8 @@ Brain::Function* Brain::find(const std::string& name) {
 Brain::Generation* Brain::generation_of(const std::string& name, int revision) {
   Function* function = find(name);
   if (function == nullptr) return nullptr;
-  if (function->current.revision == revision) return &function->current;
-  if (function->next && function->next->revision == revision) return &*function->next;
-  return nullptr;
+  if (Generation* served = serving_generation(*function, revision)) return served;
+  return const_cast<Generation*>(coming_generation(*function, revision));
 }
 
 int Brain::live_replicas(const std::string& name, int revision) const {
@@ -48,10 +47,34 @@ std::optional<FunctionView> Brain::function(const std::string& name) const {
   return view(name, found->second);
 }
 
+std::optional<GenerationView> Brain::generation(const std::string& name, int revision) const {
+  const auto found = functions_.find(name);
+  if (found == functions_.end()) return std::nullopt;
+  const Generation* served = serving_generation(found->second, revision);
+  if (served == nullptr) return std::nullopt;
+  return GenerationView{served->manifest, served->facts};
+}
+
 std::optional<FunctionStatus> Brain::status(const std::string& name) const {
   const auto found = functions_.find(name);
   if (found == functions_.end()) return std::nullopt;
   return status_of(name, found->second);
+}
+
+RevisionStatus Brain::status_of(const std::string& name, const Generation& generation) const {
+  RevisionStatus status{.revision = generation.revision, .weight = generation.weight};
+  bool ready = false, loading = generation.model == Model::Preparing;
+  for (const auto& [id, replica] : replicas_) {
+    if (replica.function != name || replica.revision != generation.revision) continue;
+    ready |= replica.state == domain::State::Ready;
+    loading |= replica.state == domain::State::Loading;
+  }
+  status.state = ready                ? domain::State::Ready
+                 : loading            ? domain::State::Loading
+                 : generation.failure ? domain::State::Failed
+                                      : domain::State::Cold;
+  if (status.state == domain::State::Failed) status.reason = generation.failure->error.message;
+  return status;
 }
 
 FunctionStatus Brain::status_of(const std::string& name, const Function& function) const {
@@ -70,10 +93,9 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
     if (replica.state == domain::State::Loading) status.progress = replica.progress;
   }
   const Model model = function.current.model;
-  const TemplateEntry* held =
-      may_fork(function, function.current) ? origin_of(function.current) : nullptr;
+  const TemplateEntry* held = may_fork(function.current) ? origin_of(function.current) : nullptr;
   if (held != nullptr && held->second.state == domain::State::Loading && !ready && !loading &&
-      wanted_replicas(name, function) > 0) {
+      wanted_replicas(name, function, function.current) > 0) {
     loading = true;
     status.progress = held->second.progress;
   }
@@ -84,7 +106,16 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                entry.second.state == domain::State::Ready;
       });
   const bool forkable = held != nullptr && held->second.state == domain::State::Ready;
-  const bool failed = function.failure && !ready && !loading;
+  bool failed = !ready && !loading;
+  each_serving(function, [&](const Generation& generation) {
+    failed &= generation.failure.has_value();
+    status.revisions.push_back(status_of(name, generation));
+  });
+  if (function.next)
+    for (const Generation& generation : function.next->fresh) {
+      status.revisions.push_back(status_of(name, generation));
+      status.revisions.back().weight = 0;
+    }
   status.state = failed                                 ? domain::State::Failed
                  : ready                                ? domain::State::Ready
                  : loading || model == Model::Preparing ? domain::State::Loading
@@ -96,7 +127,7 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                 : model == Model::Prepared
                     ? (function.current.resident ? domain::Tier::Memory : domain::Tier::Disk)
                     : domain::Tier::Remote;
-  status.reason = failed                   ? function.failure->error.message
+  status.reason = failed                   ? function.current.failure->error.message
                   : !function.note.empty() ? function.note
                                            : function.current.phase;
   return status;
@@ -113,8 +144,9 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                      .waiting = static_cast<int>(function.waiting.size()),
                      .calls = function.calls,
                      .cold_starts = function.cold_starts,
-                     .facts = function.current.facts};
-  if (may_fork(function, function.current)) {
+                     .facts = function.current.facts,
+                     .revisions = std::move(status.revisions)};
+  if (may_fork(function.current)) {
     if (const TemplateEntry* held = origin_of(function.current)) {
       shown.template_view = TemplateView{.process = held->first,
                                          .state = held->second.state,

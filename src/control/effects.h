@@ -60,6 +60,7 @@ struct KillProcess {
 struct GrantCall {
   domain::CallId call;
   domain::ProcessId replica;
+  int revision = 0;
   bool cold = false;                          // this call waited for a start, not only for a slot
   domain::Tier tier = domain::Tier::Replica;  // from where that start came
   domain::PhaseTimes waited;  // queue: for a slot; fetch, load, fork: for the replica's start

@@ -39,6 +39,21 @@ struct TemplateView {
   std::vector<Spare> spares;
 };
 
+// One revision that serves, or will once it is ready.
+struct RevisionStatus {
+  int revision = 0;
+  int weight = 0;  // of 100 calls; 0 = it does not serve yet
+  domain::State state = domain::State::Cold;
+  std::string reason;  // why it is failed
+  friend bool operator==(const RevisionStatus&, const RevisionStatus&) = default;
+};
+
+// A generation as a granted call needs it.
+struct GenerationView {
+  domain::Manifest manifest;
+  domain::ModelFacts facts;
+};
+
 struct FunctionView {
   domain::Manifest manifest;
   int revision = 0;
@@ -52,6 +67,7 @@ struct FunctionView {
   std::uint64_t calls = 0;
   std::uint64_t cold_starts = 0;
   domain::ModelFacts facts;
+  std::vector<RevisionStatus> revisions;  // the heaviest first
   std::vector<ReplicaView> replicas;
   std::optional<TemplateView> template_view;
   std::optional<domain::TuneResult> tuned;  // of this revision on this machine
@@ -73,6 +89,7 @@ struct FunctionStatus {
   domain::Tier tier = domain::Tier::Remote;
   std::string reason;
   double progress = 0;
+  std::vector<RevisionStatus> revisions;
   std::vector<ReplicaStatus> replicas;
   friend bool operator==(const FunctionStatus&, const FunctionStatus&) = default;
 };
