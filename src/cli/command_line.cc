@@ -27,6 +27,7 @@ struct Parsed {
   InvokeOptions invoke;
   WarmOptions warm;
   TuneOptions tune;
+  CheckpointsOptions checkpoints;
   LogsOptions logs;
   WhyOptions why;
   CacheOptions cache;
@@ -249,6 +250,23 @@ void add_tune(CLI::App& app, Parsed& parsed) {
   });
 }
 
+void add_checkpoints(CLI::App& app, Parsed& parsed) {
+  CLI::App* command =
+      add(app, "checkpoints", "Save states of a function, switch, split and roll back");
+  CheckpointsOptions& options = parsed.checkpoints;
+  command->add_option("name", options.name, "The function")->required()->check(check_name);
+  command
+      ->add_option("action", options.action,
+                   "list, save [STEP], activate STEP, rollback, traffic STEP=WEIGHT…, rm STEP")
+      ->capture_default_str();
+  command->add_option("words", options.words, "What the action takes");
+  command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) {
+      return checkpoints(context, parsed.checkpoints);
+    };
+  });
+}
+
 void add_about(CLI::App& app, Parsed& parsed) {
   CLI::App* doctor_command = add(app, "doctor", "Check this machine and the server");
   // The same options as serve has, so that what will be served can be checked first.
@@ -332,6 +350,7 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   add_cache(app, parsed);
   add_changes(app, parsed);
   add_tune(app, parsed);
+  add_checkpoints(app, parsed);
   add_about(app, parsed);
   try {
     app.parse(argc, argv);

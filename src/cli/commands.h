@@ -49,6 +49,13 @@ struct TuneOptions {
 };
 int tune(const Context& context, const TuneOptions& options);
 
+struct CheckpointsOptions {
+  std::string name;
+  std::string action = "list";
+  std::vector<std::string> words;  // what the action takes
+};
+int checkpoints(const Context& context, const CheckpointsOptions& options);
+
 struct LogsOptions {
   std::string name;
   int tail = 0;  // 0 = all that the server keeps

@@ -1,39 +1,14 @@
 #include "cli/commands.h"
 
 #include <fcntl.h>
-#include <sstream>
 
 #include <gtest/gtest.h>
 
 #include "cli/json_fields.h"
-#include "cli/test_server.h"
+#include "cli/test_session.h"
 
 namespace glowplug::cli {
 namespace {
-
-enum class Output { Text, Json };
-
-// A command against a server that gives these answers, with what it wrote.
-struct Session {
-  explicit Session(std::vector<std::string> answers, Output output = Output::Text)
-      : server(std::move(answers)),
-        client(*HttpClient::create({.url = server.url()})),
-        console{.out = out, .err = err},
-        context{.server = client,
-                .admin = client,
-                .console = console,
-                .clock = clock,
-                .json = output == Output::Json,
-                .reconnect_pause = 0ms} {}
-
-  TestServer server;
-  HttpClient client;
-  std::ostringstream out;
-  std::ostringstream err;
-  Console console;
-  ManualClock clock;
-  Context context;
-};
 
 std::string function_json(const std::string& more) {
   return R"({"function":"chat","revision":1,"task":"generate","engine":"llama",)" + more + "}";

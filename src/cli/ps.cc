@@ -19,6 +19,18 @@ std::string template_memory(const boost::json::value& function) {
   return format_bytes(static_cast<std::uint64_t>(bytes));
 }
 
+// "3", or of a split "3 (90 %), 4 (10 %)".
+std::string revision_text(const boost::json::value& function) {
+  const boost::json::value* revisions = field(function, "revisions");
+  std::vector<std::string> shares;
+  if (revisions != nullptr && revisions->is_array())
+    for (const boost::json::value& one : revisions->get_array())
+      if (const double weight = number_field(one, "weight"); weight > 0)
+        shares.push_back(fmt::format("{} ({} %)", text_field(one, "revision"), weight));
+  if (shares.size() < 2) return text_field(function, "revision");
+  return fmt::format("{}", fmt::join(shares, ", "));
+}
+
 }  // namespace
 
 std::string functions_table(const boost::json::array& functions) {
@@ -28,7 +40,7 @@ std::string functions_table(const boost::json::array& functions) {
   for (const boost::json::value& function : functions) {
     const std::string state = text_field(function, "state");
     rows.push_back(
-        {text_field(function, "function"), text_field(function, "revision"), state,
+        {text_field(function, "function"), revision_text(function), state,
          text_field(function, "tier"), text_field(function, "replicas"),
          text_field(function, "in_flight"),
          format_bytes(static_cast<std::uint64_t>(number_field(function, "memory_bytes"))),

@@ -84,6 +84,17 @@ json::object function_head(const control::FunctionView& view) {
           {"tier", domain::to_string(view.tier)}};
 }
 
+// What serves, the heaviest first, and with the weight 0 what is about to.
+json::array revisions_array(const control::FunctionView& view) {
+  json::array list;
+  for (const control::RevisionStatus& one : view.revisions)
+    list.emplace_back(json::object{{"revision", one.revision},
+                                   {"weight", one.weight},
+                                   {"state", domain::to_string(one.state)},
+                                   {"reason", one.reason}});
+  return list;
+}
+
 }  // namespace
 
 json::object manifest_object(const domain::Manifest& manifest) {
@@ -150,6 +161,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
                                    {"progress", replica.progress}});
   }
   json::object object = function_head(view);
+  object["revisions"] = revisions_array(view);
   object["replicas"] = alive;
   object["in_flight"] = view.in_flight;
   object["waiting"] = view.waiting;
