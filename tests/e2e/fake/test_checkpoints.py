@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from support import gguf_corpus
 from support.load import Load
 from support.server import Server, fake, wait_until
 
@@ -220,6 +223,30 @@ def test_a_generation_that_does_not_start_hands_its_calls_over(server: Server) -
     assert lines and "revision 2 takes its calls" in lines[0]
     failed = [r for r in server.function(name)["revisions"] if r["revision"] == 1]
     assert failed[0]["state"] == "failed" and failed[0]["reason"]
+
+
+def test_a_checkpoint_returns_with_its_bytes_or_not_at_all(server: Server, tmp_path: Path) -> None:
+    model, name = gguf_corpus.whole(tmp_path), "pinned"
+    server.deploy(fake(name, model=str(model)))
+    assert answering(server, name) == "1"
+    saved = save(server, name)
+    assert saved["model"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    other = tmp_path / "other.gguf"
+    other.write_bytes(model.read_bytes())
+    server.deploy(fake(name, model=str(other)))
+    wait_until(lambda: serving(server, name) == {2: 100}, 10, "revision 2 serves")
+    assert answering(server, name) == "2"
+    activate(server, name, 10)
+    wait_until(lambda: answering(server, name) == "1", 10, "the same bytes are back")
+    rollback(server, name)
+    wait_until(lambda: answering(server, name) == "2", 10, "and away again")
+    fresh = tmp_path / "fresh"
+    fresh.write_bytes(model.read_bytes() + bytes(32))
+    fresh.replace(model)
+    activate(server, name, 10)
+    wait_until(lambda: server.function(name)["reason"], 10, "why it does not serve")
+    assert "SHA-256" in server.function(name)["reason"]
+    assert answering(server, name) == "2"
 
 
 def test_checkpoints_and_traffic_survive_restart_and_kill(tmp_path) -> None:
