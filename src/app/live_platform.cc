@@ -5,8 +5,10 @@
 #include <spdlog/spdlog.h>
 
 #include "base/page_cache.h"
+#include "base/prefetch.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
+#include "policy/templates.h"
 
 namespace glowplug::app {
 namespace {
@@ -107,6 +109,21 @@ Result<void> LivePlatform::warm(const std::string& function, int count, Duration
   return {};
 }
 
+Result<void> LivePlatform::preload(const std::string& function, domain::Tier tier, Duration hold) {
+  if (auto exists = rollouts_.must_exist(function); !exists) return exists;
+  const domain::Manifest manifest = brain_.function(function)->manifest;
+  const auto refused = [&function](std::string_view why, std::string_view instead) {
+    return Error{std::string(domain::error::kUnsupportedValue),
+                 fmt::format("`{}` {}; {}", function, why, instead), "tier"};
+  };
+  if (tier == domain::Tier::Template && !policy::uses_template(manifest))
+    return refused("starts without a template", "preload it to memory or replica");
+  if (tier < domain::Tier::Template && manifest.model.empty())
+    return refused("has no model file", "preload it to replica");
+  post(control::PreloadWanted{function, tier, hold});
+  return {};
+}
+
 Result<void> LivePlatform::stop(const std::string& function) {
   if (auto exists = rollouts_.must_exist(function); !exists) return exists;
   post(control::StopWanted{function});
@@ -155,7 +172,7 @@ void LivePlatform::post(control::Event event) {
   while (!events_.empty()) {
     const control::Event next = std::move(events_.front());
     events_.pop_front();
-    const control::Effects effects = brain_.handle(next, clock_.now());
+    const control::Effects effects = brain_.handle(next, clock_.now(), clock_.wall_now());
     for (const control::Effect& effect : effects.list)
       std::visit([this](const auto& one) { carry_out(one); }, effect);
     set_timer(effects.wake_at);
@@ -206,6 +223,18 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
         post(control::ModelPrepared{name, revision, *outcome, fetched, resident});
       else
         post(control::ModelUnavailable{name, revision, outcome.error()});
+    });
+  });
+}
+
+void LivePlatform::carry_out(const control::ReadModel& effect) {
+  if (effect.facts.path.empty()) return;
+  boost::asio::post(preparers_, [this, facts = effect.facts] {
+    prefetch_file(facts.path,
+                  {.progress = [](double) {}, .cancelled = [this] { return stopping_.load(); }});
+    const auto held = look_at_page_cache(facts.path, Look::Sampled);
+    boost::asio::post(loop_, [this, sha256 = facts.sha256, resident = held && held->wholly()] {
+      post(control::ModelResidency{sha256, resident});
     });
   });
 }

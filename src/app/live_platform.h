@@ -71,6 +71,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
                                   std::optional<int> if_revision) override;
   Result<void> remove(const std::string& function) override;
   Result<void> warm(const std::string& function, int count, Duration hold) override;
+  Result<void> preload(const std::string& function, domain::Tier tier, Duration hold) override;
   Result<void> stop(const std::string& function) override;
   control::Checkpoints& checkpoints() override { return rollouts_; }
   Result<domain::WatchId> watch(const std::string& function,
@@ -110,6 +111,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
 
   void post(control::Event event);
   void carry_out(const control::PrepareModel& effect);
+  void carry_out(const control::ReadModel& effect);
   void carry_out(const control::StartProcess& effect);
   void carry_out(const control::AssignReplica& effect);
   void carry_out(const control::BindReplica& effect);

@@ -26,6 +26,8 @@ struct Parsed {
   std::vector<std::string> prompt_words;
   InvokeOptions invoke;
   WarmOptions warm;
+  PsOptions ps;
+  PreloadOptions preload;
   TuneOptions tune;
   CheckpointsOptions checkpoints;
   LogsOptions logs;
@@ -165,8 +167,10 @@ void add_deploy_and_calls(CLI::App& app, Parsed& parsed) {
 }
 
 void add_lists(CLI::App& app, Parsed& parsed) {
-  add(app, "ps", "List the functions and what they do")->callback([&parsed] {
-    parsed.command = ps;
+  CLI::App* ps_command = add(app, "ps", "List the functions and what they do");
+  ps_command->add_flag("--warm", parsed.ps.warm, "Only what is ready ahead of calls");
+  ps_command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return ps(context, parsed.ps); };
   });
   add(app, "top", "Watch the functions")->callback([&parsed] { parsed.command = top; });
   add(app, "models", "List the deployed functions as models")->callback([&parsed] {
@@ -235,6 +239,22 @@ void add_changes(CLI::App& app, Parsed& parsed) {
       ->capture_default_str();
   warm_command->callback([&parsed] {
     parsed.command = [&parsed](const Context& context) { return warm(context, parsed.warm); };
+  });
+}
+
+void add_preload(CLI::App& app, Parsed& parsed) {
+  CLI::App* command = add(app, "preload", "Bring a function to a tier ahead of calls");
+  PreloadOptions& options = parsed.preload;
+  command->add_option("name", options.name, "The function")->required()->check(check_name);
+  command->add_option("--tier", options.tier, "How far")
+      ->check(CLI::IsMember({"disk", "memory", "template", "replica"}))
+      ->capture_default_str();
+  command->add_option("--for", options.duration, "How long a template or replica is held")
+      ->check(CLI::Validator(check_duration, "DURATION"))
+      ->capture_default_str();
+  command->add_flag("--wait", options.wait, "Return once it is there");
+  command->callback([&parsed] {
+    parsed.command = [&parsed](const Context& context) { return preload(context, parsed.preload); };
   });
 }
 
@@ -349,6 +369,7 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   add_lists(app, parsed);
   add_cache(app, parsed);
   add_changes(app, parsed);
+  add_preload(app, parsed);
   add_tune(app, parsed);
   add_checkpoints(app, parsed);
   add_about(app, parsed);

@@ -42,6 +42,14 @@ struct WarmOptions {
 };
 int warm(const Context& context, const WarmOptions& options);
 
+struct PreloadOptions {
+  std::string name;
+  std::string tier = "template";  // disk, memory, template or replica
+  std::string duration = "5m";    // of a template or a replica
+  bool wait = false;              // until it is there
+};
+int preload(const Context& context, const PreloadOptions& options);
+
 struct TuneOptions {
   std::string name;
   bool apply = false;  // also makes a revision that says the choice
@@ -89,7 +97,10 @@ struct CacheOptions {
 };
 int cache(const Context& context, const CacheOptions& options);
 
-int ps(const Context& context);
+struct PsOptions {
+  bool warm = false;  // only what is ready ahead of calls: in a template or nearer, or held
+};
+int ps(const Context& context, const PsOptions& options = {});
 int top(const Context& context);
 int models(const Context& context);
 int rm(const Context& context, const std::string& name);

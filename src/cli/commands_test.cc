@@ -101,6 +101,36 @@ TEST(Deploy, Wait_WarmsAndFollowsUntilReady) {
   EXPECT_EQ(session.server.requests().size(), 5u);
 }
 
+TEST(Preload, Wait_FollowsUntilTheTierIsThere) {
+  Session session({json_answer(202, "{}"), json_answer(202, ""),
+                   events_answer({R"("state":"cold","tier":"memory")",
+                                  R"("state":"loading","tier":"memory","progress":0.5)",
+                                  R"("state":"cold","tier":"spare")"})});
+  EXPECT_EQ(preload(session.context, {.name = "chat", .duration = "2h", .wait = true}), 0);
+  EXPECT_NE(session.out.str().find("chat: is at tier template, held for 2h"), std::string::npos)
+      << session.out.str();
+  const std::string asked = session.server.requests().at(0);
+  EXPECT_TRUE(asked.starts_with("POST /v1/functions/chat/preload ")) << asked;
+  EXPECT_NE(asked.find(R"({"tier":"template","for":"2h"})"), std::string::npos) << asked;
+}
+
+TEST(Preload, Refused_SaysWhyWithItsExitCode) {
+  Session session({json_answer(404, kNoSuchFunction)});
+  EXPECT_EQ(preload(session.context, {.name = "chat"}), 3);
+}
+
+TEST(Ps, Warm_ShowsWhoHoldsWhat) {
+  Session session({json_answer(
+      200, R"({"data":[{"function":"a","revision":1,"state":"cold","tier":"template","holds":[
+               {"by":"preload","tier":"template","count":1,"left":"4m"},
+               {"by":"schedule","tier":"replica","count":2}]},
+              {"function":"b","revision":1,"state":"cold","tier":"template","holds":[]}]})")});
+  EXPECT_EQ(ps(session.context, {.warm = true}), 0);
+  EXPECT_TRUE(session.server.requests().at(0).starts_with("GET /v1/functions?warm=true "));
+  EXPECT_NE(session.out.str().find("template by preload for 4m, 2 by schedule"), std::string::npos)
+      << session.out.str();
+}
+
 TEST(Deploy, FailedFetch_IsExitCodeOneWithTheReason) {
   Session session({json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
                    events_answer({R"("state":"failed","tier":"remote","reason":"no such file")"})});

@@ -1,10 +1,13 @@
 #include "cli/follow.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "cli/json_fields.h"
 #include "cli/progress_line.h"
 #include "cli/sse.h"
+#include "domain/tier.h"
 
 namespace glowplug::cli {
 namespace {
@@ -25,7 +28,13 @@ struct Try {
 
 bool is_there(const boost::json::value& function, Until until) {
   if (until == Until::Ready) return text_field(function, "state") == "ready";
-  return text_field(function, "tier") != "remote";
+  const std::string tier = text_field(function, "tier");
+  const auto rank = std::find(domain::kTierNames.begin(), domain::kTierNames.end(), tier) -
+                    domain::kTierNames.begin();
+  const domain::Tier wanted = until == Until::OnDisk     ? domain::Tier::Disk
+                              : until == Until::InMemory ? domain::Tier::Memory
+                                                         : domain::Tier::Template;
+  return rank >= static_cast<std::ptrdiff_t>(wanted);
 }
 
 class Follower final {
@@ -78,7 +87,7 @@ class Follower final {
       return;
     }
     now.function = *std::move(function);
-    const std::string_view label = options_.until == Until::Ready ? "loading" : "fetching";
+    const std::string_view label = options_.until == Until::OnDisk ? "fetching" : "loading";
     if (text_field(now.function, "state") == "failed") {
       std::string reason = text_field(now.function, "reason");
       if (reason.empty())

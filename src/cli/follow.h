@@ -14,7 +14,7 @@
 
 namespace glowplug::cli {
 
-enum class Until { OnDisk, Ready };
+enum class Until { OnDisk, InMemory, Template, Ready };  // that tier, or one that is nearer
 
 struct FollowOptions {
   std::string name;

@@ -31,12 +31,28 @@ std::string revision_text(const boost::json::value& function) {
   return fmt::format("{}", fmt::join(shares, ", "));
 }
 
+// "2 by schedule, template by preload for 4m".
+std::string holds_text(const boost::json::value& function) {
+  const boost::json::value* holds = field(function, "holds");
+  std::vector<std::string> words;
+  if (holds == nullptr || !holds->is_array()) return "";
+  for (const boost::json::value& one : holds->get_array()) {
+    const bool replicas = text_field(one, "tier") == "replica";
+    const std::string left = text_field(one, "left");
+    words.push_back(fmt::format("{} by {}{}", replicas ? text_field(one, "count") : "template",
+                                text_field(one, "by"),
+                                left.empty() || left == "-1" ? "" : " for " + left));
+  }
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
 }  // namespace
 
 std::string functions_table(const boost::json::array& functions) {
   if (functions.empty()) return "no functions; deploy one with: glowplug deploy smollm2\n";
   std::vector<std::vector<std::string>> rows;
   std::string reasons;
+  bool any_held = false;
   for (const boost::json::value& function : functions) {
     const std::string state = text_field(function, "state");
     rows.push_back(
@@ -44,30 +60,39 @@ std::string functions_table(const boost::json::array& functions) {
          text_field(function, "tier"), text_field(function, "replicas"),
          text_field(function, "in_flight"),
          format_bytes(static_cast<std::uint64_t>(number_field(function, "memory_bytes"))),
-         template_memory(function), text_field(function, "cold_starts")});
+         template_memory(function), text_field(function, "cold_starts"), holds_text(function)});
+    any_held |= !rows.back().back().empty();
     const std::string reason = text_field(function, "reason");
     if (state == "failed" && !reason.empty())
       reasons += fmt::format("{}: {}\n", text_field(function, "function"), reason);
   }
-  const std::string table = layout_table({{"FUNCTION"},
-                                          {"REV", Align::Right},
-                                          {"STATE"},
-                                          {"TIER"},
-                                          {"REPLICAS", Align::Right},
-                                          {"IN-FLIGHT", Align::Right},
-                                          {"MEMORY", Align::Right},
-                                          {"TEMPLATE", Align::Right},
-                                          {"COLD-STARTS", Align::Right}},
-                                         rows);
+  std::vector<Column> columns{{"FUNCTION"},
+                              {"REV", Align::Right},
+                              {"STATE"},
+                              {"TIER"},
+                              {"REPLICAS", Align::Right},
+                              {"IN-FLIGHT", Align::Right},
+                              {"MEMORY", Align::Right},
+                              {"TEMPLATE", Align::Right},
+                              {"COLD-STARTS", Align::Right},
+                              {"HELD"}};
+  if (!any_held) {
+    columns.pop_back();
+    for (std::vector<std::string>& row : rows) row.pop_back();
+  }
+  const std::string table = layout_table(columns, rows);
   return reasons.empty() ? table : table + "\n" + reasons;
 }
 
-int ps(const Context& context) {
-  const Fetched got = fetch(context, context.server, {.target = "/v1/functions"});
+int ps(const Context& context, const PsOptions& options) {
+  const Fetched got = fetch(context, context.server,
+                            {.target = options.warm ? "/v1/functions?warm=true" : "/v1/functions"});
   if (got.exit != 0) return got.exit;
   const boost::json::array functions = data_of(got.body);
   if (context.json)
     print_json(context, functions);
+  else if (options.warm && functions.empty())
+    context.console.out << "nothing is warm; see: glowplug preload --help" << std::endl;
   else
     context.console.out << functions_table(functions) << std::flush;
   return 0;

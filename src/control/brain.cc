@@ -40,8 +40,9 @@ std::string in_words(const domain::PhaseTimes& waited) {
 
 }  // namespace
 
-Effects Brain::handle(const Event& event, Time now) {
+Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   now_ = now;
+  wall_ = wall;
   effects_ = {};
   short_of_room_ = false;
   std::visit([this](const auto& one) { on(one); }, event);
@@ -54,6 +55,7 @@ void Brain::settle() {
   adopt_ready();
   for (auto& [name, function] : functions_) grant_waiting(name, function);
   start_what_is_wanted();
+  hold_ahead();
   adopt_ready();  // what turned out not to start is waited for no longer
   stop_idle();
   prime_templates();
@@ -167,16 +169,11 @@ void Brain::start_what_is_wanted() {
   }
 }
 
-// Of each generation that serves; what is held warm is held of the heaviest, one of each other.
 int Brain::wanted_replicas(const std::string& name, const Function& function,
                            const Generation& generation) const {
-  const bool warm = function.warm_until && *function.warm_until > now_;
   const int more = unserved(name, generation).domains;
   const int by_calls = more == 0 ? 0 : live_replicas(name, generation.revision) + more;
-  const int held =
-      &generation == &function.current ? function.warm_count : std::min(1, function.warm_count);
-  const int by_warmth = warm ? held : 0;
-  return std::min(std::max({generation.manifest.scale.min, by_calls, by_warmth}),
+  return std::min(std::max(by_calls, held_replicas(function, generation)),
                   std::max(1, generation.manifest.scale.max));
 }
 
@@ -316,6 +313,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
            fmt::format("replica {} of revision {}{}: {} waiting, {} reserved, {} threads", id.value,
                        generation.revision, how, functions_.at(name).waiting.size(),
                        format_bytes(bytes), replica.threads));
+  const bool ahead = replica.is_spare() || (functions_.at(name).waiting.empty() && !is_computing());
   effects_.list.push_back(StartProcess{.process = id,
                                        .manifest = generation.manifest,
                                        .revision = generation.revision,
@@ -323,7 +321,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                                        .limits = limits,
                                        .threads = replica.threads,
                                        .from = replica.from,
-                                       .spare = replica.is_spare()});
+                                       .ahead = ahead});
   replicas_.emplace(id, std::move(replica));
 }
 
@@ -349,10 +347,12 @@ std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
   const Function& function = found->second;
   const Generation* served = serving_generation(function, replica.revision);
   const int live = live_replicas(replica.function, replica.revision);
+  const int minimum =
+      served ? std::max(served->manifest.scale.min, scheduled(*served).replicas) : 0;
   return policy::stop_time({.idle_since = replica.idle_since,
                             .keep_alive = function.keep_alive,
                             .held_until = function.warm_until,
-                            .within_minimum = served && live <= served->manifest.scale.min});
+                            .within_minimum = served && live <= minimum});
 }
 
 void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
@@ -372,9 +372,10 @@ std::optional<Time> Brain::next_wake() const {
       const Time impatient = waiting.arrived + domain::kTurn;
       if (impatient > now_) consider(impatient);
     }
-    each_serving(function, [this, &consider](const Generation& generation) {
-      if (generation.manifest.scale.min > 0 && cannot_start(generation))
-        consider(generation.failure->forgotten_at);
+    each_serving(function, [this, &consider, &function = function](const Generation& generation) {
+      const bool held =
+          held_replicas(function, generation) > 0 || holds_template(function, generation);
+      if (held && cannot_start(generation)) consider(generation.failure->forgotten_at);
     });
   }
   for (const auto& [id, replica] : replicas_) {
@@ -383,6 +384,7 @@ std::optional<Time> Brain::next_wake() const {
     if (const auto stop = stop_time_of(replica)) consider(*stop);
     if (const auto keep = keep_time_of(replica)) consider(*keep);
   }
+  if (const auto hold = hold_wake()) consider(*hold);
   if (const auto spare = spare_wake()) consider(*spare);
   return wake;
 }

@@ -38,6 +38,7 @@
 #include "control/events.h"
 #include "control/views.h"
 #include "policy/evictor.h"
+#include "policy/schedule.h"
 #include "policy/spares.h"
 #include "policy/templates.h"
 #include "policy/traffic.h"
@@ -55,7 +56,8 @@ class Brain final {
  public:
   explicit Brain(BrainOptions options) : options_(options) {}
 
-  Effects handle(const Event& event, Time now);
+  // `wall` is what schedules go by.
+  Effects handle(const Event& event, Time now, WallTime wall = {});
 
   std::vector<FunctionView> functions() const;
   std::optional<FunctionView> function(const std::string& name) const;
@@ -84,6 +86,7 @@ class Brain final {
     Time prepare_began{}, prepare_ended{};
     bool fetched = false;       // while it was prepared
     bool resident = false;      // in the page cache, as last measured
+    bool read_wanted = false;   // into it, once the model is prepared
     int weight = 100;           // of 100 calls
     std::int64_t gathered = 0;  // see policy::Share
     std::optional<Failure> failure;
@@ -115,6 +118,7 @@ class Brain final {
     Duration keep_alive{};  // of the next idle period
     int warm_count = 0;
     std::optional<Time> warm_until;
+    std::optional<Time> template_until;  // a preload holds it
     std::uint64_t calls = 0, cold_starts = 0;
   };
   struct Replica {
@@ -179,6 +183,7 @@ class Brain final {
   void on(const ProcessReady& event);
   void on(const ProcessGone& event);
   void on(const WarmWanted& event);
+  void on(const PreloadWanted& event);
   void on(const StopWanted& event);
   void on(const FunctionTuned& event);
   void on(const MemorySetAside& event);
@@ -243,6 +248,7 @@ class Brain final {
 
   // brain_templates.cc
   TemplateEntry* template_of(const Generation& generation);
+  const TemplateEntry* template_of(const Generation& generation) const;
   TemplateEntry* primed_of(const Generation& generation);
   // From which a replica would be forked now: the primed one once it is ready, else the base.
   TemplateEntry* origin_of(const Generation& generation);
@@ -266,6 +272,18 @@ class Brain final {
   void drop_unused_templates();
   void keep_templates_within_budget();
   std::vector<policy::IdleTemplate> idle_templates(Idle idle) const;
+
+  // brain_holds.cc: what is ready ahead of calls, because somebody declared or asked it.
+  policy::Scheduled scheduled(const Generation& generation) const;
+  int held_replicas(const Function& function, const Generation& generation) const;
+  bool holds_template(const Function& function, const Generation& generation) const;
+  bool is_held(const Template& held) const;
+  void hold_ahead();
+  void hold_template(const std::string& name, Function& function, Generation& generation);
+  std::uint64_t held_bytes_with(const Generation& generation) const;
+  std::string hold_fault(const Function& function) const;
+  std::optional<Time> hold_wake() const;
+  std::vector<HoldView> holds_of(const Function& function) const;
 
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
@@ -309,6 +327,7 @@ class Brain final {
   bool draining_ = false;
 
   Time now_{};                  // of the event being handled
+  WallTime wall_{};             // the same
   bool short_of_room_ = false;  // somebody waits for memory, as seen in this turn
   Effects effects_;             // of the event being handled
 };

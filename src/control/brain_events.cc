@@ -249,6 +249,7 @@ void Brain::on(const StopWanted& event) {
   if (function == nullptr) return;
   function->warm_count = 0;
   function->warm_until.reset();
+  function->template_until.reset();
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
     if (replica.function == event.function && replica.state != domain::State::Draining)

@@ -168,10 +168,10 @@ TEST(PrimesAndSpares, SpareComesFromThePrimedTemplate) {
   world.post(ProcessReady{origin});
   world.pass(60s);
   const auto spare = std::find_if(world.started.begin(), world.started.end(),
-                                  [&](const auto& one) { return one.spare && one.from == origin; });
+                                  [&](const auto& one) { return one.ahead && one.from == origin; });
   EXPECT_NE(spare, world.started.end());
   for (const StartProcess& one : world.started) {  // those of the base are gone
-    if (!one.spare || one.from == origin) continue;
+    if (!one.ahead || one.from == origin) continue;
     EXPECT_NE(std::find(world.stopped.begin(), world.stopped.end(), one.process),
               world.stopped.end());
   }

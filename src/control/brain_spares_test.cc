@@ -29,7 +29,7 @@ class Spares : public ::testing::Test {
     EXPECT_EQ(world.started.size(), 2u);  // the cores answer first
     world.post(CallEnded{id});
     ASSERT_EQ(world.started.size(), 3u);
-    EXPECT_TRUE(start(2).spare);
+    EXPECT_TRUE(start(2).ahead);
     EXPECT_EQ(start(2).from, start(0).process);
   }
   void to_zero() {
@@ -77,7 +77,7 @@ TEST_F(Spares, StillLoading_ACallForksForItself) {
   to_zero();
   world.call("f");
   ASSERT_EQ(world.started.size(), 4u);
-  EXPECT_FALSE(start(3).spare);
+  EXPECT_FALSE(start(3).ahead);
 }
 
 TEST_F(Spares, BusyCores_MakeItWaitTwoSecondsAtMost) {
@@ -89,7 +89,7 @@ TEST_F(Spares, BusyCores_MakeItWaitTwoSecondsAtMost) {
   EXPECT_EQ(world.started.size(), 3u);
   world.pass(200ms);
   ASSERT_EQ(world.started.size(), 4u);
-  EXPECT_TRUE(start(3).spare);
+  EXPECT_TRUE(start(3).ahead);
 }
 
 TEST_F(Spares, NobodyCalledForAnHour_ItStops) {
@@ -135,7 +135,7 @@ TEST_F(Spares, MadeBesideABusyReplica_HasAllCores) {
   world.call("f");
   world.pass(3s);
   ASSERT_EQ(world.started.size(), 5u);
-  EXPECT_TRUE(start(4).spare);
+  EXPECT_TRUE(start(4).ahead);
   EXPECT_EQ(start(4).threads, 4);
 }
 

@@ -31,6 +31,10 @@ Brain::TemplateEntry* Brain::template_of(const Generation& generation) {
   return nullptr;
 }
 
+const Brain::TemplateEntry* Brain::template_of(const Generation& generation) const {
+  return const_cast<Brain*>(this)->template_of(generation);
+}
+
 Brain::TemplateEntry* Brain::primed_of(const Generation& generation) {
   for (TemplateEntry& entry : templates_)
     if (entry.second.is_primed() && may_use(entry.second, generation)) return &entry;
@@ -141,16 +145,14 @@ void Brain::template_ready(TemplateEntry& entry) {
 void Brain::prime_templates() {
   if (draining_ || short_of_room_ || is_computing()) return;
   for (const auto& [name, function] : functions_) {
-    if (function.calls == 0) continue;
-    each_serving(function, [&, &name = name](const Generation& generation) {
-      if (!generation.manifest.prime.empty()) prime(name, generation);
+    each_serving(function, [&, &name = name, &function = function](const Generation& generation) {
+      const bool wanted = function.calls > 0 || holds_template(function, generation);
+      if (wanted && !generation.manifest.prime.empty()) prime(name, generation);
     });
   }
 }
 
 void Brain::prime(const std::string& name, const Generation& generation) {
-  // TODO(later): llama replicas of a primed template have been seen to hang at their first call.
-  if (generation.manifest.engine.kind == domain::EngineKind::Llama) return;
   if (now_ < generation.prime_not_before || !may_fork(generation) ||
       primed_of(generation) != nullptr)
     return;
@@ -207,6 +209,7 @@ void Brain::template_gone(const ProcessGone& event) {
     each_generation(function, [&](const Generation& generation) {
       const bool wants =
           coming_generation(function, generation.revision) ||
+          holds_template(function, generation) ||
           wanted_replicas(name, function, generation) > live_replicas(name, generation.revision);
       if (wants && may_fork(generation) &&
           policy::same_template({generation.manifest, generation.facts},
@@ -292,6 +295,7 @@ void Brain::keep_templates_within_budget() {
   for (const domain::ProcessId id : policy::eviction_order(idle, now_)) {
     if (held <= options_.template_bytes) return;
     TemplateEntry& entry = *templates_.find(id);
+    if (is_held(entry.second)) continue;
     held -= entry.second.bytes;
     drop_template(entry,
                   fmt::format("idle templates may hold {}", format_bytes(options_.template_bytes)));

@@ -127,9 +127,10 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                 : model == Model::Prepared
                     ? (function.current.resident ? domain::Tier::Memory : domain::Tier::Disk)
                     : domain::Tier::Remote;
-  status.reason = failed                   ? function.current.failure->error.message
-                  : !function.note.empty() ? function.note
-                                           : function.current.phase;
+  status.reason = failed                            ? function.current.failure->error.message
+                  : !function.note.empty()          ? function.note
+                  : !function.current.phase.empty() ? function.current.phase
+                                                    : hold_fault(function);
   return status;
 }
 
@@ -158,6 +159,7 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
       }
     }
   }
+  shown.holds = holds_of(function);
   for (const ReplicaStatus& one : status.replicas) {
     const Replica& replica = replicas_.at(one.replica);
     shown.replicas.push_back({.replica = one.replica,

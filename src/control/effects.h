@@ -22,7 +22,12 @@ namespace glowplug::control {
 struct PrepareModel {
   domain::Manifest manifest;
   int revision = 0;
-};                                               // answers ModelPrepared or ModelUnavailable
+};  // answers ModelPrepared or ModelUnavailable
+// Reads the file into the page cache; answers ModelResidency.
+struct ReadModel {
+  std::string function;
+  domain::ModelFacts facts;
+};
 enum class Role { Replica, Template, Measure };  // Measure: says how fast it is, and ends
 struct StartProcess {
   domain::ProcessId process;
@@ -34,7 +39,7 @@ struct StartProcess {
   int threads = 1;
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
   std::string file_type;  // Measure: of a stand-in for the model, see glowplug-worker --file-type
-  bool spare = false;     // made ahead of demand: it computes a dummy batch before it is ready
+  bool ahead = false;     // of any call: a fork computes a dummy batch before it is ready
 };
 // A spare serves this function from now on; the manifest of its start was any of its template's.
 struct AssignReplica {
@@ -79,8 +84,8 @@ struct Decision {
   std::string reason;
 };
 
-using Effect = std::variant<PrepareModel, StartProcess, AssignReplica, BindReplica, KeepState,
-                            StopProcess, KillProcess, GrantCall, RefuseCall, Decision>;
+using Effect = std::variant<PrepareModel, ReadModel, StartProcess, AssignReplica, BindReplica,
+                            KeepState, StopProcess, KillProcess, GrantCall, RefuseCall, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

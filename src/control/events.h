@@ -13,6 +13,7 @@
 #include "domain/ids.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
+#include "domain/tier.h"
 
 namespace glowplug::control {
 
@@ -114,6 +115,13 @@ struct WarmWanted {
   int count = 1;
   Duration hold{};
 };
+// Brings what serves to a tier ahead of calls, and holds it there: Disk, Memory (both held by
+// nobody), Template or Replica.
+struct PreloadWanted {
+  std::string function;
+  domain::Tier tier = domain::Tier::Template;
+  Duration hold{};  // kForever = until the function stops or is deleted
+};
 struct StopWanted {
   std::string function;
 };
@@ -133,7 +141,7 @@ struct Tick {};          // the moment named by Effects::wake_at has come
 using Event =
     std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
                  ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
-                 CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, WarmWanted, StopWanted,
-                 FunctionTuned, MemorySetAside, DrainStarted, Tick>;
+                 CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, WarmWanted,
+                 PreloadWanted, StopWanted, FunctionTuned, MemorySetAside, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

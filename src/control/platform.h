@@ -95,6 +95,8 @@ class Platform {
                                  std::optional<int> if_revision) = 0;
   virtual Result<void> remove(const std::string& function) = 0;
   virtual Result<void> warm(const std::string& function, int count, Duration hold) = 0;
+  // Errors: model_not_found, and unsupported_value where the function has no such tier.
+  virtual Result<void> preload(const std::string& function, domain::Tier tier, Duration hold) = 0;
   virtual Result<void> stop(const std::string& function) = 0;
   virtual Checkpoints& checkpoints() = 0;
 

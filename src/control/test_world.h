@@ -24,7 +24,7 @@ class World {
                .cores = 4}) {}
 
   void post(const Event& event) {
-    last = brain.handle(event, now);
+    last = brain.handle(event, now, wall + std::chrono::floor<std::chrono::milliseconds>(now - Time(1000s)));
     for (const Effect& effect : last.list)
       std::visit([this](const auto& one) { keep(one); }, effect);
   }
@@ -65,6 +65,7 @@ class World {
   domain::State state(const std::string& name) const { return brain.function(name)->state; }
 
   void keep(const PrepareModel& one) { prepared.push_back(one); }
+  void keep(const ReadModel& one) { read.push_back(one); }
   void keep(const StartProcess& one) { started.push_back(one); }
   void keep(const AssignReplica& one) { assigned.push_back(one); }
   void keep(const BindReplica& one) { bound.push_back(one); }
@@ -77,9 +78,11 @@ class World {
 
   Brain brain;
   Time now{1000s};
+  WallTime wall{};  // at that moment
   Effects last;
   std::uint64_t calls = 0;
   std::vector<PrepareModel> prepared;
+  std::vector<ReadModel> read;
   std::vector<StartProcess> started;
   std::vector<AssignReplica> assigned;
   std::vector<BindReplica> bound;

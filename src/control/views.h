@@ -39,6 +39,14 @@ struct TemplateView {
   std::vector<Spare> spares;
 };
 
+// Why a function is ahead of its calls.
+struct HoldView {
+  std::string by;                             // scale, schedule, warm or preload
+  domain::Tier tier = domain::Tier::Replica;  // Template or Replica
+  int count = 1;                              // of replicas
+  std::optional<Time> until;  // none: as long as the manifest says so; Time::max() = until stopped
+};
+
 // One revision that serves, or will once it is ready.
 struct RevisionStatus {
   int revision = 0;
@@ -70,6 +78,7 @@ struct FunctionView {
   std::vector<RevisionStatus> revisions;  // the heaviest first
   std::vector<ReplicaView> replicas;
   std::optional<TemplateView> template_view;
+  std::vector<HoldView> holds;
   std::optional<domain::TuneResult> tuned;  // of this revision on this machine
 };
 

@@ -14,6 +14,7 @@
 
 #include "base/time_types.h"
 #include "domain/engine_settings.h"
+#include "domain/schedule.h"
 
 namespace glowplug::domain {
 
@@ -72,6 +73,7 @@ struct Engine {
 struct Scale {
   int min = 0;
   int max = 20;
+  int min_template = 0;  // 1: the template is held resident
   ScalePolicy policy = ScalePolicy::Concurrency;
   friend bool operator==(const Scale&, const Scale&) = default;
 };
@@ -101,6 +103,7 @@ struct Manifest {
   int context = 2048;  // tokens per slot
   int slots = 4;       // requests one replica serves at once
   Scale scale;
+  Schedule schedule;
   Duration keep_alive = 300s;  // kForever = never stops, 0 = stops at once
   std::vector<std::string> prime;
   std::string chat_template =

@@ -92,7 +92,8 @@ std::string event_text(const Exchange& exchange, Send send,
   if (send == Send::Progress)
     return fmt::format("event: progress\ndata: {}\n\n", json::serialize(progress_object(*view)));
   return fmt::format("event: state\ndata: {}\n\n",
-                     json::serialize(function_document(*view, exchange.server.options)));
+                     json::serialize(function_document(*view, exchange.server.options,
+                                                       exchange.server.clock.now())));
 }
 
 // One write at a time: while the client takes nothing, the pacer gathers what is owed to it.

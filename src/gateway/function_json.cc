@@ -1,10 +1,12 @@
 #include "gateway/function_json.h"
 
+#include <algorithm>
 #include <string>
 
 #include <boost/json/array.hpp>
 
 #include "base/units.h"
+#include "models/schedule_fields.h"
 #include "models/tuning_record.h"
 
 namespace glowplug::gateway {
@@ -84,6 +86,18 @@ json::object function_head(const control::FunctionView& view) {
           {"tier", domain::to_string(view.tier)}};
 }
 
+json::array holds_array(const control::FunctionView& view, Time now) {
+  json::array list;
+  for (const control::HoldView& one : view.holds) {
+    json::object hold{{"by", one.by}, {"tier", domain::to_string(one.tier)}, {"count", one.count}};
+    if (one.until)
+      hold["left"] = duration_value(
+          *one.until == Time::max() ? kForever : std::max(Duration(0), *one.until - now));
+    list.push_back(std::move(hold));
+  }
+  return list;
+}
+
 // What serves, the heaviest first, and with the weight 0 what is about to.
 json::array revisions_array(const control::FunctionView& view) {
   json::array list;
@@ -111,7 +125,9 @@ json::object manifest_object(const domain::Manifest& manifest) {
   object["slots"] = manifest.slots;
   object["scale"] = json::object{{"min", manifest.scale.min},
                                  {"max", manifest.scale.max},
+                                 {"min_template", manifest.scale.min_template},
                                  {"policy", policy_name(manifest.scale.policy)}};
+  if (!manifest.schedule.empty()) object["schedule"] = models::schedule_array(manifest.schedule);
   object["keep_alive"] = duration_value(manifest.keep_alive);
   json::array prime;
   for (const std::string& text : manifest.prime) prime.emplace_back(text);
@@ -144,7 +160,8 @@ json::object manifest_object(const domain::Manifest& manifest) {
   return object;
 }
 
-json::object function_object(const control::FunctionView& view, const GatewayOptions& options) {
+json::object function_object(const control::FunctionView& view, const GatewayOptions& options,
+                             Time now) {
   int alive = 0;
   std::uint64_t memory = 0;
   json::array list;
@@ -167,6 +184,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   object["waiting"] = view.waiting;
   object["memory_bytes"] = memory;
   if (view.template_view) object["template"] = template_object(*view.template_view, options);
+  object["holds"] = holds_array(view, now);
   object["calls"] = view.calls;
   object["cold_starts"] = view.cold_starts;
   object["progress"] = view.progress;
@@ -181,8 +199,9 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   return object;
 }
 
-json::object function_document(const control::FunctionView& view, const GatewayOptions& options) {
-  json::object object = function_object(view, options);
+json::object function_document(const control::FunctionView& view, const GatewayOptions& options,
+                               Time now) {
+  json::object object = function_object(view, options, now);
   object["manifest"] = manifest_object(view.manifest);
   if (view.tuned) object["tuned"] = models::tune_object(*view.tuned);
   return object;

@@ -12,10 +12,10 @@
 namespace glowplug::gateway {
 
 boost::json::object function_object(const control::FunctionView& view,
-                                    const GatewayOptions& options);
+                                    const GatewayOptions& options, Time now);
 // The function with its manifest: what GET /v1/functions/{name} answers.
 boost::json::object function_document(const control::FunctionView& view,
-                                      const GatewayOptions& options);
+                                      const GatewayOptions& options, Time now);
 // What changes while a function is fetched or loads, without asking for memory: it is said often.
 boost::json::object progress_object(const control::FunctionView& view);
 boost::json::object manifest_object(const domain::Manifest& manifest);

@@ -34,7 +34,7 @@ Reply put_answer(Exchange& exchange, const domain::Manifest& manifest,
                  const control::PutOutcome& outcome) {
   json::object object;
   if (const auto view = exchange.server.platform.function(manifest.name)) {
-    object = function_object(*view, exchange.server.options);
+    object = function_object(*view, exchange.server.options, exchange.server.clock.now());
   } else {
     object["object"] = "function";
     object["function"] = manifest.name;
@@ -94,15 +94,21 @@ Reply put_function(Exchange& exchange) {
 Reply get_function(Exchange& exchange) {
   const auto view = exchange.server.platform.function(exchange.name);
   if (!view) return no_function(exchange);
-  Reply reply = json_reply(200, json::serialize(function_document(*view, exchange.server.options)));
+  Reply reply = json_reply(200, json::serialize(function_document(*view, exchange.server.options,
+                                                                  exchange.server.clock.now())));
   reply.headers = "etag: \"" + std::to_string(view->revision) + "\"\r\n";
   return reply;
 }
 
 Reply get_functions(Exchange& exchange) {
   json::array data;
+  const std::string_view warm = exchange.query_value("warm");
+  if (!warm.empty() && warm != "true" && warm != "false")
+    return exchange.error_reply(invalid("warm", "must be true or false."));
   for (const control::FunctionView& view : exchange.server.platform.functions()) {
-    data.emplace_back(function_object(view, exchange.server.options));
+    const bool is_warm = view.tier >= domain::Tier::Template || !view.holds.empty();
+    if (!warm.empty() && is_warm != (warm == "true")) continue;
+    data.emplace_back(function_object(view, exchange.server.options, exchange.server.clock.now()));
   }
   return json_reply(200,
                     json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
@@ -114,33 +120,63 @@ Reply delete_function(Exchange& exchange) {
   return json_reply(204, "");
 }
 
+namespace {
+
+// An object, or nothing at all.
+Result<json::object> wish_of(const Exchange& exchange) {
+  if (exchange.request.body().empty()) return json::object();
+  return parse_object(exchange.request.body());
+}
+
+// `for`: how long something is held.
+Result<Duration> hold_of(const json::object& request) {
+  constexpr Duration kUsual = std::chrono::minutes(5);
+  const json::value* value = field(request, "for");
+  if (value == nullptr) return kUsual;
+  std::optional<Duration> hold;
+  if (value->is_string()) hold = parse_duration(std::string_view(value->as_string()));
+  if (const std::optional<long> seconds = integer(request, "for");
+      seconds && *seconds < 1'000'000'000)
+    hold = *seconds < 0 ? kForever : Duration(std::chrono::seconds(*seconds));
+  if (hold) return *hold;
+  return invalid("for", "must be a duration like \"5m\" or a number of seconds.");
+}
+
+}  // namespace
+
 Reply warm_function(Exchange& exchange) {
-  json::object request;
-  if (!exchange.request.body().empty()) {
-    Result<json::object> parsed = parse_object(exchange.request.body());
-    if (!parsed) return exchange.error_reply(parsed.error());
-    request = std::move(parsed).value();
-  }
-  if (Result<void> count = check_integer(request, "count", {1, 1000}); !count) {
+  const Result<json::object> request = wish_of(exchange);
+  if (!request) return exchange.error_reply(request.error());
+  if (Result<void> count = check_integer(*request, "count", {1, 1000}); !count)
     return exchange.error_reply(count.error());
-  }
-  std::optional<Duration> hold = std::chrono::minutes(5);
-  if (const json::value* value = field(request, "for")) {
-    hold.reset();
-    if (value->is_string()) hold = parse_duration(std::string_view(value->as_string()));
-    if (const std::optional<long> seconds = integer(request, "for");
-        seconds && *seconds < 1'000'000'000) {
-      hold = *seconds < 0 ? kForever : Duration(std::chrono::seconds(*seconds));
-    }
-  }
-  if (!hold)
-    return exchange.error_reply(
-        invalid("for", "must be a duration like \"5m\" or a number of seconds."));
-  const int count = static_cast<int>(integer(request, "count").value_or(1));
+  const Result<Duration> hold = hold_of(*request);
+  if (!hold) return exchange.error_reply(hold.error());
+  const int count = static_cast<int>(integer(*request, "count").value_or(1));
   const Result<void> warmed = exchange.server.platform.warm(exchange.name, count, *hold);
   if (!warmed) return exchange.error_reply(warmed.error());
   return json_reply(202,
                     json::serialize(json::object{{"function", exchange.name}, {"count", count}}));
+}
+
+Reply preload_function(Exchange& exchange) {
+  const Result<json::object> request = wish_of(exchange);
+  if (!request) return exchange.error_reply(request.error());
+  const json::value* asked = field(*request, "tier");
+  const std::string word =
+      asked != nullptr && asked->is_string() ? std::string(asked->as_string()) : "";
+  std::optional<domain::Tier> tier;
+  for (const domain::Tier one :
+       {domain::Tier::Disk, domain::Tier::Memory, domain::Tier::Template, domain::Tier::Replica})
+    if (word == to_string(one)) tier = one;
+  if (!tier)
+    return exchange.error_reply(
+        invalid("tier", "must be \"disk\", \"memory\", \"template\" or \"replica\"."));
+  const Result<Duration> hold = hold_of(*request);
+  if (!hold) return exchange.error_reply(hold.error());
+  const Result<void> wanted = exchange.server.platform.preload(exchange.name, *tier, *hold);
+  if (!wanted) return exchange.error_reply(wanted.error());
+  return json_reply(202,
+                    json::serialize(json::object{{"function", exchange.name}, {"tier", word}}));
 }
 
 Reply stop_function(Exchange& exchange) {

@@ -184,6 +184,34 @@ TEST_F(GatewayTest, Functions_ArePutShownAndDeleted) {
   EXPECT_TRUE(has(talk(remove), "HTTP/1.1 404"));
 }
 
+TEST_F(GatewayTest, Preload_ReachesThePlatformOrSaysWhatIsWrong) {
+  const std::string path = "/v1/functions/fn/preload";
+  EXPECT_TRUE(has(talk(post(path, R"({"tier":"template","for":"2m"})"), "\"}"), "HTTP/1.1 202"));
+  EXPECT_TRUE(has(talk(post(path, R"({"tier":"memory","for":-1})"), "\"}"), "HTTP/1.1 202"));
+  EXPECT_TRUE(has(talk(post(path, R"({"tier":"replica"})"), "\"}"), "HTTP/1.1 202"));
+  const std::vector<std::string> wanted{"fn template 2m", "fn memory ever", "fn replica 5m"};
+  EXPECT_EQ(platform_.preloads, wanted);
+  EXPECT_TRUE(has(talk(post(path, R"({"tier":"remote"})")), "must be"));
+  EXPECT_TRUE(has(talk(post(path, "")), "HTTP/1.1 400"));
+  EXPECT_TRUE(has(talk(post(path, R"({"tier":"disk","for":"soon"})")), "HTTP/1.1 400"));
+  EXPECT_TRUE(has(talk(post(path, R"({"tier":5})")), "HTTP/1.1 400"));
+  EXPECT_EQ(platform_.preloads.size(), 3u);
+}
+
+TEST_F(GatewayTest, WarmList_ShowsWhatIsReadyOrHeld) {
+  platform_.views["cold"].manifest.name = "cold";
+  platform_.views["held"].manifest.name = "held";
+  platform_.views["held"].holds.push_back({"preload", domain::Tier::Template, 1, Time::max()});
+  platform_.views["resident"].manifest.name = "resident";
+  platform_.views["resident"].tier = domain::Tier::Template;
+  const std::string warm = talk(get("/v1/functions?warm=true"), "]}");
+  EXPECT_TRUE(has(warm, "\"function\":\"held\""));
+  EXPECT_TRUE(has(warm, "\"function\":\"resident\""));
+  EXPECT_FALSE(has(warm, "\"function\":\"cold\""));
+  EXPECT_TRUE(has(talk(get("/v1/functions?warm=false"), "]}"), "\"function\":\"cold\""));
+  EXPECT_TRUE(has(talk(get("/v1/functions?warm=maybe")), "HTTP/1.1 400"));
+}
+
 TEST_F(GatewayTest, Draining_IsNotReadyAndEndsConnections) {
   platform_.admits = false;
   EXPECT_TRUE(has(talk(get("/readyz")), "HTTP/1.1 503"));

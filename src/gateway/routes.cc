@@ -29,6 +29,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/functions/{name}", get_function},
     {"DELETE", "/v1/functions/{name}", delete_function},
     {"POST", "/v1/functions/{name}/warm", warm_function},
+    {"POST", "/v1/functions/{name}/preload", preload_function},
     {"POST", "/v1/functions/{name}/stop", stop_function},
     {"POST", "/v1/functions/{name}/tune", nullptr, run_tune},
     {"GET", "/v1/functions/{name}/logs", get_logs},

@@ -50,6 +50,7 @@ Reply get_function(Exchange&);
 Reply get_functions(Exchange&);
 Reply delete_function(Exchange&);
 Reply warm_function(Exchange&);
+Reply preload_function(Exchange&);
 Reply stop_function(Exchange&);
 Reply get_logs(Exchange&);
 // cache_routes.cc

@@ -20,6 +20,7 @@
 #include <boost/asio/write.hpp>
 #include <gtest/gtest.h>
 
+#include "base/units.h"
 #include "gateway/gateway.h"
 
 namespace glowplug::gateway {
@@ -101,6 +102,12 @@ class FakePlatform final : public control::Platform {
     return {};
   }
   Result<void> warm(const std::string&, int, Duration) override { return {}; }
+  Result<void> preload(const std::string& name, domain::Tier tier, Duration held_for) override {
+    if (refusal) return *refusal;
+    preloads.push_back(name + " " + std::string(to_string(tier)) + " " +
+                       (held_for == kForever ? "ever" : format_duration(held_for)));
+    return {};
+  }
   Result<void> stop(const std::string&) override { return {}; }
   control::Checkpoints& checkpoints() override { return saved; }
   Result<domain::WatchId> watch(const std::string& name,
@@ -152,6 +159,7 @@ class FakePlatform final : public control::Platform {
   bool hold = false;
   bool admits = true;
   bool gone = false;  // nobody may call it any more
+  std::vector<std::string> preloads;
   std::uint64_t calls = 0;
   int abandoned = 0;
   int finished = 0;

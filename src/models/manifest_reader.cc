@@ -12,6 +12,7 @@
 #include "domain/limits.h"
 #include "models/manifest_fields.h"
 #include "models/model_source.h"
+#include "models/schedule_fields.h"
 #include "models/yaml_document.h"
 
 namespace glowplug::models {
@@ -178,6 +179,7 @@ void read_scale(ManifestFields& fields, domain::Scale& scale) {
   inner.refuse_unknown(keys_of("scale"));
   inner.read_int("min", scale.min, {0, domain::kReplicasMax});
   inner.read_int("max", scale.max, {0, domain::kReplicasMax});
+  inner.read_int("min_template", scale.min_template, {0, 1});
   inner.read_choice<domain::ScalePolicy>("policy", scale.policy,
                                          {{"concurrency", domain::ScalePolicy::Concurrency},
                                           {"threshold", domain::ScalePolicy::Threshold},
@@ -298,9 +300,22 @@ void read_plain_fields(ManifestFields& fields, Manifest& manifest) {
                                           {{"auto", domain::TemplateUse::Auto},
                                            {"on", domain::TemplateUse::On},
                                            {"off", domain::TemplateUse::Off}});
-  if (manifest.template_use == domain::TemplateUse::On &&
-      manifest.engine.kind == EngineKind::Process)
+}
+
+void check_template(ManifestFields& fields, const Manifest& manifest) {
+  const bool foreign = manifest.engine.kind == EngineKind::Process;
+  if (manifest.template_use == domain::TemplateUse::On && foreign)
     fields.fault("template", "cannot be on with engine.process: a foreign process does not fork");
+  const bool has_template = !foreign && manifest.template_use != domain::TemplateUse::Off &&
+                            (manifest.engine.kind == EngineKind::Llama ||
+                             manifest.template_use == domain::TemplateUse::On);
+  if (has_template) return;
+  constexpr std::string_view kWhy =
+      "asks for a template, and this function starts without one (template, engine)";
+  if (manifest.scale.min_template > 0) fields.fault("scale.min_template", std::string(kWhy));
+  for (std::size_t i = 0; i < manifest.schedule.size(); ++i)
+    if (manifest.schedule[i].tier == domain::Tier::Template)
+      fields.fault(fmt::format("schedule[{}].tier", i), std::string(kWhy));
 }
 
 // Only the built-in engine reads a model file; for the others the field is a label.
@@ -320,14 +335,14 @@ void check_model(ManifestFields& fields, const Manifest& manifest) {
 const std::map<std::string, std::vector<std::string_view>>& manifest_keys() {
   static const std::map<std::string, std::vector<std::string_view>> keys{
       {"",
-       {"apiVersion", "kind", "name", "model", "task", "engine", "context", "slots", "scale",
-        "keep_alive", "prime", "chat_template", "limits", "resources", "priority", "share",
-        "failover", "template", "tuning"}},
+       {"apiVersion", "kind",     "name",     "model",      "task",     "engine",        "context",
+        "slots",      "scale",    "schedule", "keep_alive", "prime",    "chat_template", "limits",
+        "resources",  "priority", "share",    "failover",   "template", "tuning"}},
       {"model", {"source", "sha256"}},
       {"engine", {"fake", "process"}},
       {"engine.fake", {"load_time", "tokens_per_second", "fault"}},
       {"engine.process", {"command", "ready", "env", "start_timeout"}},
-      {"scale", {"min", "max", "policy"}},
+      {"scale", {"min", "max", "min_template", "policy"}},
       {"limits", {"queue", "queue_timeout", "timeout", "max_tokens"}},
       {"resources", {"memory", "threads", "device"}},
       {"tuning", {"batch", "repack", "kv"}}};
@@ -354,6 +369,8 @@ Result<Manifest> read_manifest(std::string_view text, std::string_view expected_
   read_limits(fields, manifest.limits);
   read_resources(fields, manifest.resources);
   read_plain_fields(fields, manifest);
+  read_schedule(fields, manifest);
+  check_template(fields, manifest);
   read_tuning(fields, manifest, manifest.tuning);
   check_model(fields, manifest);
   if (faults.empty()) return manifest;

@@ -30,7 +30,10 @@ task: generate
 engine: llama
 context: 4096
 slots: 8
-scale: {min: 1, max: 3, policy: threshold}
+scale: {min: 1, max: 3, min_template: 1, policy: threshold}
+schedule:
+  - {days: "mon-wed,sun", from: "22:00", until: "06:30", tier: replica, count: 3}
+  - {from: "08:00", until: "09:00", tier: template}
 keep_alive: 90s
 prime: ["You are a helpful assistant."]
 chat_template: builtin
@@ -57,6 +60,10 @@ TEST(ManifestReader, FullYaml_IsReadAndWrittenBackEqual) {
   EXPECT_EQ(manifest->keep_alive, 90s);
   EXPECT_EQ(manifest->resources.memory_bytes, std::uint64_t{2} << 30);
   EXPECT_EQ(manifest->failover, domain::Failover::Off);
+  EXPECT_EQ(manifest->scale.min_template, 1);
+  ASSERT_EQ(manifest->schedule.size(), 2u);
+  EXPECT_EQ(manifest->schedule[0],
+            (domain::ScheduledHold{0b1000111, 22 * 60, 6 * 60 + 30, domain::Tier::Replica, 3}));
   EXPECT_EQ(manifest->tuning, (domain::Tuning{256, domain::Repack::Off, domain::KvType::Q8_0}));
   const auto again = read_manifest(write_manifest(*manifest), "chat");
   ASSERT_TRUE(again.ok()) << again.error().message;
@@ -93,6 +100,34 @@ TEST(ManifestReader, TuningThatCannotWork_NamesTheFieldAndTheFix) {
               HasSubstr("tuning: is for the built-in engine"));
   EXPECT_EQ(fault_of(fake + "tuning: {batch: auto, repack: auto, kv: f16}"), "accepted");
   EXPECT_EQ(fault_of("engine: {process: {command: [a]}}\ntuning: {batch: auto}"), "accepted");
+}
+
+TEST(ManifestReader, ScheduleThatCannotWork_NamesTheHoldAndTheFix) {
+  const auto fault = [](const std::string& hold, const std::string& more = "template: on\n") {
+    return fault_of("engine: fake\n" + more + "schedule: [" + hold + "]");
+  };
+  EXPECT_EQ(fault(R"({days: "fri-mon", from: "23:59", until: "00:00", tier: template})"),
+            "accepted");
+  EXPECT_THAT(fault(R"({from: "8:30", until: "09:00"})"), HasSubstr("schedule[0].from: must be"));
+  EXPECT_THAT(fault(R"({from: "24:00", until: "09:60"})"),
+              AllOf(HasSubstr("schedule[0].from"), HasSubstr("schedule[0].until")));
+  EXPECT_THAT(fault(R"({from: "08:30"})"), HasSubstr("schedule[0].until: is missing"));
+  EXPECT_THAT(fault(R"({days: "mon-", from: "01:00", until: "02:00"})"),
+              HasSubstr("schedule[0].days: must be days such as mon-fri"));
+  EXPECT_THAT(fault(R"({dais: mon, from: "01:00", until: "02:00"})"),
+              HasSubstr("schedule[0].dais: unknown key; did you mean \"days\"?"));
+  EXPECT_THAT(fault(R"({from: "01:00", until: "02:00", tier: template, count: 2})"),
+              HasSubstr("schedule[0].count: is for tier replica"));
+  EXPECT_THAT(fault(R"({from: "01:00", until: "02:00", count: 3})", "scale: {max: 2}\n"),
+              HasSubstr("schedule[0].count: is 3, more than scale.max"));
+  EXPECT_THAT(fault(R"({from: "01:00", until: "02:00", tier: template})", "template: off\n"),
+              HasSubstr("schedule[0].tier: asks for a template"));
+  EXPECT_THAT(fault("5"), HasSubstr("schedule[0]: must be a mapping"));
+  EXPECT_THAT(fault_of("engine: fake\nschedule: {from: 1}"), HasSubstr("schedule: must be a list"));
+  EXPECT_THAT(fault_of("engine: {process: {command: [a]}}\nscale: {min_template: 1}"),
+              HasSubstr("scale.min_template: asks for a template"));
+  EXPECT_THAT(fault_of("engine: fake\ntemplate: on\nscale: {min_template: 2}"),
+              HasSubstr("scale.min_template: must be"));
 }
 
 TEST(ManifestReader, KeepAliveForever_IsWrittenAsMinusOne) {

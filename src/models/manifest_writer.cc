@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "models/manifest_reader.h"
+#include "models/schedule_fields.h"
 
 namespace glowplug::models {
 namespace {
@@ -102,7 +103,9 @@ std::string write_manifest(const Manifest& manifest) {
   out["slots"] = manifest.slots;
   out["scale"] = json::object{{"min", manifest.scale.min},
                               {"max", manifest.scale.max},
+                              {"min_template", manifest.scale.min_template},
                               {"policy", word(manifest.scale.policy)}};
+  if (!manifest.schedule.empty()) out["schedule"] = schedule_array(manifest.schedule);
   if (manifest.keep_alive == kForever)
     out["keep_alive"] = -1;
   else

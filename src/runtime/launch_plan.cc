@@ -184,7 +184,7 @@ Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchP
         places.run_dir, socket.size(), kSocketPathMax));
   plan.endpoint.socket_path = socket;
   plan.threads = start.threads;
-  plan.warm = start.spare;
+  plan.warm = start.ahead;
   if (start.role == control::Role::Template) plan.primes = start.manifest.prime;
   if (start.role == control::Role::Replica && policy::has_prompt_state(start.manifest))
     plan.slots = start.manifest.slots;

@@ -25,7 +25,7 @@
 #include "worker/llama_prime.h"
 #include "worker/llama_slots.h"
 #include "worker/memory_pages.h"
-#include "worker/prefetch.h"
+#include "base/prefetch.h"
 #include "worker/process.h"
 #include "worker/template_loop.h"
 

@@ -27,27 +27,44 @@ bool compute(server_routes& routes, const std::vector<Token>& tokens, int slot) 
   return reply && reply->status == 200;
 }
 
-// Runs beside the engine's loop.
-Result<void> fill_slots(server_context& engine, const common_params& params,
-                        std::vector<std::vector<Token>> prompts, int slots, PromptMemory& memory) {
-  server_routes routes(params, engine);
-  routes.update_meta(engine);
-  LlamaSlots states(engine);
+// What the filler shares with the engine's loop, beside which it runs.
+struct Filling {
+  server_context& engine;
+  const common_params& params;
+  PromptMemory& memory;
+};
+
+// The engine computes with its thread pool of last time until it computes again, and would touch
+// that one's memory then. One token on a pool without threads, which stays, makes it let go.
+bool leave_threads(const Filling& with, server_routes& routes, Token token) {
+  attach_threads(with.engine.get_llama_context(), 1);
+  return compute(routes, {token}, 0);
+}
+
+Result<void> fill_slots(const Filling& with, std::vector<std::vector<Token>> prompts) {
+  server_routes routes(with.params, with.engine);
+  routes.update_meta(with.engine);
+  LlamaSlots slots(with.engine);
+  const int count = with.params.n_parallel;
+  std::vector<UniqueFd> states;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    const int slot = static_cast<int>(i) % slots;
-    UniqueFd state(::memfd_create("prime", MFD_CLOEXEC));
-    if (!state.valid()) return failed("no memory file can be made for a primed prompt");
-    if (!compute(routes, prompts[i], slot) || !states.save(slot, state.get()))
+    const int slot = static_cast<int>(i) % count;
+    states.emplace_back(::memfd_create("prime", MFD_CLOEXEC));
+    if (!states.back().valid()) return failed("no memory file can be made for a primed prompt");
+    if (!compute(routes, prompts[i], slot) || !slots.save(slot, states.back().get()))
       return failed("the engine does not compute prime " + std::to_string(i + 1));
-    for (int other = 0; other < slots; ++other) {
-      if (static_cast<std::size_t>(other) % prompts.size() != i) continue;
-      if (other != slot && !states.restore(other, state.get()))
-        return failed("the engine does not take prime " + std::to_string(i + 1) + " in slot " +
-                      std::to_string(other));
-      memory.holds(other, prompts[i]);
-    }
-    memory.add_prime(std::move(prompts[i]), std::move(state));
   }
+  if (!leave_threads(with, routes, prompts[0][0]))
+    return failed("the engine does not compute on one thread");
+  for (int slot = 0; slot < count; ++slot) {
+    const std::size_t i = static_cast<std::size_t>(slot) % prompts.size();
+    if (!slots.restore(slot, states[i].get()))
+      return failed("the engine does not take prime " + std::to_string(i + 1) + " in slot " +
+                    std::to_string(slot));
+    with.memory.holds(slot, prompts[i]);
+  }
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    with.memory.add_prime(std::move(prompts[i]), std::move(states[i]));
   return {};
 }
 
@@ -81,14 +98,12 @@ Result<void> prime_slots(server_context& engine, const common_params& params,
   ggml_threadpool* pool = attach_threads(context, threads);
   Result<void> filled;
   std::thread filler([&] {
-    filled = fill_slots(engine, params, std::move(all), params.n_parallel, memory);
+    filled = fill_slots({engine, params, memory}, std::move(all));
     engine.terminate();
   });
   engine.start_loop();
   filler.join();
-  llama_detach_threadpool(context);
-  ggml_threadpool_free(pool);
-  llama_set_n_threads(context, 1, 1);
+  if (filled) ggml_threadpool_free(pool);  // else the process ends
   return filled;
 }
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import re
+from pathlib import Path
+
 from support.server import Server, llama, wait_until
 
 SYSTEM = " ".join(f"Rule {i}: be brief." for i in range(230))  # some 1,500 tokens
+CANARY = {"red": "the vault opens with 48151623", "blue": "the safe opens with 42071912"}
 
 
 def ask(server: Server, messages: list[dict], **fields) -> dict:
@@ -42,3 +47,78 @@ def test_long_conversation_goes_on_after_zero_and_after_a_kill(model) -> None:
         server.start()
         talk += [{"role": "user", "content": "Still there?"}]
         assert cached_share(ask(server, talk)) >= 0.95
+
+
+def cached(answer: dict) -> int:
+    return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def holds(pid: int, text: str) -> bool:
+    """Whether the process has the text anywhere in its memory but for mapped files."""
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            found = re.match(r"([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ (\d+)", line)
+            if not found or found[3] != "0":
+                continue
+            begin, end = (int(found[i], 16) for i in (1, 2))
+            try:
+                memory.seek(begin)
+                if text.encode() in memory.read(end - begin):
+                    return True
+            except OSError:
+                continue  # a page of the kernel's
+    return False
+
+
+def test_two_tenants_secrets_never_cross(model) -> None:
+    """Planted secrets, a primed prompt, copies of prompts, zero and restarts: each sees the prime and its own."""
+    prime = " ".join(f"Rule {i}: be kind." for i in range(60))
+    opening = [{"role": "system", "content": prime}]
+    secrets = {salt: [*opening, {"role": "user", "content": f"{text}. " * 30}] for salt, text in CANARY.items()}
+    with Server() as server:
+        server.deploy(llama("chat", model, prime=[prime], scale={"max": 3}))
+        ask(server, [*opening, {"role": "user", "content": "Hello?"}])
+        wait_until(
+            lambda: (server.function("chat").get("template") or {}).get("primes"), 120, "a primed template"
+        )
+        to_zero(server, 1)
+        primed = cached(ask(server, secrets["red"], cache_salt="red"))
+        assert primed > 300, "the prime, and no more than it"
+        (red,) = server.replica_pids()
+        assert cached(ask(server, secrets["blue"], cache_salt="blue")) <= primed
+        (blue,) = set(server.replica_pids()) - {red}
+        assert holds(red, CANARY["red"]) and holds(blue, CANARY["blue"]), "else nothing is looked at"
+        assert not holds(blue, CANARY["red"]) and not holds(red, CANARY["blue"])
+        for pid in server.template_pids() + server.spare_pids():
+            assert not any(holds(pid, text) for text in CANARY.values())
+
+        to_zero(server, 3)
+        for kept in (server.data_dir / "prompts").rglob("*"):
+            if kept.is_file():
+                assert not any(text.encode() in kept.read_bytes() for text in CANARY.values()), kept
+        for restart in (lambda: None, lambda: (server.kill(), server.start())):
+            restart()
+            for fields in ({"cache_salt": "green"}, {}):
+                assert cached(ask(server, secrets["red"], **fields)) <= primed, fields
+            assert cached(ask(server, secrets["red"], cache_salt="blue")) <= primed
+            assert cached_share(ask(server, secrets["red"], cache_salt="red")) >= 0.95
+            assert cached_share(ask(server, secrets["blue"], cache_salt="blue")) >= 0.95
+            server.post("/v1/functions/chat/stop")
+            wait_until(lambda: server.function("chat")["replicas"] == 0, 20, "no replica")
+
+
+def test_four_calls_at_once_from_zero_all_have_the_prime(model) -> None:
+    prime = " ".join(f"Rule {i}: be kind." for i in range(60))
+    opening = [{"role": "system", "content": prime}]
+    with Server() as server:
+        server.deploy(llama("chat", model, prime=[prime], scale={"max": 1}))
+        ask(server, [*opening, {"role": "user", "content": "Hello?"}])
+        wait_until(
+            lambda: (server.function("chat").get("template") or {}).get("primes"), 120, "a primed template"
+        )
+        to_zero(server, 1)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            asked = pool.map(
+                lambda i: ask(server, [*opening, {"role": "user", "content": f"Question {i}?"}]), range(4)
+            )
+            assert all(cached(answer) > 300 for answer in asked)

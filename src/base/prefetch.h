@@ -14,7 +14,7 @@
 #include <functional>
 #include <string>
 
-namespace glowplug::worker {
+namespace glowplug {
 
 struct PrefetchHooks {
   std::function<void(double)> progress;  // fractions from 0 to 1, rising
@@ -25,4 +25,4 @@ struct PrefetchHooks {
 // missing where the kernel reads ahead. Cancelled, it ends once the windows under way are read.
 std::uint64_t prefetch_file(const std::string& path, const PrefetchHooks& hooks);
 
-}  // namespace glowplug::worker
+}  // namespace glowplug

@@ -1,4 +1,4 @@
-#include "worker/prefetch.h"
+#include "base/prefetch.h"
 
 #include <algorithm>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 
 #include "base/unique_fd.h"
 
-namespace glowplug::worker {
+namespace glowplug {
 namespace {
 
 constexpr std::size_t kBytes = 200 * 1024 * 1024 + 123;
@@ -97,4 +97,4 @@ TEST_F(Prefetch, MissingOrEmptyFile_IsLeftToTheEngine) {
 }
 
 }  // namespace
-}  // namespace glowplug::worker
+}  // namespace glowplug

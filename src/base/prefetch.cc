@@ -1,4 +1,4 @@
-#include "worker/prefetch.h"
+#include "base/prefetch.h"
 
 #include <algorithm>
 #include <atomic>
@@ -18,7 +18,7 @@
 #include "base/page_cache.h"
 #include "base/unique_fd.h"
 
-namespace glowplug::worker {
+namespace glowplug {
 namespace {
 
 // bench/cold_read.py compares with the disk's own speed (dd, direct I/O). On a 2-core EPYC with a
@@ -140,4 +140,4 @@ std::uint64_t prefetch_file(const std::string& path, const PrefetchHooks& hooks)
   return reading.read();
 }
 
-}  // namespace glowplug::worker
+}  // namespace glowplug
