@@ -62,6 +62,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   // What app/live_cache finds out about model files.
   void tell(const control::ModelResidency& event) { post(event); }
   void tell(const control::ModelLost& event) { post(event); }
+  // What was resident before a restart.
+  void tell(const control::TemplatesRecalled& event) { post(event); }
 
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int retry_after_s)> done) override;

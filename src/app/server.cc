@@ -19,6 +19,7 @@
 
 #include "app/live_cache.h"
 #include "app/live_platform.h"
+#include "app/resident_list.h"
 #include "app/server_config.h"
 #include "base/units.h"
 #include "domain/limits.h"
@@ -240,6 +241,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());
   platform.set_server_url(fmt::format("http://{}:{}", listen->host, gateway.port()));
   if (auto restored = platform.restore(); !restored) return cannot_start(restored.error());
+  const ResidentList residents(loop, platform, config->data_dir + "/resident_templates");
 
   const Shutdown shutdown(loop, clock, platform, gateway);
   std::printf("listening on http://%s:%d (admin http://%s:%d)\n", listen->host.c_str(),

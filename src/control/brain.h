@@ -186,6 +186,7 @@ class Brain final {
   void on(const PreloadWanted& event);
   void on(const StopWanted& event);
   void on(const FunctionTuned& event);
+  void on(const TemplatesRecalled& event);
   void on(const MemorySetAside& event);
   void on(const DrainStarted& event);
   void on(const Tick& event);
@@ -280,6 +281,7 @@ class Brain final {
   bool is_held(const Template& held) const;
   void hold_ahead();
   void hold_template(const std::string& name, Function& function, Generation& generation);
+  void recall_templates();
   std::uint64_t held_bytes_with(const Generation& generation) const;
   std::string hold_fault(const Function& function) const;
   std::optional<Time> hold_wake() const;
@@ -323,6 +325,7 @@ class Brain final {
   std::map<domain::CallId, Call> calls_;
   std::map<domain::ProcessId, Template> templates_;
   std::uint64_t last_process_ = 0;
+  std::deque<std::string> recalled_;  // whose templates are still to be loaded
   std::uint64_t set_aside_bytes_ = 0;
   bool draining_ = false;
 

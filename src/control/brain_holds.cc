@@ -60,6 +60,31 @@ void Brain::on(const PreloadWanted& event) {
   });
 }
 
+void Brain::on(const TemplatesRecalled& event) {
+  recalled_.assign(event.functions.begin(), event.functions.end());
+}
+
+// In their order, the next once the last has loaded: the most valuable is there first.
+void Brain::recall_templates() {
+  while (!recalled_.empty() && !is_computing() && !short_of_room_) {
+    for (const auto& [id, held] : templates_)
+      if (held.state == domain::State::Loading) return;
+    const Function* function = find(recalled_.front());
+    if (function != nullptr && function->current.model == Model::Preparing) return;
+    const std::string name = recalled_.front();
+    recalled_.pop_front();
+    if (function == nullptr || !may_fork(function->current) ||
+        template_of(function->current) != nullptr)
+      continue;
+    const policy::TemplateSource source{function->current.manifest, function->current.facts};
+    std::uint64_t all = policy::estimate_template_bytes(source);
+    for (const auto& [id, held] : templates_) all += held.bytes;
+    const std::uint64_t bytes = policy::estimate_loading_bytes(source);
+    if (all <= options_.template_bytes && reserved_bytes() + bytes <= options_.memory_bytes)
+      load_template(name, function->current, bytes);
+  }
+}
+
 void Brain::hold_ahead() {
   if (draining_) return;
   for (auto& [name, function] : functions_) {
@@ -71,6 +96,7 @@ void Brain::hold_ahead() {
       if (holds_template(function, generation)) hold_template(name, function, generation);
     });
   }
+  recall_templates();
 }
 
 void Brain::hold_template(const std::string& name, Function& function, Generation& generation) {

@@ -180,6 +180,38 @@ TEST_F(Holds, Stop_EndsWhatAPreloadHolds) {
   EXPECT_TRUE(view("f").holds.empty());
 }
 
+TEST_F(Holds, Recalled_AreLoadedOneByOneWithinTheBudget) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 3; ++i) {
+    domain::Manifest made = manifest("f" + std::to_string(i));
+    made.engine.fake.load_time = 10ms * (i + 1);
+    world.post(FunctionPut{made, 1});
+    names.push_back(made.name);
+  }
+  world.post(TemplatesRecalled{{"f2", "gone", "f0", "f1"}});
+  EXPECT_EQ(starts(), 0u) << "its model is not prepared yet";
+  for (const std::string& name : names) world.post(ModelPrepared{name, 1, {}});
+  ASSERT_EQ(starts(), 1u);
+  EXPECT_EQ(start(0).manifest.name, "f2");
+  world.ready(0);
+  ASSERT_EQ(starts(), 2u);
+  EXPECT_EQ(start(1).manifest.name, "f0");
+  world.ready(1);
+  EXPECT_EQ(starts(), 2u) << "the budget has room for two";
+}
+
+TEST_F(Holds, Recalled_WaitForTheCallsThatCome) {
+  world.deploy(world.manifest("busy"));
+  const domain::CallId id = world.call("busy");
+  world.ready(0);
+  world.deploy(manifest("f"));
+  world.post(TemplatesRecalled{{"f"}});
+  EXPECT_EQ(starts(), 1u);
+  world.post(CallEnded{id});
+  EXPECT_EQ(starts(), 2u);
+  EXPECT_EQ(start(1).role, Role::Template);
+}
+
 TEST_F(Holds, Schedule_HoldsReplicasWithinItsHoursOnly) {
   domain::Manifest made = world.manifest("f");
   made.keep_alive = 0s;

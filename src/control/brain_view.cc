@@ -152,7 +152,8 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
       shown.template_view = TemplateView{.process = held->first,
                                          .state = held->second.state,
                                          .memory_bytes = held->second.bytes,
-                                         .primes = held->second.manifest.prime.size()};
+                                         .primes = held->second.manifest.prime.size(),
+                                         .last_used = held->second.last_used};
       for (const auto& [id, replica] : replicas_) {
         if (!replica.is_spare() || replica.from != held->first) continue;
         shown.template_view->spares.push_back({id, replica.memory_bytes});

@@ -131,6 +131,11 @@ struct FunctionTuned {
   domain::Manifest manifest;
   int revision = 0;
 };
+// After a restart: a template of each of these was resident, the most valuable first. They are loaded
+// one by one where there is room, while nobody waits.
+struct TemplatesRecalled {
+  std::vector<std::string> functions;
+};
 // Taken by work that is no replica (a tune); 0 = given back.
 struct MemorySetAside {
   std::uint64_t bytes = 0;
@@ -142,6 +147,6 @@ using Event =
     std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
                  ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
                  CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, WarmWanted,
-                 PreloadWanted, StopWanted, FunctionTuned, MemorySetAside, DrainStarted, Tick>;
+                 PreloadWanted, StopWanted, FunctionTuned, TemplatesRecalled, MemorySetAside, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

@@ -32,6 +32,7 @@ struct TemplateView {
   domain::State state = domain::State::Loading;
   std::uint64_t memory_bytes = 0;  // reserved
   std::size_t primes = 0;          // prompts that its replicas start with
+  Time last_used{};
   struct Spare {
     domain::ProcessId process;
     std::uint64_t memory_bytes = 0;  // reserved

@@ -21,7 +21,8 @@ using namespace std::chrono_literals;
 // A restore costs milliseconds; computing so few tokens again costs about as much.
 constexpr std::size_t kWorthRestoring = 32;
 constexpr auto kCatchUpLimit = 200ms;  // an order that came before a request counts for it
-constexpr auto kFetchLimit = 2s;       // then the prompt is computed as if nothing were known
+constexpr auto kGiveBackLimit = 500ms;
+constexpr auto kFetchLimit = 2s;  // then the prompt is computed as if nothing were known
 constexpr std::size_t kTableBytesMax = 256 * 1024 * 1024;
 
 bool is_readable(int fd) {
@@ -124,6 +125,8 @@ void PromptMemory::keep(std::vector<UniqueFd> files) {
   std::unique_lock lock(mutex_);
   obeying_ = false;  // calls need not wait for it
   changed_.notify_all();
+  // An answer's last byte may be read before its slot is given back.
+  changed_.wait_for(lock, kGiveBackLimit, [this] { return !book_.any_taken(); });
   std::size_t count = 0;
   for (const int slot : book_.worth_keeping(domain::kKeptTokensMin)) {
     if (count == files.size()) break;
@@ -219,6 +222,7 @@ void PromptMemory::give_back(int slot, std::vector<Token> prompt, SlotBook::Keep
   const std::lock_guard lock(mutex_);
   book_.holds(slot, std::move(prompt), keep);
   book_.give_back(slot);
+  changed_.notify_all();
 }
 
 PromptMemory::Placed& PromptMemory::Placed::operator=(Placed&& other) noexcept {

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <map>
 #include <numeric>
+#include <thread>
 
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -199,6 +201,21 @@ TEST_F(PromptMemoryTest, KeepOrder_CopiesLongPromptsOnce) {
   EXPECT_EQ(bytes_of(one.get()), "state");
   order(R"({"keep":true})", {two.get()});
   EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  server.reset();
+}
+
+TEST_F(PromptMemoryTest, KeepOrderBeforeTheSlotIsGivenBack_WaitsForIt) {
+  PromptMemory memory(2, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  {
+    const auto placed = memory.place(run(1, 300), Keep::Yes);
+    order(R"({"keep":true})", {memory_file().get()});
+    for (int waiting = 1; waiting > 0;) {  // until the order is taken
+      ASSERT_EQ(::ioctl(worker.get(), FIONREAD, &waiting), 0);
+      std::this_thread::yield();
+    }
+  }
+  EXPECT_EQ(heard(), R"({"state":"kept","count":1})");
   server.reset();
 }
 

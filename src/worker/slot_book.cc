@@ -55,6 +55,10 @@ bool SlotBook::take_slot(int slot) {
 
 void SlotBook::give_back(int slot) { at(slot).taken = false; }
 
+bool SlotBook::any_taken() const {
+  return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.taken; });
+}
+
 void SlotBook::holds(int slot, std::vector<Token> tokens, Keep keep) {
   at(slot).tokens = std::move(tokens);
   at(slot).has_copy = keep == Keep::No;

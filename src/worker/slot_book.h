@@ -32,6 +32,7 @@ class SlotBook final {
   // Exactly this one; false when it is taken.
   bool take_slot(int slot);
   void give_back(int slot);
+  [[nodiscard]] bool any_taken() const;
 
   enum class Keep { Yes, No };
   // What it holds from now on; No: no copy of it may be made.

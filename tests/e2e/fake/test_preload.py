@@ -117,3 +117,26 @@ def test_commands_wait_and_list(server: Server) -> None:
     rows = json.loads(server.cli("ps", "--warm", "--json").stdout)
     assert name in {row["function"] for row in rows}
     server.remove(name)
+
+
+def test_templates_come_back_after_a_kill_of_the_server(tmp_path: Path) -> None:
+    with Server(folder=tmp_path) as server:
+        for name, load in (("first", "50ms"), ("second", "60ms")):  # templates of their own
+            server.deploy(fake(name, load_time=load, **BY_TEMPLATE))
+            assert server.chat(name, max_tokens=1).status_code == 200
+        listed = server.data_dir / "resident_templates"
+        wait_until(lambda: listed.exists() and listed.read_text() == "second\nfirst\n", 15, "they are written down")
+        server.kill()
+        server.start()
+        for name in ("second", "first"):
+            at_tier(server, name, "template", "spare")
+        assert not server.replica_pids()
+
+
+def test_damaged_list_of_templates_is_no_obstacle(tmp_path: Path) -> None:
+    with Server(folder=tmp_path) as server:
+        server.deploy(fake("one", **BY_TEMPLATE))
+        server.kill()
+        (server.data_dir / "resident_templates").write_bytes(b"\x00\xff\nnobody\n\n../../one\n")
+        server.start()
+        assert server.chat("one", max_tokens=1).status_code == 200
