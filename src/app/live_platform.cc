@@ -143,8 +143,9 @@ void LivePlatform::on_progress(domain::ProcessId process, double fraction) {
   if (tuner_.owns(process)) return;
   post(control::ProcessProgress{process, fraction});
 }
-void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbox) {
-  post(control::ProcessReady{process, sandbox});
+void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbox,
+                            std::optional<std::uint64_t> bytes_read) {
+  post(control::ProcessReady{process, sandbox, bytes_read});
 }
 void LivePlatform::on_kept(domain::ProcessId process, std::vector<UniqueFd> states) {
   prompts_.keep(process, std::move(states), supervisor_);
@@ -307,7 +308,8 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
                         .revision = effect.revision,
                         .cold = effect.cold,
                         .tier = effect.tier,
-                        .waited = effect.waited},
+                        .waited = effect.waited,
+                        .bytes_read = effect.bytes_read},
          0);
 }
 

@@ -185,9 +185,15 @@ void add_lists(CLI::App& app, Parsed& parsed) {
     parsed.command = [&parsed](const Context& context) { return logs(context, parsed.logs); };
   });
 
-  CLI::App* why_command = add(app, "why", "Show the last decisions and their reasons");
-  why_command->add_option("function", parsed.why.function, "Only about this function");
-  why_command->add_option("--limit", parsed.why.limit, "How many")
+  CLI::App* why_command =
+      add(app, "why", "Show what became of a call, or the last decisions and why");
+  CLI::Option* what = why_command->add_option(
+      "request", parsed.why.what,
+      "A call's x-request-id, or the X-Client-Request-Id that came with it; or a function, for the "
+      "decisions about it");
+  why_command->add_option("--function", parsed.why.function, "Only decisions about this function")
+      ->excludes(what);
+  why_command->add_option("--limit", parsed.why.limit, "How many decisions")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   why_command->callback([&parsed] {

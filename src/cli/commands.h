@@ -71,8 +71,9 @@ struct LogsOptions {
 int logs(const Context& context, const LogsOptions& options);
 
 struct WhyOptions {
-  std::string function;  // empty = all
-  int limit = 20;
+  std::string what;      // a call by its request id, or a function; empty = the decisions
+  std::string function;  // whose decisions; empty = all
+  int limit = 20;        // of decisions
 };
 int why(const Context& context, const WhyOptions& options);
 
@@ -105,6 +106,9 @@ int top(const Context& context);
 int models(const Context& context);
 int rm(const Context& context, const std::string& name);
 int stop(const Context& context, const std::string& name);
+
+// What `why` shows of one call: a summary, its phases, and what was decided meanwhile.
+std::string call_anatomy(const boost::json::value& call);
 
 // The table of `ps` and `top`.
 std::string functions_table(const boost::json::array& functions);

@@ -1,26 +1,33 @@
 #include <algorithm>
 #include <cstdint>
 
-#include <fmt/format.h>
-
 #include "cli/commands.h"
 #include "cli/json_fields.h"
 #include "cli/table.h"
+#include "cli/words.h"
 
 namespace glowplug::cli {
 namespace {
 
-// The time of day in UTC, from milliseconds since 1970.
-std::string time_of_day(std::int64_t at_ms) {
-  constexpr std::int64_t kDayMs = 86'400'000;
-  const std::int64_t ms = at_ms % kDayMs;
-  return fmt::format("{:02}:{:02}:{:02}.{:03}", ms / 3'600'000, ms / 60'000 % 60, ms / 1000 % 60,
-                     ms % 1000);
+// No function's name has an underscore, so an id of the server's own asks for no function first.
+bool names_function(const Context& context, const std::string& what) {
+  if (what.starts_with("req_")) return false;
+  const Result<HttpReply> reply = context.server.send({.target = function_target(what)});
+  return reply.ok() && reply->succeeded();
 }
 
-}  // namespace
+int show_call(const Context& context, const std::string& request) {
+  const Fetched got =
+      fetch(context, context.admin, {.target = "/v1/admin/why/" + percent_encode(request)});
+  if (got.exit != 0) return got.exit;
+  if (context.json)
+    print_json(context, got.body);
+  else
+    context.console.out << call_anatomy(got.body) << std::flush;
+  return 0;
+}
 
-int why(const Context& context, const WhyOptions& options) {
+int list_decisions(const Context& context, const WhyOptions& options) {
   std::string target = "/v1/admin/decisions";
   if (!options.function.empty()) target += "?function=" + percent_encode(options.function);
   const Fetched got = fetch(context, context.admin, {.target = target});
@@ -51,6 +58,14 @@ int why(const Context& context, const WhyOptions& options) {
   context.console.out << layout_table({{"AT"}, {"FUNCTION"}, {"DECISION"}, {"REASON"}}, rows)
                       << std::flush;
   return 0;
+}
+
+}  // namespace
+
+int why(const Context& context, const WhyOptions& options) {
+  if (options.what.empty()) return list_decisions(context, options);
+  if (!names_function(context, options.what)) return show_call(context, options.what);
+  return list_decisions(context, {.function = options.what, .limit = options.limit});
 }
 
 }  // namespace glowplug::cli

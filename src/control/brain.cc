@@ -130,12 +130,15 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const domain::Tier load_tier = replica.from_memory ? domain::Tier::Memory : domain::Tier::Disk;
   const domain::Tier tier =
       handed_over ? domain::Tier::Spare : start_tier(served.fetched, load_tier, times);
+  // A fork and a hand-over read nothing; a template's load counts for whoever waited for it.
+  const bool loaded = !handed_over && times[domain::Phase::Load] > Duration(0);
   effects_.list.push_back(GrantCall{.call = waiting.call,
                                     .replica = entry.first,
                                     .revision = replica.revision,
                                     .cold = cold,
                                     .tier = tier,
-                                    .waited = times});
+                                    .waited = times,
+                                    .bytes_read = loaded ? replica.bytes_read : 0});
   if (cold) {
     decide(name, "grant",
            fmt::format("cold from {}: {}; replica {}", to_string(tier), in_words(times),
@@ -299,6 +302,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
     replica.load_began = from->second.started;
     replica.load_ended = from->second.ready;
     replica.from_memory = from->second.from_memory;
+    replica.bytes_read = from->second.bytes_read;
     if (!replica.is_spare()) {
       from->second.last_used = now_;
       from->second.spare_not_before = std::max(from->second.spare_not_before, now_);

@@ -136,6 +136,7 @@ class Brain final {
     std::optional<domain::ProcessId> from;      // the template; it may be gone
     Time load_began{}, load_ended{};            // the template's
     bool from_memory = false;                   // its file, or its template's, was resident
+    std::optional<std::uint64_t> bytes_read;    // by its load, or its template's
     Time started{}, ready{}, idle_since{}, last_used{};
     bool is_spare() const { return function.empty(); }
   };
@@ -150,6 +151,7 @@ class Brain final {
     double progress = 0;
     int child_deaths = 0;
     bool from_memory = false;  // its file was resident when it was loaded
+    std::optional<std::uint64_t> bytes_read;
     Time started{}, ready{}, last_used{}, spare_not_before{};
   };
   struct Call {

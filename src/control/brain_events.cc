@@ -192,14 +192,17 @@ void Brain::on(const ProcessProgress& event) {
 }
 
 void Brain::on(const ProcessReady& event) {
-  if (const auto held = templates_.find(event.process); held != templates_.end())
+  if (const auto held = templates_.find(event.process); held != templates_.end()) {
+    held->second.bytes_read = event.bytes_read;
     return template_ready(*held);
+  }
   const auto entry = replicas_.find(event.process);
   if (entry == replicas_.end() || entry->second.state != domain::State::Loading) return;
   Replica& replica = entry->second;
   move_to(replica, domain::State::Ready);
   replica.progress = 1;
   replica.sandbox = event.sandbox;
+  if (!replica.from) replica.bytes_read = event.bytes_read;
   if (!replica.is_spare()) return serve_from_now(*entry);
   decide(label_of(replica), "spare",
          fmt::format("replica {} ready after {}", event.process.value,

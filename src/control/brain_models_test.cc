@@ -75,6 +75,45 @@ TEST_F(Models, ForkAwaitedThroughItsTemplatesLoad_IsFromTheTemplatesTier) {
   EXPECT_EQ(world.granted.back().tier, Tier::Memory);
 }
 
+TEST_F(Models, BytesRead_AreOfTheLoadThatACallWaitedFor) {
+  deploy("f");
+  const domain::CallId id = world.call("f");
+  world.now += 100ms;
+  world.post(ProcessReady{.process = world.started[0].process, .bytes_read = 4096});
+  EXPECT_EQ(world.granted.back().bytes_read, 4096u);
+  world.post(CallEnded{id});
+  world.call("f");
+  EXPECT_EQ(world.granted.back().bytes_read, 0u) << "it waited for no load";
+}
+
+TEST_F(Models, BytesRead_AreUnknownWhereTheProcessDoesNotSay) {
+  deploy("f");
+  world.call("f");
+  world.now += 100ms;
+  world.ready(0);
+  EXPECT_TRUE(world.granted.back().cold);
+  EXPECT_EQ(world.granted.back().bytes_read, std::nullopt);
+}
+
+TEST_F(Models, BytesReadByATemplate_CountForItsFirstForkAlone) {
+  templates = true;
+  deploy("f");
+  const domain::CallId id = world.call("f");
+  world.now += 100ms;
+  world.post(ProcessReady{.process = world.started[0].process, .bytes_read = 4096});
+  world.now += 10ms;
+  world.post(ProcessReady{.process = world.started[1].process, .bytes_read = 0});
+  EXPECT_EQ(world.granted.back().bytes_read, 4096u);
+  world.post(CallEnded{id});
+  world.post(StopWanted{"f"});
+  world.post(ProcessGone{world.stopped.back(), "stopped", Ending::Asked});
+  world.call("f");
+  world.now += 10ms;
+  world.ready(2);
+  EXPECT_EQ(world.granted.back().tier, Tier::Template);
+  EXPECT_EQ(world.granted.back().bytes_read, 0u);
+}
+
 TEST_F(Models, LostFile_IsPreparedAgainByTheNextCall) {
   deploy("f");
   deploy("other", "b");

@@ -2,6 +2,7 @@
 // it. Thread: values.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
@@ -69,6 +70,7 @@ struct GrantCall {
   bool cold = false;                          // this call waited for a start, not only for a slot
   domain::Tier tier = domain::Tier::Replica;  // from where that start came
   domain::PhaseTimes waited;  // queue: for a slot; fetch, load, fork: for the replica's start
+  std::optional<std::uint64_t> bytes_read;  // from the disk for that start, as its process says
 };
 struct RefuseCall {
   domain::CallId call;

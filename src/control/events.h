@@ -2,6 +2,7 @@
 // Thread: values.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
@@ -98,7 +99,8 @@ struct ProcessProgress {
 };
 struct ProcessReady {
   domain::ProcessId process;
-  std::string sandbox;  // its layers in force, in words
+  std::string sandbox = {};                      // its layers in force, in words
+  std::optional<std::uint64_t> bytes_read = {};  // from the disk, to load; none = it does not say
 };
 // Asked: we ended it. Itself: it crashed or exited, also while it was being asked. Killed: by a
 // SIGKILL that was not ours (the kernel short of memory, an operator), so that another try may well

@@ -37,6 +37,7 @@ struct Grant {
   bool cold = false;                          // it waited for a start
   domain::Tier tier = domain::Tier::Replica;  // from where that start came
   domain::PhaseTimes waited;                  // before the grant
+  std::optional<std::uint64_t> bytes_read;    // from the disk for that start; none = not known
 };
 
 struct Refusal {

@@ -25,6 +25,9 @@ inline constexpr std::size_t kWatchersMax =
 inline constexpr std::size_t kFunctionsMax = 10'000;
 inline constexpr std::size_t kLogLinesKept = 500;  // per function
 inline constexpr std::size_t kDecisionsKept = 1'000;
+inline constexpr std::size_t kCallsKept =
+    4'096;  // inference calls whose course is told; under 2 KiB each
+inline constexpr std::size_t kClientRequestIdBytesMax = 512;  // as OpenAI bounds it
 inline constexpr std::size_t kKeptTokensMin = 256;  // a shorter prompt is soon computed again
 inline constexpr std::size_t kPromptBytesPerToken =
     16;  // a longer prompt cannot fit, so it is never tokenised

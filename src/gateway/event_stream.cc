@@ -27,6 +27,13 @@ void read_usage(const json::object& holder, Usage& usage) {
       std::max(count(object, "prompt_tokens"), count(object, "input_tokens"));
   const std::uint64_t completion =
       std::max(count(object, "completion_tokens"), count(object, "output_tokens"));
+  std::uint64_t cached = count(object, "cache_read_input_tokens");
+  for (const std::string_view name : {"prompt_tokens_details", "input_tokens_details"}) {
+    const json::value* details = object.if_contains(name);
+    if (details && details->is_object())
+      cached = std::max(cached, count(details->as_object(), "cached_tokens"));
+  }
+  usage.cached_tokens = std::max(usage.cached_tokens, cached);
   usage.prompt_tokens = std::max(usage.prompt_tokens, prompt);
   usage.completion_tokens = std::max(usage.completion_tokens, completion);
 }

@@ -26,6 +26,7 @@ namespace glowplug::gateway {
 struct Usage {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t completion_tokens = 0;
+  std::uint64_t cached_tokens = 0;  // of the prompt, that came from kept state
   std::optional<Duration> prefill, decode;
 };
 

@@ -121,5 +121,19 @@ TEST(RewriteAnswer, ModelIsTheFunction_TimingsAreGone) {
   EXPECT_EQ(usage.completion_tokens, 2u);
 }
 
+TEST(RewriteAnswer, CachedTokens_AreReadInEachVocabulary) {
+  for (const char* usage : {R"({"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":7}})",
+                            R"({"input_tokens":9,"input_tokens_details":{"cached_tokens":7}})",
+                            R"({"input_tokens":9,"cache_read_input_tokens":7})"}) {
+    Usage read;
+    rewrite_answer(std::string(R"({"usage":)") + usage + "}", "f", read);
+    EXPECT_EQ(read.cached_tokens, 7u) << usage;
+    EXPECT_EQ(read.prompt_tokens, 9u) << usage;
+  }
+  Usage read;
+  rewrite_answer(R"({"usage":{"prompt_tokens":9,"prompt_tokens_details":[7]}})", "f", read);
+  EXPECT_EQ(read.cached_tokens, 0u);
+}
+
 }  // namespace
 }  // namespace glowplug::gateway

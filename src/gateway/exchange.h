@@ -19,6 +19,7 @@
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/string_body.hpp>
 
+#include "gateway/call_log.h"
 #include "gateway/error_body.h"
 #include "gateway/gateway.h"
 #include "gateway/metrics.h"
@@ -45,6 +46,7 @@ struct Server {
   std::int64_t started_unix = 0;
   bool draining = false;
   bool closed = false;  // the Gateway is gone: the platform must not be called any more
+  CallLog calls = CallLog();
 };
 
 // A client's socket with one watchdog for whatever it is doing at the moment.

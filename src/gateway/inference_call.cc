@@ -8,6 +8,7 @@
 
 #include "domain/errors.h"
 #include "fmt/format.h"
+#include "gateway/call_notes.h"
 #include "gateway/tool_request.h"
 
 namespace glowplug::gateway {
@@ -135,6 +136,28 @@ std::string in_band_error(const Exchange& exchange, const ErrorAnswer& answer) {
   return "data: " + error_json(answer) + "\n\n";
 }
 
+// What goes before the first event.
+std::string stream_head(Exchange& exchange, const control::Grant& grant,
+                        const domain::PhaseTimes& phases, Duration before_grant) {
+  exchange.answered = true;
+  if (!exchange.chunked || exchange.server.draining) exchange.keep_alive = false;
+  Reply reply;
+  reply.content_type = "text/event-stream; charset=utf-8";
+  reply.headers = call_headers(grant, before_grant) + timing_line(phases) +
+                  "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
+  return exchange.head(reply, std::nullopt);
+}
+
+// The last chunk of the replica's own framing follows its last event; reading it frees the
+// connection.
+Coroutine<> read_to_end(ReplicaConnection& replica) {
+  while (!replica.ended()) {
+    const std::string_view rest = co_await replica.read_piece();
+    if (rest.empty()) break;
+  }
+  replica.release();
+}
+
 // Passes the replica's events on, one write per piece; the next read starts when the client has
 // taken the last.
 Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
@@ -147,6 +170,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
                                    "msg_" + exchange.request_id.substr(4), phases});
   Server& server = exchange.server;
   std::string held;  // what comes before the first token: until then another replica can take over
+  Time first_byte_at{};
   while (!events.complete() && !events.engine_error()) {
     const std::string_view piece = co_await replica.read_piece();
     if (piece.empty()) break;
@@ -156,21 +180,21 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
     std::string message;
     if (!result.streamed) {
       result.streamed = true;
-      exchange.answered = true;
-      if (!exchange.chunked || server.draining) exchange.keep_alive = false;
-      Reply reply;
-      reply.content_type = "text/event-stream; charset=utf-8";
-      phases[domain::Phase::Prefill] = server.clock.now() - granted_at - restored;
-      reply.headers = call_headers(grant, granted_at - exchange.started) + timing_line(phases) +
-                      "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
-      message = exchange.head(reply, std::nullopt);
-      server.metrics.observe_first_token(plan.function, server.clock.now() - exchange.started);
+      first_byte_at = server.clock.now();
+      phases[domain::Phase::Prefill] = first_byte_at - granted_at - restored;
+      message = stream_head(exchange, grant, phases, granted_at - exchange.started);
+      note_first_byte(exchange, plan.function);
     }
     message += exchange.frame(text);
     if (!co_await exchange.client.write(message)) state.stop(Stopped::ClientGone);
     if (state.stopped == Stopped::ClientGone) break;
   }
   result.usage = events.usage();
+  if (result.streamed) {
+    phases[domain::Phase::Decode] = server.clock.now() - first_byte_at;
+    take_engine_times(phases, result.usage);
+    result.phases = phases;
+  }
   result.client_gone = state.stopped == Stopped::ClientGone;
   if (result.client_gone) {
     exchange.keep_alive = false;
@@ -179,13 +203,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
   }
   if (events.complete()) {
     result.status = 200;
-    // The last chunk of the replica's own framing follows its last event; reading it frees the
-    // connection.
-    while (!replica.ended()) {
-      const std::string_view rest = co_await replica.read_piece();
-      if (rest.empty()) break;
-    }
-    replica.release();
+    co_await read_to_end(replica);
     if (exchange.chunked && !co_await exchange.client.write("0\r\n\r\n"))
       exchange.keep_alive = false;
     co_return result;
@@ -197,6 +215,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
   result.replica_broke = state.stopped == Stopped::No && !events.engine_error();
   result.status = failure.status;
   if (result.streamed) {
+    result.broken_by = failure.code;
     exchange.keep_alive = false;
     const std::string last = exchange.frame(in_band_error(exchange, failure));
     co_await exchange.client.write(last);
@@ -296,7 +315,7 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
     co_return result;
   }
   const control::Grant grant = std::move(*state->outcome).value();
-  exchange.server.metrics.observe_grant(grant.manifest.name, grant);
+  note_grant(exchange, grant);
   result = co_await run_granted(exchange, plan, grant, state);
   if (result.replica_broke) guard.replica_broke();
   co_return result;
@@ -307,6 +326,7 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
 Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan) {
   // Owner: this coroutine; the platform's callback and the timers hold weak pointers.
   const auto state = std::make_shared<CallState>(exchange.server.io);
+  note_arrival(exchange, plan);
   exchange.client.watch([weak = std::weak_ptr<CallState>(state)] {
     if (const std::shared_ptr<CallState> alive = weak.lock()) alive->stop(Stopped::ClientGone);
   });
@@ -320,24 +340,25 @@ Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan) {
   co_return result;
 }
 
+void take_engine_times(domain::PhaseTimes& phases, const Usage& usage) {
+  if (!usage.prefill) return;
+  phases[domain::Phase::Prefill] = usage.prefill;
+  phases[domain::Phase::Decode] = usage.decode;
+}
+
 std::string header_lines(const CallResult& result) {
   return result.headers + timing_line(result.phases);
 }
 
 Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result) {
-  Metrics& metrics = exchange.server.metrics;
-  int status = result.failure ? result.failure->status : result.status;
-  if (result.client_gone)
-    status = 499;  // nginx's number for a client that left; it is only counted
-  metrics.count_request(function, status);
-  metrics.count_tokens(function, result.usage);
+  note_end(exchange, function, result);
   if (result.client_gone || result.streamed) co_return;
   Reply reply;
   if (result.failure) {
     reply = exchange.error_reply(*result.failure, result.retry_after_s);
   } else {
     reply = json_reply(result.status, std::move(result.body));
-    metrics.observe_first_token(function, exchange.server.clock.now() - exchange.started);
+    note_first_byte(exchange, function);
   }
   reply.headers += header_lines(result);
   co_await exchange.send(std::move(reply));

@@ -30,14 +30,18 @@ struct CallResult {
   int status = 0;
   std::string body;
   std::string content_type;
+  std::string broken_by;      // of an answer that was streamed and broke: the error's code
   std::string headers;        // x-glowplug-… lines
-  domain::PhaseTimes phases;  // for the Server-Timing line
+  domain::PhaseTimes phases;  // for the Server-Timing line of what was not streamed
   Usage usage;
   bool may_retry = false;
   bool replica_broke = false;  // its connection ended in the midst of the answer
 };
 
 Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan);
+
+// The engine's own clock tells prefill and decode apart, where the gateway's may see their sum.
+void take_engine_times(domain::PhaseTimes& phases, const Usage& usage);
 
 // The x-glowplug-… and Server-Timing lines of an answer that was not streamed.
 std::string header_lines(const CallResult& result);

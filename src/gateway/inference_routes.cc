@@ -1,6 +1,7 @@
 #include "gateway/inference_routes.h"
 
 #include "domain/errors.h"
+#include "gateway/call_notes.h"
 #include "gateway/inference_call.h"
 #include "gateway/json_text.h"
 #include "gateway/routes.h"
@@ -25,10 +26,7 @@ void finish_answer(CallResult& result, const std::string& function, int context)
   if (result.failure || result.streamed || result.client_gone) return;
   if (result.status == 200) {
     result.body = rewrite_answer(result.body, function, result.usage);
-    if (result.usage.prefill) {  // the engine tells the two apart, where the gateway sees their sum
-      result.phases[domain::Phase::Prefill] = result.usage.prefill;
-      result.phases[domain::Phase::Decode] = result.usage.decode;
-    }
+    take_engine_times(result.phases, result.usage);
   } else {
     result.failure = from_engine(result.status, result.body, context);
   }
@@ -82,8 +80,7 @@ Coroutine<> run_inference(Exchange& exchange, Surface surface) {
   Result<Prepared> prepared = prepare(exchange, surface, known_function);
   if (!prepared) {
     const ErrorAnswer answer = to_answer(prepared.error());
-    if (!known_function.empty())
-      exchange.server.metrics.count_request(known_function, answer.status);
+    if (!known_function.empty()) note_refusal(exchange, known_function, answer);
     Reply reply = exchange.error_reply(answer, answer.code == error::kShuttingDown ? 1 : 0);
     co_await exchange.send(std::move(reply));
     co_return;

@@ -5,6 +5,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "domain/errors.h"
+#include "gateway/call_notes.h"
 #include "gateway/inference_routes.h"
 #include "gateway/json_text.h"
 #include "gateway/request_fields.h"
@@ -211,21 +212,17 @@ Coroutine<> run_invoke(Exchange& exchange) {
   Event event;
   std::string known;
   Result<PreparedInvoke> prepared = prepare_invoke(exchange, event, known);
-  Metrics& metrics = exchange.server.metrics;
   Reply reply;
   if (!prepared) {
     const ErrorAnswer answer = to_answer(prepared.error());
-    if (!known.empty()) metrics.count_request(known, answer.status);
+    if (!known.empty()) note_refusal(exchange, known, answer);
     reply = envelope_error(exchange, answer, event.form);
   } else if (!prepared->plan) {
     reply = json_reply(204, "");
   } else {
     CallResult result = co_await perform(exchange, *prepared->plan);
     if (!prepared->process) finish_answer(result, known, prepared->context);
-    metrics.count_request(known, result.client_gone ? 499
-                                 : result.failure   ? result.failure->status
-                                                    : result.status);
-    metrics.count_tokens(known, result.usage);
+    note_end(exchange, known, result);
     if (result.client_gone) co_return;
     if (result.failure) {
       reply = envelope_error(exchange, *result.failure, event.form, result.retry_after_s);
@@ -233,7 +230,7 @@ Coroutine<> run_invoke(Exchange& exchange) {
       if (!result.headers.empty() && result.failure->status >= 500)
         reply.headers += "x-function-error: true\r\n";
     } else {
-      metrics.observe_first_token(known, exchange.server.clock.now() - exchange.started);
+      note_first_byte(exchange, known);
       reply = prepared->process ? process_answer(result) : answer_event(event, known, result);
     }
     reply.headers += header_lines(result);

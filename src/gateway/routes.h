@@ -43,6 +43,9 @@ Reply answer_openapi(Exchange&);
 Reply answer_models(Exchange&);
 Reply answer_model(Exchange&);
 Reply answer_decisions(Exchange&);
+// why_routes.cc
+Reply get_why(Exchange&);       // of a call of this function
+Reply get_call_why(Exchange&);  // of any call
 // function_routes.cc
 Reply no_function(const Exchange&);  // the 404 of a name that is not deployed
 Reply put_function(Exchange&);

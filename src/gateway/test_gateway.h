@@ -80,7 +80,7 @@ class FakePlatform final : public control::Platform {
     } else if (refusal) {
       done(*refusal, 7);
     } else {
-      control::Grant grant;
+      control::Grant grant = granting;
       grant.waited[domain::Phase::Queue] = Duration(0);
       grant.call = id;
       grant.endpoint.socket_path = socket_path;
@@ -144,7 +144,7 @@ class FakePlatform final : public control::Platform {
     return found->second;
   }
   std::vector<std::string> logs(const std::string&) const override { return {"a line"}; }
-  std::vector<control::Decision> decisions() const override { return {}; }
+  std::vector<control::Decision> decisions() const override { return decided; }
   bool admitting() const override { return admits; }
 
   FakeCheckpoints saved;
@@ -154,6 +154,8 @@ class FakePlatform final : public control::Platform {
   std::function<void(const control::TuneNews&)> tuning;
   control::TuneWish tune_wish;
   std::string socket_path;
+  control::Grant granting;  // what a grant says beside the call's own
+  std::vector<control::Decision> decided;
   std::optional<Error> refusal;
   std::function<void(Result<control::Grant>, int)> held;
   bool hold = false;

@@ -34,10 +34,17 @@ Result<ControlMessage> parse_control_line(std::string_view line) {
   if (state == nullptr || !state->is_string()) return bad("has no string 'state'");
   const std::string name(state->get_string());
   if (name == "ready") {
-    const json::value* sandbox = object.if_contains("sandbox");
-    if (sandbox == nullptr) return ControlMessage(WorkerReady{});
-    if (!sandbox->is_string()) return bad("has a 'sandbox' that is not a string");
-    return ControlMessage(WorkerReady{printable(std::string_view(sandbox->get_string()))});
+    WorkerReady ready;
+    if (const json::value* sandbox = object.if_contains("sandbox")) {
+      if (!sandbox->is_string()) return bad("has a 'sandbox' that is not a string");
+      ready.sandbox = printable(std::string_view(sandbox->get_string()));
+    }
+    if (const json::value* read = object.if_contains("bytes_read")) {
+      boost::system::error_code out_of_range;
+      ready.bytes_read = read->to_number<std::uint64_t>(out_of_range);
+      if (out_of_range) return bad("has a 'bytes_read' that is no whole number");
+    }
+    return ControlMessage(std::move(ready));
   }
   if (name == "loading") {
     const json::value* progress = object.if_contains("progress");

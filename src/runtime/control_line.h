@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -30,6 +31,7 @@ struct WorkerLoading {
 };  // 0..1
 struct WorkerReady {
   std::string sandbox;  // the layers in force, in words; empty when it does not say
+  std::optional<std::uint64_t> bytes_read;  // from the disk, to load; nothing when it does not say
 };
 struct WorkerFailed {
   std::string cause;

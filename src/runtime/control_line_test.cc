@@ -22,6 +22,18 @@ TEST(ControlLine, Ready_MayCarryMoreFields) {
       *parse_control_line(R"({"state":"ready","load_ms":12})")));
 }
 
+TEST(ControlLine, Ready_MaySayWhatItRead) {
+  const auto read = [](const char* line) {
+    return std::get<WorkerReady>(*parse_control_line(line)).bytes_read;
+  };
+  EXPECT_EQ(read(R"({"state":"ready","bytes_read":105500000})"), 105'500'000u);
+  EXPECT_EQ(read(R"({"state":"ready","bytes_read":0})"), 0u);
+  EXPECT_EQ(read(R"({"state":"ready"})"), std::nullopt);
+  for (const char* value : {"-1", "0.5", "\"7\"", "null", "1e30"})
+    EXPECT_FALSE(parse_control_line(std::string(R"({"state":"ready","bytes_read":)") + value + "}"))
+        << value;
+}
+
 TEST(ControlLine, Failed_CarriesItsCausePrintable) {
   EXPECT_EQ(
       std::get<WorkerFailed>(*parse_control_line(R"({"state":"failed","cause":"no\u001bfile"})"))

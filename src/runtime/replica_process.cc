@@ -115,7 +115,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     }
     probe_.emplace(
         loop_, ReadinessProbe::Options{.endpoint = plan_.endpoint, .path = plan_.ready_path},
-        [this] { became_ready(""); });  // the probe is a member: it does not outlive `this`
+        [this] { became_ready({}); });  // the probe is a member: it does not outlive `this`
     watch_load(plan_.start_timeout, fmt::format("did not answer 200 on {} within {:g} s",
                                                 plan_.ready_path, to_seconds(plan_.start_timeout)));
   }
@@ -301,7 +301,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     }
     if (const auto* forked = std::get_if<WorkerForked>(&message))
       return pid_ < 0 ? born(forked->pid) : break_control("says forked twice");
-    if (const auto* ready = std::get_if<WorkerReady>(&message)) return became_ready(ready->sandbox);
+    if (const auto* ready = std::get_if<WorkerReady>(&message)) return became_ready(*ready);
     if (const auto* loading = std::get_if<WorkerLoading>(&message)) {
       if (ready_ || !cause_.empty() || loading->progress <= progress_) return;
       progress_ = loading->progress;
@@ -324,15 +324,15 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     terminate();
   }
 
-  void became_ready(const std::string& sandbox) {
+  void became_ready(const WorkerReady& said) {
     if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
     ready_ = true;
     load_timer_.cancel();
     if (leaf_ && is_ahead()) leaf_->share_cpu(Leaf::CpuShare::Equal);
     const std::string held = leaf_ ? leaf_->layers_on(pid_) : std::string{};
-    if (held.empty()) return listener_->ready(process_, sandbox);
-    const bool more = !sandbox.empty() && sandbox != "none";
-    listener_->ready(process_, more ? sandbox + "," + held : held);
+    std::string sandbox = said.sandbox;
+    if (!held.empty()) sandbox = sandbox.empty() || sandbox == "none" ? held : sandbox + "," + held;
+    listener_->ready(process_, sandbox, said.bytes_read);
   }
 
   // The group is killed while its leader is still a zombie: until then its number cannot name

@@ -48,7 +48,9 @@ class ReplicaListener {
   virtual ~ReplicaListener() = default;
   virtual void progress(domain::ProcessId process, double fraction) = 0;
   // `sandbox`: the layers in force, in words; those of its leaf alone for a process engine.
-  virtual void ready(domain::ProcessId process, const std::string& sandbox) = 0;
+  // `bytes_read`: from the disk, to load; nothing where the process does not say.
+  virtual void ready(domain::ProcessId process, const std::string& sandbox,
+                     std::optional<std::uint64_t> bytes_read) = 0;
   // Copies of what its slots held, a file each.
   virtual void kept(domain::ProcessId process, std::vector<UniqueFd> states) = 0;
   virtual void wants(domain::ProcessId process, std::uint64_t state) = 0;

@@ -146,8 +146,9 @@ class Supervisor::State final : public ReplicaListener {
   void progress(domain::ProcessId process, double fraction) override {
     observer_.on_progress(process, fraction);
   }
-  void ready(domain::ProcessId process, const std::string& sandbox) override {
-    observer_.on_ready(process, sandbox);
+  void ready(domain::ProcessId process, const std::string& sandbox,
+             std::optional<std::uint64_t> bytes_read) override {
+    observer_.on_ready(process, sandbox, bytes_read);
   }
 
   void kept(domain::ProcessId process, std::vector<UniqueFd> states) override {

@@ -58,7 +58,8 @@ class ReplicaObserver {
  public:
   virtual ~ReplicaObserver() = default;
   virtual void on_progress(domain::ProcessId process, double fraction) = 0;
-  virtual void on_ready(domain::ProcessId process, const std::string& sandbox) = 0;
+  virtual void on_ready(domain::ProcessId process, const std::string& sandbox,
+                        std::optional<std::uint64_t> bytes_read) = 0;
   // The line by which a measuring process says its figures; the rest of what it prints is its log.
   virtual void on_measured(domain::ProcessId process, const std::string& line);
   virtual void on_kept(domain::ProcessId process, std::vector<UniqueFd> states) = 0;

@@ -27,8 +27,10 @@ using namespace std::chrono_literals;
 
 struct Recorder final : ReplicaObserver {
   void on_progress(domain::ProcessId, double fraction) override { progress.push_back(fraction); }
-  void on_ready(domain::ProcessId replica, const std::string& layers) override {
+  void on_ready(domain::ProcessId replica, const std::string& layers,
+                std::optional<std::uint64_t> read) override {
     ++ready[replica.value];
+    bytes_read[replica.value] = read;
     sandbox[replica.value] = layers;
   }
   void on_kept(domain::ProcessId, std::vector<UniqueFd> states) override {
@@ -42,6 +44,7 @@ struct Recorder final : ReplicaObserver {
   }
   std::vector<double> progress;
   std::map<std::uint64_t, int> ready;
+  std::map<std::uint64_t, std::optional<std::uint64_t>> bytes_read;
   std::map<std::uint64_t, std::string> cause, sandbox;
   std::map<std::uint64_t, control::Ending> ending;
   std::vector<UniqueFd> kept;

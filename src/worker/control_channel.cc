@@ -28,7 +28,8 @@ std::string ready_line(const ReadyFacts& facts) {
                                       {"tools", facts.tools},
                                       {"pooling", facts.pooling},
                                       {"context", facts.context},
-                                      {"sandbox", facts.sandbox}}) +
+                                      {"sandbox", facts.sandbox},
+                                      {"bytes_read", facts.bytes_read}}) +
          "\n";
 }
 

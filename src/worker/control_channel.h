@@ -5,6 +5,7 @@
 // the worker.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -20,9 +21,10 @@ struct ReadyFacts {
   long load_ms = 0;  // from the process's start to serving
   bool chat_template = false;
   bool tools = false;
-  std::string pooling;  // none, mean, cls, last or rank
-  int context = 0;      // tokens of one slot, after the model's own limit
-  std::string sandbox;  // the layers in force, as SandboxReport::words() has them
+  std::string pooling;           // none, mean, cls, last or rank
+  int context = 0;               // tokens of one slot, after the model's own limit
+  std::string sandbox;           // the layers in force, as SandboxReport::words() has them
+  std::uint64_t bytes_read = 0;  // from the disk by this process, to load; a fork reads nothing
 };
 
 // One line each, with its newline.

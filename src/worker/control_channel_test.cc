@@ -41,10 +41,11 @@ TEST_F(ControlChannelTest, ReadyCarriesEveryFact) {
                    .tools = false,
                    .pooling = "mean",
                    .context = 512,
-                   .sandbox = "seccomp"});
+                   .sandbox = "seccomp",
+                   .bytes_read = 4096});
   EXPECT_EQ(received(),
             "{\"state\":\"ready\",\"load_ms\":12,\"chat_template\":true,\"tools\":false,"
-            "\"pooling\":\"mean\",\"context\":512,\"sandbox\":\"seccomp\"}\n");
+            "\"pooling\":\"mean\",\"context\":512,\"sandbox\":\"seccomp\",\"bytes_read\":4096}\n");
 }
 
 TEST_F(ControlChannelTest, CauseIsEscaped) {

@@ -99,13 +99,20 @@ std::string pooling_name(enum llama_pooling_type pooling) {
   return "none";
 }
 
+// What a process did before it was ready. One that is forked begins anew and has read nothing.
+struct Load {
+  Clock::time_point began;
+  std::uint64_t bytes_read = 0;
+};
+
 ReadyFacts ready_facts(const server_context& engine, const common_params& params,
-                       Clock::time_point started) {
+                       const Load& load) {
   const server_context_meta meta = engine.get_meta();
   const llama_model* model = llama_get_model(engine.get_llama_context());
   ReadyFacts facts;
   facts.load_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started).count();
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - load.began).count();
+  facts.bytes_read = load.bytes_read;
   facts.chat_template =
       !params.chat_template.empty() || llama_model_chat_template(model, nullptr) != nullptr;
   const auto tools = meta.chat_template_caps.find("supports_tools");
@@ -147,12 +154,12 @@ void compute_dummy_batch(llama_context* context, int threads) {
 
 // Forks replicas until it is told to end. Returns in each of them, with the order that made it.
 ForkOrder fork_replicas(const server_context& engine, const common_params& params,
-                        ControlChannel& channel, UniqueFd lifeline, Clock::time_point started) {
+                        ControlChannel& channel, UniqueFd lifeline, const Load& load) {
   common_log_pause(common_log_main());  // its thread would not be there in a child
   give_back_zero_pages();
   gather_huge_pages();
   inherit_mappings(params.model.path);
-  channel.ready(ready_facts(engine, params, started));
+  channel.ready(ready_facts(engine, params, load));
   ForkOrder order = run_template_loop(channel.release(), std::move(lifeline));
 
   channel.reopen(std::move(order.control));
@@ -196,15 +203,23 @@ void say_ready(ControlChannel& channel, ReadyFacts facts, const SandboxReport& s
 // why it cannot.
 std::optional<ForkOrder> fork_until_replica(server_context& engine, const common_params& params,
                                             const LlamaPrompts& prompts, ControlChannel& channel,
-                                            UniqueFd lifeline, PromptMemory& memory,
-                                            Clock::time_point started) {
-  ForkOrder order = fork_replicas(engine, params, channel, std::move(lifeline), started);
+                                            UniqueFd lifeline, PromptMemory& memory, Load load) {
+  ForkOrder order = fork_replicas(engine, params, channel, std::move(lifeline), load);
   while (order.prime.valid()) {
-    started = Clock::now();
+    load = {Clock::now()};
     if (!prime(engine, params, prompts, order, channel, memory)) return std::nullopt;
-    order = fork_replicas(engine, params, channel, std::move(order.lifeline), started);
+    order = fork_replicas(engine, params, channel, std::move(order.lifeline), load);
   }
   return order;
+}
+
+Load read_model(const Options& options, ControlChannel& channel, Clock::time_point started) {
+  const std::uint64_t bytes =
+      prefetch_file(options.model_path,
+                    {.progress = [&channel](double share) { channel.loading(kReadShare * share); },
+                     .cancelled = stop_is_pending});
+  if (stop_is_pending()) ::_exit(0);  // nobody waits for what would be loaded
+  return {started, bytes};
 }
 
 int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, SandboxReport sandbox,
@@ -221,10 +236,7 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     common_log_resume(common_log_main());
     watch_lifeline(std::move(lifeline));
   }
-  prefetch_file(options.model_path,
-                {.progress = [&channel](double share) { channel.loading(kReadShare * share); },
-                 .cancelled = stop_is_pending});
-  if (stop_is_pending()) ::_exit(0);  // nobody waits for what would be loaded
+  Load load = read_model(options, channel, started);
 
   // The engine attaches one thread pool to its context while it loads (cpuparams), and warms up
   // with it.
@@ -242,10 +254,10 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   LlamaSlots slots(engine);
   if (options.is_template) {
     std::optional<ForkOrder> forked =
-        fork_until_replica(engine, *params, prompts, channel, std::move(lifeline), memory, started);
+        fork_until_replica(engine, *params, prompts, channel, std::move(lifeline), memory, load);
     if (!forked) return 1;
     ForkOrder& order = *forked;
-    started = Clock::now();
+    load = {Clock::now()};
     sandbox = confine(options, order.socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
     attach_threads(engine.get_llama_context(), order.threads);
@@ -269,7 +281,7 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     engine.terminate();
   });
   if (!llama_supports_gpu_offload()) sandbox = lock_down(std::move(sandbox));
-  say_ready(channel, ready_facts(engine, *params, started), sandbox);
+  say_ready(channel, ready_facts(engine, *params, load), sandbox);
   engine.start_loop();
   http.join();
   common_log_flush(common_log_main());

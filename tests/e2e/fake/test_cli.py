@@ -125,6 +125,8 @@ def test_line_70_plain_output_has_no_terminal_codes(
         ("rm", "absent"),
         ("run", "absent", "hi"),
         ("invoke", "absent"),
+        ("why", "absent"),
+        ("why", "req_absent"),
     ],
 )
 def test_line_70_not_found_is_3(server: Server, command: tuple[str, ...]) -> None:
@@ -147,6 +149,8 @@ def test_line_70_not_found_is_3(server: Server, command: tuple[str, ...]) -> Non
         ("run", "x", "hi"),
         ("invoke", "x"),
         ("why",),
+        ("why", "req_x"),
+        ("why", "x"),
         ("deploy", "smollm2"),
     ],
 )
