@@ -56,6 +56,7 @@ void Brain::settle() {
   start_what_is_wanted();
   adopt_ready();  // what turned out not to start is waited for no longer
   stop_idle();
+  let_sleep();
   prime_templates();
   keep_idle_state();
   keep_templates_within_budget();
@@ -118,16 +119,18 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   times[domain::Phase::Fetch] =
       prepared_for_it ? overlap(served.prepare_began, served.prepare_ended) : Duration(0);
+  const Duration woken = overlap(replica.wake_began, replica.awake);
   times[domain::Phase::Load] =
-      replica.from ? overlap(replica.load_began, replica.load_ended) : started;
+      woken + (replica.from ? overlap(replica.load_began, replica.load_ended) : started);
   times[domain::Phase::Fork] = replica.from ? started : Duration(0);
   const Duration start = times.sum();
   const bool handed_over = replica.was_spare && replica.ready >= waiting.arrived;
   const bool cold = handed_over || start > Duration(0);
   times[domain::Phase::Queue] = std::max(Duration(0), waited - start);
   const domain::Tier load_tier = replica.from_memory ? domain::Tier::Memory : domain::Tier::Disk;
-  const domain::Tier tier =
-      handed_over ? domain::Tier::Spare : start_tier(served.fetched, load_tier, times);
+  const domain::Tier tier = handed_over           ? domain::Tier::Spare
+                            : woken > Duration(0) ? domain::Tier::Asleep
+                                                  : start_tier(served.fetched, load_tier, times);
   effects_.list.push_back(GrantCall{.call = waiting.call,
                                     .replica = entry.first,
                                     .revision = replica.revision,
@@ -154,7 +157,8 @@ void Brain::start_what_is_wanted() {
   for (const auto& [oldest, name] : order) {
     Function& function = functions_.at(name);
     each_serving(function, [this, &name = name, &function](Generation& generation) {
-      if (cannot_start(generation)) return;
+      wake_sleepers(name, function, generation);
+      if (cannot_start(generation) || device_is_held(name)) return;
       make_place(name, generation);
       for (int live = live_replicas(name, generation.revision);
            live < wanted_replicas(name, function, generation);) {
@@ -170,14 +174,16 @@ void Brain::start_what_is_wanted() {
 // Of each generation that serves; what is held warm is held of the heaviest, one of each other.
 int Brain::wanted_replicas(const std::string& name, const Function& function,
                            const Generation& generation) const {
-  const bool warm = function.warm_until && *function.warm_until > now_;
   const int more = unserved(name, generation).domains;
   const int by_calls = more == 0 ? 0 : live_replicas(name, generation.revision) + more;
-  const int held =
-      &generation == &function.current ? function.warm_count : std::min(1, function.warm_count);
-  const int by_warmth = warm ? held : 0;
-  return std::min(std::max({generation.manifest.scale.min, by_calls, by_warmth}),
-                  std::max(1, generation.manifest.scale.max));
+  return std::min(
+      std::max({generation.manifest.scale.min, by_calls, held_warm(function, generation)}),
+      std::max(1, generation.manifest.scale.max));
+}
+
+int Brain::held_warm(const Function& function, const Generation& generation) const {
+  if (!function.warm_until || *function.warm_until <= now_) return 0;
+  return &generation == &function.current ? function.warm_count : std::min(1, function.warm_count);
 }
 
 void Brain::ensure_started(const std::string& name, Function& function, Generation& generation) {
@@ -242,7 +248,7 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
 std::vector<policy::EvictionCandidate> Brain::stoppable_replicas() const {
   std::vector<policy::EvictionCandidate> ready;
   for (const auto& [id, replica] : replicas_)
-    if (replica.state == domain::State::Ready ||
+    if ((replica.state == domain::State::Ready && !replica.is_turning()) ||
         (replica.is_spare() && replica.state == domain::State::Loading))
       ready.push_back({id, replica.memory_bytes, replica.in_flight, replica.last_used});
   return ready;
@@ -330,8 +336,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
 void Brain::stop_idle() {
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
-    if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
-      continue;
+    if (!replica.is_resting()) continue;
     Function* function = find(replica.function);
     if (function && coming_generation(*function, replica.revision)) continue;
     const bool serves = function && serving_generation(*function, replica.revision);
@@ -378,9 +383,9 @@ std::optional<Time> Brain::next_wake() const {
     });
   }
   for (const auto& [id, replica] : replicas_) {
-    if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
-      continue;
+    if (!replica.is_resting()) continue;
     if (const auto stop = stop_time_of(replica)) consider(*stop);
+    if (const auto sleep = sleep_time_of(replica)) consider(*sleep);
     if (const auto keep = keep_time_of(replica)) consider(*keep);
   }
   if (const auto spare = spare_wake()) consider(*spare);
