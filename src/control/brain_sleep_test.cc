@@ -116,6 +116,20 @@ TEST_F(SleepTest, CallsForASleeper_WakeItOnceAndStartNothing) {
   EXPECT_TRUE(decided("awake", "after 300.0 ms"));
 }
 
+TEST_F(SleepTest, CallsForTwoSleepers_WakeOneAtATime) {
+  domain::Manifest made = manifest();
+  made.scale.min = 2;
+  deploy(made);
+  for (const std::size_t start : {0u, 1u}) world_.ready(start);
+  world_.pass(30s);
+  for (const std::size_t start : {0u, 1u}) world_.post(ReplicaAsleep{id(start)});
+  for (int i = 0; i < 5; ++i) world_.call("f");
+  EXPECT_EQ(world_.woken.size(), 1u);
+  awake();
+  EXPECT_EQ(world_.granted.size(), 4u);  // its slots
+  EXPECT_EQ(world_.woken.size(), 2u);    // for the fifth
+}
+
 TEST_F(SleepTest, CallOnceItIsAwake_IsNotCold) {
   deploy(manifest());
   asleep();
