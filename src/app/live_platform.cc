@@ -36,6 +36,7 @@ LivePlatform::LivePlatform(const Parts& parts)
                  .post = [this](control::Event event) { post(std::move(event)); },
                  .view = [this](const std::string& name) { return brain_.function(name); }}),
       supervisor_(parts.loop, parts.supervisor, *this),
+      sleepers_(parts.loop),
       prompts_(parts.loop, parts.prompts, parts.engine),
       memory_bytes_(parts.brain.memory_bytes),
       cores_(parts.brain.cores),
@@ -160,6 +161,7 @@ void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
                            control::Ending ending) {
   if (tuner_.owns(process)) return tuner_.on_gone(process, cause);
   prompts_.gone(process);
+  sleepers_.forget(process);
   post(control::ProcessGone{process, cause, ending});
   measured_.erase(process);
 }
@@ -275,11 +277,36 @@ void LivePlatform::carry_out(const control::BindReplica& effect) {
 
 void LivePlatform::carry_out(const control::KeepState& effect) { supervisor_.keep(effect.replica); }
 
+void LivePlatform::carry_out(const control::SleepReplica& effect) {
+  turn(effect.replica, runtime::sleep_steps(effect.how), effect.how.timeout,
+       control::ReplicaAsleep{effect.replica});
+}
+
+void LivePlatform::carry_out(const control::WakeReplica& effect) {
+  turn(effect.replica, runtime::wake_steps(effect.how), effect.how.timeout,
+       control::ReplicaAwake{effect.replica});
+}
+
+// Of a replica that has just ended the brain hears with its end.
+void LivePlatform::turn(domain::ProcessId replica, std::vector<runtime::SleepStep> steps,
+                        Duration limit, control::Event reached) {
+  const auto endpoint = supervisor_.endpoint(replica);
+  if (!endpoint) return;
+  // Owner of the lambda: sleepers_, a member of this.
+  sleepers_.run(replica, *endpoint, std::move(steps), limit,
+                [this, replica, reached = std::move(reached)](const Result<void>& outcome) {
+                  if (outcome) return post(reached);
+                  post(control::SleepFailed{replica, outcome.error().message});
+                });
+}
+
 void LivePlatform::carry_out(const control::StopProcess& effect) {
+  sleepers_.forget(effect.process);
   supervisor_.stop(effect.process);
 }
 
 void LivePlatform::carry_out(const control::KillProcess& effect) {
+  sleepers_.forget(effect.process);
   supervisor_.kill(effect.process);
 }
 

@@ -29,6 +29,7 @@
 #include "control/platform.h"
 #include "control/watch_list.h"
 #include "models/model_store.h"
+#include "runtime/sleep_runner.h"
 #include "runtime/supervisor.h"
 #include "storage/function_store.h"
 
@@ -119,6 +120,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::AssignReplica& effect);
   void carry_out(const control::BindReplica& effect);
   void carry_out(const control::KeepState& effect);
+  void carry_out(const control::SleepReplica& effect);
+  void carry_out(const control::WakeReplica& effect);
   void carry_out(const control::StopProcess& effect);
   void carry_out(const control::KillProcess& effect);
   void carry_out(const control::GrantCall& effect);
@@ -126,6 +129,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::Decision& effect);
   void answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s);
   bool may_load(const control::StartProcess& effect);
+  void turn(domain::ProcessId replica, std::vector<runtime::SleepStep> steps, Duration limit,
+            control::Event reached);
   void set_timer(std::optional<Time> at);
 
   // live_tune.cc
@@ -142,6 +147,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   Rollouts rollouts_;
   control::WatchList watchers_;
   runtime::Supervisor supervisor_;
+  runtime::SleepRunner sleepers_;
   PromptStates prompts_;
   std::uint64_t memory_bytes_;  // that the brain may reserve
   int cores_;

@@ -58,6 +58,7 @@ void Brain::settle() {
   hold_ahead();
   adopt_ready();  // what turned out not to start is waited for no longer
   stop_idle();
+  let_sleep();
   prime_templates();
   keep_idle_state();
   keep_templates_within_budget();
@@ -120,18 +121,21 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   times[domain::Phase::Fetch] =
       prepared_for_it ? overlap(served.prepare_began, served.prepare_ended) : Duration(0);
+  const Duration woken = overlap(replica.wake_began, replica.awake);
   times[domain::Phase::Load] =
-      replica.from ? overlap(replica.load_began, replica.load_ended) : started;
+      woken + (replica.from ? overlap(replica.load_began, replica.load_ended) : started);
   times[domain::Phase::Fork] = replica.from ? started : Duration(0);
   const Duration start = times.sum();
   const bool handed_over = replica.was_spare && replica.ready >= waiting.arrived;
   const bool cold = handed_over || start > Duration(0);
   times[domain::Phase::Queue] = std::max(Duration(0), waited - start);
   const domain::Tier load_tier = replica.from_memory ? domain::Tier::Memory : domain::Tier::Disk;
-  const domain::Tier tier =
-      handed_over ? domain::Tier::Spare : start_tier(served.fetched, load_tier, times);
-  // A fork and a hand-over read nothing; a template's load counts for whoever waited for it.
-  const bool loaded = !handed_over && times[domain::Phase::Load] > Duration(0);
+  const domain::Tier tier = handed_over           ? domain::Tier::Spare
+                            : woken > Duration(0) ? domain::Tier::Asleep
+                                                  : start_tier(served.fetched, load_tier, times);
+  // A fork, a hand-over and a wake read nothing; a template's load counts for whoever waited for it.
+  const bool loaded =
+      !handed_over && woken == Duration(0) && times[domain::Phase::Load] > Duration(0);
   effects_.list.push_back(GrantCall{.call = waiting.call,
                                     .replica = entry.first,
                                     .revision = replica.revision,
@@ -159,7 +163,8 @@ void Brain::start_what_is_wanted() {
   for (const auto& [oldest, name] : order) {
     Function& function = functions_.at(name);
     each_serving(function, [this, &name = name, &function](Generation& generation) {
-      if (cannot_start(generation)) return;
+      wake_sleepers(name, function, generation);
+      if (cannot_start(generation) || device_is_held(name)) return;
       make_place(name, generation);
       for (int live = live_replicas(name, generation.revision);
            live < wanted_replicas(name, function, generation);) {
@@ -242,7 +247,7 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
 std::vector<policy::EvictionCandidate> Brain::stoppable_replicas() const {
   std::vector<policy::EvictionCandidate> ready;
   for (const auto& [id, replica] : replicas_)
-    if (replica.state == domain::State::Ready ||
+    if ((replica.state == domain::State::Ready && !replica.is_turning()) ||
         (replica.is_spare() && replica.state == domain::State::Loading))
       ready.push_back({id, replica.memory_bytes, replica.in_flight, replica.last_used});
   return ready;
@@ -332,8 +337,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
 void Brain::stop_idle() {
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
-    if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
-      continue;
+    if (!replica.is_resting()) continue;
     Function* function = find(replica.function);
     if (function && coming_generation(*function, replica.revision)) continue;
     const bool serves = function && serving_generation(*function, replica.revision);
@@ -383,9 +387,9 @@ std::optional<Time> Brain::next_wake() const {
     });
   }
   for (const auto& [id, replica] : replicas_) {
-    if (replica.state != domain::State::Ready || replica.in_flight > 0 || replica.is_spare())
-      continue;
+    if (!replica.is_resting()) continue;
     if (const auto stop = stop_time_of(replica)) consider(*stop);
+    if (const auto sleep = sleep_time_of(replica)) consider(*sleep);
     if (const auto keep = keep_time_of(replica)) consider(*keep);
   }
   if (const auto hold = hold_wake()) consider(*hold);

@@ -19,6 +19,9 @@
 // Several revisions may serve side by side, each with its share of the calls; a call waits for a
 // replica of the one that was chosen for it.
 //
+// An engine that can sleep does so before its replica stops; a call for it wakes it rather than
+// starts another.
+//
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
@@ -70,6 +73,7 @@ class Brain final {
 
  private:
   enum class Model { Absent, Preparing, Prepared, Failed };
+  enum class Sleep { Awake, Falling, Asleep, Waking, Failed };  // drawn in brain_sleep.cc
 
   struct Failure {
     Error error;
@@ -138,7 +142,16 @@ class Brain final {
     bool from_memory = false;                   // its file, or its template's, was resident
     std::optional<std::uint64_t> bytes_read;    // by its load, or its template's
     Time started{}, ready{}, idle_since{}, last_used{};
+    Sleep sleep = Sleep::Awake;
+    Time wake_began{}, awake{};  // the last time it was woken
     bool is_spare() const { return function.empty(); }
+    bool takes_calls() const { return state == domain::State::Ready && sleep == Sleep::Awake; }
+    // Between awake and asleep: what becomes of it is decided once that is over.
+    bool is_turning() const { return sleep == Sleep::Falling || sleep == Sleep::Waking; }
+    bool is_resting() const {
+      return state == domain::State::Ready && in_flight == 0 && !is_spare() && !is_turning();
+    }
+    domain::State shown_state() const;
   };
   // A base template, or with primes in its manifest one that was forked from it.
   struct Template {
@@ -184,6 +197,9 @@ class Brain final {
   void on(const ProcessProgress& event);
   void on(const ProcessReady& event);
   void on(const ProcessGone& event);
+  void on(const ReplicaAsleep& event);  // brain_sleep.cc
+  void on(const ReplicaAwake& event);
+  void on(const SleepFailed& event);
   void on(const WarmWanted& event);
   void on(const PreloadWanted& event);
   void on(const StopWanted& event);
@@ -289,6 +305,14 @@ class Brain final {
   std::optional<Time> hold_wake() const;
   std::vector<HoldView> holds_of(const Function& function) const;
 
+  // brain_sleep.cc
+  void let_sleep();
+  void wake_sleepers(const std::string& name, const Function& function,
+                     const Generation& generation);
+  std::optional<Time> sleep_time_of(const Replica& replica) const;
+  int awake_replicas(const std::string& name, int revision) const;  // or on their way
+  bool device_is_held(const std::string& name) const;
+
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
   void make_spares();
@@ -315,6 +339,7 @@ class Brain final {
   Function* find(const std::string& name);
   int wanted_replicas(const std::string& name, const Function& function,
                       const Generation& generation) const;
+  int held_warm(const Function& function, const Generation& generation) const;
   int live_replicas(const std::string& name, int revision) const;
   std::optional<Time> stop_time_of(const Replica& replica) const;
   RevisionStatus status_of(const std::string& name, const Generation& generation) const;

@@ -29,8 +29,7 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting&
   for (ReplicaEntry& entry : replicas_) {
     const Replica& replica = entry.second;
     if (replica.function != name || replica.revision != waiting.revision ||
-        replica.state != domain::State::Ready ||
-        replica.slots - replica.in_flight < waiting.weight ||
+        !replica.takes_calls() || replica.slots - replica.in_flight < waiting.weight ||
         (replica.domain && *replica.domain != waiting.domain)) {
       continue;
     }

@@ -15,13 +15,16 @@ policy::Scheduled Brain::scheduled(const Generation& generation) const {
   return policy::scheduled_at(generation.manifest.schedule, wall_);
 }
 
-// What a `warm` holds is held of the heaviest generation, one of each other.
 int Brain::held_replicas(const Function& function, const Generation& generation) const {
+  return std::max(generation.manifest.scale.min, held_warm(function, generation));
+}
+
+// What a `warm` holds is held of the heaviest generation, one of each other.
+int Brain::held_warm(const Function& function, const Generation& generation) const {
   const bool warm = function.warm_until && *function.warm_until > now_;
   const int asked =
       &generation == &function.current ? function.warm_count : std::min(1, function.warm_count);
-  return std::max(
-      {generation.manifest.scale.min, warm ? asked : 0, scheduled(generation).replicas});
+  return std::max(warm ? asked : 0, scheduled(generation).replicas);
 }
 
 bool Brain::holds_template(const Function& function, const Generation& generation) const {

@@ -14,13 +14,21 @@
 namespace glowplug::control {
 namespace {
 
+// When an engine sleeps, and how long that may take, is no reason to start another.
+domain::Engine as_started(domain::Engine engine) {
+  if (engine.process.sleep)
+    engine.process.sleep = domain::EngineSleep{.kind = engine.process.sleep->kind,
+                                               .level = engine.process.sleep->level};
+  return engine;
+}
+
 // Whether replicas of one manifest can serve the other: only how they are run differs, not what
 // they are.
 bool same_replicas(const domain::Manifest& a, const domain::Manifest& b) {
   return a.model == b.model && a.model_sha256 == b.model_sha256 && a.task == b.task &&
-         a.engine == b.engine && a.context == b.context && a.slots == b.slots &&
-         a.chat_template == b.chat_template && a.resources == b.resources && a.prime == b.prime &&
-         a.tuning == b.tuning;
+         as_started(a.engine) == as_started(b.engine) && a.context == b.context &&
+         a.slots == b.slots && a.chat_template == b.chat_template && a.resources == b.resources &&
+         a.prime == b.prime && a.tuning == b.tuning;
 }
 
 // "3", or "3: 90, 4: 10".
@@ -231,7 +239,7 @@ bool Brain::relabel(const std::string& name, Function& function, const TrafficSe
 bool Brain::is_cold(const std::string& name, const Function& function) const {
   bool cold = true;
   each_serving(function, [this, &cold, &name](const Generation& generation) {
-    cold &= live_replicas(name, generation.revision) == 0;
+    cold &= awake_replicas(name, generation.revision) == 0;
   });
   return cold;
 }

@@ -66,8 +66,8 @@ RevisionStatus Brain::status_of(const std::string& name, const Generation& gener
   bool ready = false, loading = generation.model == Model::Preparing;
   for (const auto& [id, replica] : replicas_) {
     if (replica.function != name || replica.revision != generation.revision) continue;
-    ready |= replica.state == domain::State::Ready;
-    loading |= replica.state == domain::State::Loading;
+    ready |= replica.shown_state() == domain::State::Ready;
+    loading |= replica.shown_state() == domain::State::Loading;
   }
   status.state = ready                ? domain::State::Ready
                  : loading            ? domain::State::Loading
@@ -80,16 +80,17 @@ RevisionStatus Brain::status_of(const std::string& name, const Generation& gener
 FunctionStatus Brain::status_of(const std::string& name, const Function& function) const {
   FunctionStatus status{.revision = function.current.revision,
                         .progress = function.current.progress};
-  bool ready = false, loading = false, draining = false;
+  bool ready = false, loading = false, draining = false, asleep = false;
   for (const auto& [id, replica] : replicas_) {
     if (replica.function != name) continue;
     status.replicas.push_back({.replica = id,
                                .revision = replica.revision,
-                               .state = replica.state,
+                               .state = replica.shown_state(),
                                .progress = replica.progress});
-    ready |= replica.state == domain::State::Ready;
-    loading |= replica.state == domain::State::Loading;
+    ready |= replica.shown_state() == domain::State::Ready;
+    loading |= replica.shown_state() == domain::State::Loading;
     draining |= replica.state == domain::State::Draining;
+    asleep |= replica.state == domain::State::Ready && !replica.takes_calls();
     if (replica.state == domain::State::Loading) status.progress = replica.progress;
   }
   const Model model = function.current.model;
@@ -122,6 +123,7 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                  : draining                             ? domain::State::Draining
                                                         : domain::State::Cold;
   status.tier = ready      ? domain::Tier::Replica
+                : asleep   ? domain::Tier::Asleep
                 : spare    ? domain::Tier::Spare
                 : forkable ? domain::Tier::Template
                 : model == Model::Prepared
@@ -166,6 +168,7 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
     shown.replicas.push_back({.replica = one.replica,
                               .revision = one.revision,
                               .state = one.state,
+                              .asleep = one.state == domain::State::Cold,
                               .in_flight = replica.in_flight,
                               .progress = one.progress,
                               .threads = replica.threads,

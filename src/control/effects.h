@@ -57,12 +57,22 @@ struct BindReplica {
 struct KeepState {
   domain::ProcessId replica;
 };
+// Nothing is in flight on it: its engine is to give its device memory back, or take it again.
+// Answered by ReplicaAsleep, ReplicaAwake or SleepFailed.
+struct SleepReplica {
+  domain::ProcessId replica;
+  domain::EngineSleep how;
+};
+struct WakeReplica {
+  domain::ProcessId replica;
+  domain::EngineSleep how;  // as it was put to sleep
+};
 struct StopProcess {
   domain::ProcessId process;
 };  // keep its prompt state and ask it to end; nothing is in flight on it
 struct KillProcess {
   domain::ProcessId process;
-};  // a template, which has nothing to finish
+};  // a template or an engine that does not wake: it has nothing to finish
 struct GrantCall {
   domain::CallId call;
   domain::ProcessId replica;
@@ -87,7 +97,8 @@ struct Decision {
 };
 
 using Effect = std::variant<PrepareModel, ReadModel, StartProcess, AssignReplica, BindReplica,
-                            KeepState, StopProcess, KillProcess, GrantCall, RefuseCall, Decision>;
+                            KeepState, SleepReplica, WakeReplica, StopProcess, KillProcess,
+                            GrantCall, RefuseCall, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

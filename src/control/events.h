@@ -112,6 +112,18 @@ struct ProcessGone {
   Ending ending = Ending::Itself;
 };  // it is reaped; cause in words
 
+// What came of a SleepReplica or a WakeReplica.
+struct ReplicaAsleep {
+  domain::ProcessId replica;
+};
+struct ReplicaAwake {
+  domain::ProcessId replica;
+};
+struct SleepFailed {
+  domain::ProcessId replica;
+  std::string cause;
+};
+
 struct WarmWanted {
   std::string function;
   int count = 1;
@@ -148,7 +160,8 @@ struct Tick {};          // the moment named by Effects::wake_at has come
 using Event =
     std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
                  ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
-                 CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, WarmWanted,
-                 PreloadWanted, StopWanted, FunctionTuned, TemplatesRecalled, MemorySetAside, DrainStarted, Tick>;
+                 CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, ReplicaAsleep,
+                 ReplicaAwake, SleepFailed, WarmWanted, PreloadWanted, StopWanted, FunctionTuned,
+                 TemplatesRecalled, MemorySetAside, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

@@ -70,6 +70,8 @@ class World {
   void keep(const AssignReplica& one) { assigned.push_back(one); }
   void keep(const BindReplica& one) { bound.push_back(one); }
   void keep(const KeepState& one) { kept.push_back(one.replica); }
+  void keep(const SleepReplica& one) { put_to_sleep.push_back(one); }
+  void keep(const WakeReplica& one) { woken.push_back(one); }
   void keep(const KillProcess& one) { killed.push_back(one.process); }
   void keep(const StopProcess& one) { stopped.push_back(one.process); }
   void keep(const GrantCall& one) { granted.push_back(one); }
@@ -86,6 +88,8 @@ class World {
   std::vector<StartProcess> started;
   std::vector<AssignReplica> assigned;
   std::vector<BindReplica> bound;
+  std::vector<SleepReplica> put_to_sleep;
+  std::vector<WakeReplica> woken;
   std::vector<domain::ProcessId> stopped, killed, kept;
   std::vector<GrantCall> granted;
   std::vector<RefuseCall> refused;

@@ -19,6 +19,7 @@ struct ReplicaView {
   domain::ProcessId replica;
   int revision = 0;
   domain::State state = domain::State::Cold;
+  bool asleep = false;  // state is cold, and yet its process is there
   int in_flight = 0;
   double progress = 0;  // of loading, 0..1
   int threads = 0;

@@ -18,6 +18,8 @@ inline constexpr std::size_t kJsonDepthMax = 64;
 inline constexpr std::size_t kStreamBufferBytesMax =
     256 * 1024;  // per stream, between replica and client
 inline constexpr std::size_t kReplicaReplyBytesMax = 64 * 1024 * 1024;
+inline constexpr std::size_t kProbeReplyBytesMax =
+    64 * 1024;  // of what the server itself asks a replica
 inline constexpr std::size_t kConnectionsMax = 10'000;
 inline constexpr std::size_t kCacheSaltBytesMax = 256;
 inline constexpr std::size_t kWatchersMax =
@@ -64,6 +66,8 @@ inline constexpr Duration kLoadStallTimeout =
     120s;  // no progress while loading for this long: killed
 inline constexpr Duration kForkLimit =
     5s;  // a fork takes milliseconds; a template that needs longer hangs
+inline constexpr Duration kSleepPollEvery =
+    25ms;  // between asking an engine twice whether it sleeps
 inline constexpr Duration kTurn =
     2s;  // of one function or cache domain, while another waits for its place
 inline constexpr Duration kTrialTimeout = 300s;  // one choice of settings, loaded and measured

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,21 @@ constexpr std::string_view to_string(EngineKind kind) {
   return kind == EngineKind::Llama ? "llama" : kind == EngineKind::Fake ? "fake" : "process";
 }
 
+// Engines that can give their device memory back and keep their process, by what they are asked.
+enum class SleepKind { Vllm, Sglang };
+constexpr std::string_view to_string(SleepKind kind) {
+  return kind == SleepKind::Vllm ? "vllm" : "sglang";
+}
+// `sleep: {kind: vllm, level: 1, after: 30s, timeout: 60s}`. Asleep it keeps its host memory
+// reserved; keep_alive, counted from the last call as ever, ends it.
+struct EngineSleep {
+  SleepKind kind = SleepKind::Vllm;
+  int level = 1;           // of vLLM: 1 keeps the weights in host memory, 2 reads them anew
+  Duration after = 30s;    // idle time before it sleeps; shorter than keep_alive
+  Duration timeout = 60s;  // longest that falling asleep, or waking, may take
+  friend bool operator==(const EngineSleep&, const EngineSleep&) = default;
+};
+
 // `engine: {process: {command: [...], ready: /health, env: {...}}}`. In command and env, {socket},
 // {port}, {model}, {context}, {slots}, {threads} and {url} (this server's own address) are replaced
 // at start.
@@ -47,6 +63,7 @@ struct ProcessEngine {
   std::string ready = "/health";  // path that answers 200 once the process can serve
   std::map<std::string, std::string> env;
   Duration start_timeout = 60s;
+  std::optional<EngineSleep> sleep;  // none: it is awake until it stops
   friend bool operator==(const ProcessEngine&, const ProcessEngine&) = default;
 };
 

@@ -3,6 +3,7 @@
 //   Remote    the model had to be fetched: fetch, load, and fork where a template serves
 //   Disk      the model's file was there: read and load, and fork where a template serves
 //   Memory    the page cache held the file (95 % of it or more, measured): load, and fork
+//   Asleep    a replica was there whose engine had given its device memory back: woken
 //   Template  a process held the model: fork only
 //   Spare     a replica that belonged to no function was there: handed over
 //   Replica   a replica was there: no start at all
@@ -15,9 +16,9 @@
 
 namespace glowplug::domain {
 
-enum class Tier { Remote, Disk, Memory, Template, Spare, Replica };
+enum class Tier { Remote, Disk, Memory, Asleep, Template, Spare, Replica };
 
-inline constexpr std::array<std::string_view, 6> kTierNames{"remote",   "disk",  "memory",
+inline constexpr std::array<std::string_view, 7> kTierNames{"remote",   "disk",  "memory", "asleep",
                                                             "template", "spare", "replica"};
 
 constexpr std::string_view to_string(Tier tier) {

@@ -25,8 +25,17 @@ std::uint64_t memory_of(domain::ProcessId process, std::uint64_t reserved,
   return measured > 0 ? measured : reserved;
 }
 
-bool is_alive(domain::State state) {
-  return state != domain::State::Cold && state != domain::State::Failed;
+bool is_alive(const control::ReplicaView& replica) {
+  return replica.asleep ||
+         (replica.state != domain::State::Cold && replica.state != domain::State::Failed);
+}
+
+json::object sleep_object(const domain::EngineSleep& sleep) {
+  json::object object{{"kind", domain::to_string(sleep.kind)}};
+  if (sleep.kind == domain::SleepKind::Vllm) object["level"] = sleep.level;
+  object["after"] = duration_value(sleep.after);
+  object["timeout"] = duration_value(sleep.timeout);
+  return object;
 }
 
 json::object engine_object(const domain::Manifest& manifest) {
@@ -42,6 +51,7 @@ json::object engine_object(const domain::Manifest& manifest) {
     for (const auto& [name, value] : manifest.engine.process.env) names.emplace_back(name);
     process["env_names"] = std::move(names);
     process["start_timeout"] = duration_value(manifest.engine.process.start_timeout);
+    if (const auto& sleep = manifest.engine.process.sleep) process["sleep"] = sleep_object(*sleep);
     engine["process"] = std::move(process);
   } else if (manifest.engine.kind == domain::EngineKind::Fake) {
     json::object fake;
@@ -166,12 +176,13 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   std::uint64_t memory = 0;
   json::array list;
   for (const control::ReplicaView& replica : view.replicas) {
-    alive += is_alive(replica.state) ? 1 : 0;
+    alive += is_alive(replica) ? 1 : 0;
     const std::uint64_t bytes = memory_of(replica.replica, replica.memory_bytes, options);
-    memory += is_alive(replica.state) ? bytes : 0;
+    memory += is_alive(replica) ? bytes : 0;
     list.emplace_back(json::object{{"id", replica.replica.value},
                                    {"revision", replica.revision},
                                    {"state", domain::to_string(replica.state)},
+                                   {"asleep", replica.asleep},
                                    {"in_flight", replica.in_flight},
                                    {"memory_bytes", bytes},
                                    {"sandbox", replica.sandbox},

@@ -126,6 +126,31 @@ void read_fake(const json::object& object, ManifestFields::Faults& faults,
                              fake.fault, fmt::join(domain::kEscapeWays, ", ")));
 }
 
+// That it sleeps before it stops is checked once keep_alive is known.
+void read_sleep(const json::object& object, ManifestFields::Faults& faults,
+                domain::EngineSleep& sleep) {
+  ManifestFields fields(object, "engine.process.sleep", faults);
+  fields.refuse_unknown(keys_of("engine.process.sleep"));
+  if (fields.find("kind") == nullptr) fields.fault("kind", "is missing; vllm or sglang");
+  fields.read_choice<domain::SleepKind>(
+      "kind", sleep.kind,
+      {{"vllm", domain::SleepKind::Vllm}, {"sglang", domain::SleepKind::Sglang}});
+  fields.read_int("level", sleep.level, {1, 2});
+  if (sleep.kind == domain::SleepKind::Sglang && fields.find("level") != nullptr)
+    fields.fault("level", "is vLLM's; leave it out with sglang");
+  fields.read_duration("after", sleep.after, {100ms, kKeepAliveMax});
+  fields.read_duration("timeout", sleep.timeout, {100ms, 3600s});
+}
+
+void check_sleep(ManifestFields& fields, const Manifest& manifest) {
+  const std::optional<domain::EngineSleep>& sleep = manifest.engine.process.sleep;
+  if (!sleep || sleep->after < manifest.keep_alive) return;
+  fields.fault("engine.process.sleep.after",
+               fmt::format("is {}, and the function stops after a keep_alive of {}; it must be "
+                           "shorter, or keep_alive longer",
+                           format_duration(sleep->after), format_duration(manifest.keep_alive)));
+}
+
 void read_process(const json::object& object, ManifestFields::Faults& faults,
                   domain::ProcessEngine& process) {
   ManifestFields fields(object, "engine.process", faults);
@@ -141,6 +166,8 @@ void read_process(const json::object& object, ManifestFields::Faults& faults,
     fields.fault("ready", "must be a path that begins with / and has no spaces");
   fields.read_text_map("env", process.env);
   fields.read_duration("start_timeout", process.start_timeout, {100ms, 3600s});
+  if (const json::object* sleep = object_at(fields, "sleep"))
+    read_sleep(*sleep, faults, process.sleep.emplace());
 }
 
 void read_engine(ManifestFields& fields, domain::Engine& engine) {
@@ -341,7 +368,8 @@ const std::map<std::string, std::vector<std::string_view>>& manifest_keys() {
       {"model", {"source", "sha256"}},
       {"engine", {"fake", "process"}},
       {"engine.fake", {"load_time", "tokens_per_second", "fault"}},
-      {"engine.process", {"command", "ready", "env", "start_timeout"}},
+      {"engine.process", {"command", "ready", "env", "start_timeout", "sleep"}},
+      {"engine.process.sleep", {"kind", "level", "after", "timeout"}},
       {"scale", {"min", "max", "min_template", "policy"}},
       {"limits", {"queue", "queue_timeout", "timeout", "max_tokens"}},
       {"resources", {"memory", "threads", "device"}},
@@ -371,6 +399,7 @@ Result<Manifest> read_manifest(std::string_view text, std::string_view expected_
   read_plain_fields(fields, manifest);
   read_schedule(fields, manifest);
   check_template(fields, manifest);
+  check_sleep(fields, manifest);
   read_tuning(fields, manifest, manifest.tuning);
   check_model(fields, manifest);
   if (faults.empty()) return manifest;

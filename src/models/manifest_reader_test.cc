@@ -76,6 +76,9 @@ TEST(ManifestReader, EveryEngineForm_SurvivesWritingAndReading) {
         "engine: {fake: {load_time: 5ms, tokens_per_second: 12.5, fault: \"hang_after_tokens:3\"}}",
         "engine: {process: {command: [python3, app.py, \"{port}\"], ready: /up, env: {A: \"1\"}, "
         "start_timeout: 2m}}",
+        "engine: {process: {command: [vllm], sleep: {kind: vllm, level: 2, after: 1500ms, "
+        "timeout: 3m}}}",
+        "engine: {process: {command: [sglang], sleep: {kind: sglang, after: 0.5}}}\nkeep_alive: -1",
         "engine: fake\nkeep_alive: -1", "engine: fake\nkeep_alive: 0",
         "engine: fake\nkeep_alive: 1.5"}) {
     const auto manifest = read_manifest(engine, "f");
@@ -128,6 +131,25 @@ TEST(ManifestReader, ScheduleThatCannotWork_NamesTheHoldAndTheFix) {
               HasSubstr("scale.min_template: asks for a template"));
   EXPECT_THAT(fault_of("engine: fake\ntemplate: on\nscale: {min_template: 2}"),
               HasSubstr("scale.min_template: must be"));
+}
+
+TEST(ManifestReader, SleepThatCannotWork_NamesTheFieldAndTheFix) {
+  const auto fault = [](const std::string& sleep, const std::string& more = "") {
+    return fault_of("engine: {process: {command: [a], sleep: " + sleep + "}}\n" + more);
+  };
+  EXPECT_EQ(fault("{kind: vllm}"), "accepted");
+  EXPECT_EQ(fault("{kind: vllm, after: 10s}", "keep_alive: 11s"), "accepted");
+  EXPECT_THAT(fault("{after: 1s}"), HasSubstr("engine.process.sleep.kind: is missing"));
+  EXPECT_THAT(fault("{kind: trt}"), HasSubstr("engine.process.sleep.kind"));
+  EXPECT_THAT(fault("{kind: vllm, level: 3}"), HasSubstr("engine.process.sleep.level"));
+  EXPECT_THAT(fault("{kind: sglang, level: 1}"), HasSubstr("sleep.level: is vLLM's"));
+  EXPECT_THAT(fault("{kind: vllm, timeout: 1ms}"), HasSubstr("engine.process.sleep.timeout"));
+  EXPECT_THAT(fault("{kind: vllm, afer: 1s}"), HasSubstr("did you mean \"after\""));
+  EXPECT_THAT(fault("yes"), HasSubstr("engine.process.sleep: must be a mapping"));
+  EXPECT_THAT(fault("{kind: vllm, after: 5m}"),  // keep_alive is 5m unless said otherwise
+              AllOf(HasSubstr("engine.process.sleep.after: is 5m"), HasSubstr("keep_alive")));
+  EXPECT_THAT(fault("{kind: vllm, after: 1s}", "keep_alive: 1s"), HasSubstr("sleep.after: is 1"));
+  EXPECT_THAT(fault("{kind: vllm, after: 0}"), HasSubstr("engine.process.sleep.after: must be"));
 }
 
 TEST(ManifestReader, KeepAliveForever_IsWrittenAsMinusOne) {

@@ -40,6 +40,14 @@ json::array texts(const std::vector<std::string>& values) {
   return json::array(values.begin(), values.end());
 }
 
+json::object sleep_value(const EngineSleep& sleep) {
+  json::object out{{"kind", to_string(sleep.kind)},
+                   {"after", duration_text(sleep.after)},
+                   {"timeout", duration_text(sleep.timeout)}};
+  if (sleep.kind == SleepKind::Vllm) out["level"] = sleep.level;
+  return out;
+}
+
 json::value engine_value(const Engine& engine) {
   if (engine.kind == EngineKind::Llama) return "llama";
   if (engine.kind == EngineKind::Fake) {
@@ -51,11 +59,12 @@ json::value engine_value(const Engine& engine) {
   }
   json::object env;
   for (const auto& [name, value] : engine.process.env) env[name] = value;
-  return json::object{
-      {"process", json::object{{"command", texts(engine.process.command)},
-                               {"ready", engine.process.ready},
-                               {"env", std::move(env)},
-                               {"start_timeout", duration_text(engine.process.start_timeout)}}}};
+  json::object process{{"command", texts(engine.process.command)},
+                       {"ready", engine.process.ready},
+                       {"env", std::move(env)},
+                       {"start_timeout", duration_text(engine.process.start_timeout)}};
+  if (engine.process.sleep) process["sleep"] = sleep_value(*engine.process.sleep);
+  return json::object{{"process", std::move(process)}};
 }
 
 std::string_view word(ScalePolicy policy) {

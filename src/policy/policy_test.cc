@@ -116,5 +116,13 @@ TEST(KeepAlive, StopsAfterTheIdleTimeUnlessHeld) {
             std::nullopt);
 }
 
+TEST(SleepTime, IsAfterIdlenessAndAfterAHold) {
+  const Time begin{100s};
+  EXPECT_EQ(sleep_time({begin, 30s, {}}), begin + 30s);
+  EXPECT_EQ(sleep_time({begin, 30s, begin + 10s}), begin + 30s);
+  EXPECT_EQ(sleep_time({begin, 30s, begin + 50s}), begin + 50s);
+  EXPECT_EQ(sleep_time({begin, 30s, Time::max()}), std::nullopt);
+}
+
 }  // namespace
 }  // namespace glowplug::policy

@@ -37,7 +37,7 @@ class ReadinessProbe final {
 
  private:
   class State;
-  std::shared_ptr<State> state_;  // owners: this probe and the handlers of the request under way
+  std::shared_ptr<State> state_;  // owners: this probe and the handler of its pause
 };
 
 }  // namespace glowplug::runtime
