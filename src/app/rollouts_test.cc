@@ -274,7 +274,7 @@ TEST_F(RolloutsTest, DamagedWhereNothingElseServes_RevisionServesAsDeployed) {
 TEST_F(RolloutsTest, WhatWasMeasured_GoesWithItsRevisionAndIsNotSaved) {
   deploy();
   domain::TuneResult tuned{.cores = 2};
-  tuned.choice.batch = 96;
+  tuned.choice.tuning.batch = 96;
   ASSERT_TRUE(rollouts_->keep_tuned("f", tuned));
   EXPECT_EQ(rollouts_->deployed("f")->run_manifest().tuning.batch, 96);
   ASSERT_TRUE(rollouts_->save("f", 10));
