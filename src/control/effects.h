@@ -71,6 +71,12 @@ struct RefuseCall {
   int retry_after_s = 0;
 };  // 0 = no Retry-After
 
+// What processes of this kind take has changed: to be kept for the next server.
+struct MemoryLearned {
+  std::string key;
+  std::uint64_t first_bytes = 0, peak_bytes = 0;
+};
+
 // One line of the decision log: what was decided about whom, why, and on which numbers.
 struct Decision {
   Time at;
@@ -79,8 +85,9 @@ struct Decision {
   std::string reason;
 };
 
-using Effect = std::variant<PrepareModel, StartProcess, AssignReplica, BindReplica, KeepState,
-                            StopProcess, KillProcess, GrantCall, RefuseCall, Decision>;
+using Effect =
+    std::variant<PrepareModel, StartProcess, AssignReplica, BindReplica, KeepState, StopProcess,
+                 KillProcess, GrantCall, RefuseCall, MemoryLearned, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -2,6 +2,7 @@
 // Thread: values.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
@@ -127,6 +128,18 @@ struct FunctionTuned {
 struct MemorySetAside {
   std::uint64_t bytes = 0;
 };
+// What a process that is ready holds: of its own, which its end would give back, and with all that
+// it shares with others.
+struct MemoryMeasured {
+  domain::ProcessId process;
+  std::uint64_t own_bytes = 0;
+  std::uint64_t mapped_bytes = 0;
+};
+// What an earlier server has learned of a kind of process: policy/memory_ledger.h.
+struct MemoryKnown {
+  std::string key;
+  std::uint64_t first_bytes = 0, peak_bytes = 0;
+};
 struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
@@ -134,6 +147,6 @@ using Event =
     std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
                  ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
                  CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, WarmWanted, StopWanted,
-                 FunctionTuned, MemorySetAside, DrainStarted, Tick>;
+                 FunctionTuned, MemorySetAside, MemoryMeasured, MemoryKnown, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

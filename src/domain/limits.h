@@ -23,7 +23,8 @@ inline constexpr std::size_t kCacheSaltBytesMax = 256;
 inline constexpr std::size_t kWatchersMax =
     256;  // event streams; each is looked at after each turn
 inline constexpr std::size_t kFunctionsMax = 10'000;
-inline constexpr std::size_t kLogLinesKept = 500;  // per function
+inline constexpr std::size_t kMemoryKindsMax = 10'000;  // of processes whose memory is remembered
+inline constexpr std::size_t kLogLinesKept = 500;       // per function
 inline constexpr std::size_t kDecisionsKept = 1'000;
 inline constexpr std::size_t kKeptTokensMin = 256;  // a shorter prompt is soon computed again
 inline constexpr std::size_t kPromptBytesPerToken =
