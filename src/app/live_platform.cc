@@ -14,7 +14,6 @@ namespace glowplug::app {
 namespace {
 
 constexpr Duration kProgressInterval = std::chrono::milliseconds(100);
-constexpr Duration kMeasureInterval = std::chrono::milliseconds(100);
 
 Error no_such_function(const std::string& name) {
   return {std::string(domain::error::kModelNotFound),
@@ -38,6 +37,13 @@ LivePlatform::LivePlatform(const Parts& parts)
       supervisor_(parts.loop, parts.supervisor, *this),
       sleepers_(parts.loop),
       prompts_(parts.loop, parts.prompts, parts.engine),
+      // Owner of both lambdas: memory_, a member of this.
+      memory_({.loop = parts.loop,
+               .clock = parts.clock,
+               .pid_of = [this](domain::ProcessId process) { return supervisor_.pid(process); },
+               .measure = runtime::measure_memory,
+               .measured = [this](const control::MemoryMeasured& event) { post(event); }}),
+      learned_(parts.store, parts.engine),
       memory_bytes_(parts.brain.memory_bytes),
       cores_(parts.brain.cores),
       tuner_(
@@ -51,6 +57,14 @@ LivePlatform::~LivePlatform() {
   prompts_.finish();
 }
 
+Result<void> LivePlatform::restore() {
+  const auto learned = learned_.load();
+  if (!learned) return learned.error();
+  for (const storage::LearnedRow& row : *learned)
+    post(control::MemoryKnown{row.key, row.first_bytes, row.peak_bytes});
+  return rollouts_.restore();
+}
+
 void LivePlatform::begin_drain() {
   draining_ = true;
   stopping_ = true;
@@ -61,16 +75,6 @@ void LivePlatform::begin_drain() {
 bool LivePlatform::drained() const { return supervisor_.running() == 0; }
 
 void LivePlatform::kill_all() { supervisor_.kill_all(); }
-
-std::uint64_t LivePlatform::memory_of(domain::ProcessId process) {
-  const Time now = clock_.now();
-  const auto last = measured_.find(process);
-  if (last != measured_.end() && now - last->second.at < kMeasureInterval)
-    return last->second.bytes;
-  const std::uint64_t bytes = supervisor_.memory_bytes(process);
-  if (bytes > 0) measured_[process] = {bytes, now};
-  return bytes;
-}
 
 // --- calls from the gateway ---
 
@@ -88,10 +92,12 @@ domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
 
 void LivePlatform::abandon(domain::CallId call) {
   callers_.erase(call);
+  granted_.erase(call);
   post(control::CallAbandoned{call});
 }
 
 void LivePlatform::finish(domain::CallId call, control::CallOutcome outcome) {
+  if (const auto granted = granted_.extract(call)) memory_.answered(granted.mapped());
   post(control::CallEnded{call, outcome});
 }
 
@@ -146,6 +152,7 @@ void LivePlatform::on_progress(domain::ProcessId process, double fraction) {
 }
 void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbox,
                             std::optional<std::uint64_t> bytes_read) {
+  memory_.ready(process);
   post(control::ProcessReady{process, sandbox, bytes_read});
 }
 void LivePlatform::on_kept(domain::ProcessId process, std::vector<UniqueFd> states) {
@@ -159,11 +166,11 @@ void LivePlatform::on_measured(domain::ProcessId process, const std::string& lin
 }
 void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
                            control::Ending ending) {
+  memory_.gone(process);
   if (tuner_.owns(process)) return tuner_.on_gone(process, cause);
   prompts_.gone(process);
   sleepers_.forget(process);
   post(control::ProcessGone{process, cause, ending});
-  measured_.erase(process);
 }
 
 // --- the brain's turn ---
@@ -326,6 +333,7 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
            1);
     return;
   }
+  granted_[effect.call] = effect.replica;
   answer(effect.call,
          control::Grant{.call = effect.call,
                         .replica = effect.replica,
@@ -342,6 +350,12 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
 
 void LivePlatform::carry_out(const control::RefuseCall& effect) {
   if (callers_.contains(effect.call)) answer(effect.call, effect.error, effect.retry_after_s);
+}
+
+// Without it the next server starts from the estimate again.
+void LivePlatform::carry_out(const control::MemoryLearned& effect) {
+  const auto kept = learned_.set({effect.key, effect.first_bytes, effect.peak_bytes});
+  if (!kept) spdlog::warn("what was learned of memory is not kept: {}", kept.error().message);
 }
 
 void LivePlatform::carry_out(const control::Decision& effect) {

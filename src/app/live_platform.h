@@ -21,6 +21,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include "app/memory_watch.h"
 #include "app/prompt_states.h"
 #include "app/rollouts.h"
 #include "app/tuner.h"
@@ -32,6 +33,7 @@
 #include "runtime/sleep_runner.h"
 #include "runtime/supervisor.h"
 #include "storage/function_store.h"
+#include "storage/learned_memory.h"
 
 namespace glowplug::app {
 
@@ -50,16 +52,15 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   explicit LivePlatform(const Parts& parts);
   ~LivePlatform() override;
 
-  Result<void> restore() { return rollouts_.restore(); }  // deploys what the store holds
-  void begin_drain();    // refuses new calls, stops replicas as they become idle
-  bool drained() const;  // no replica is left
+  Result<void> restore();  // deploys what the store holds, knows what was learned
+  void begin_drain();      // refuses new calls, stops replicas as they become idle
+  bool drained() const;    // no replica is left
   void kill_all();
   runtime::CgroupReport cgroups() const { return supervisor_.cgroups(); }
   void set_server_url(std::string url) {
     supervisor_.set_server_url(std::move(url));
   }  // known once the port is bound
-  // Measured at most every 100 ms, because the kernel walks all pages for it.
-  std::uint64_t memory_of(domain::ProcessId process);
+  std::uint64_t memory_of(domain::ProcessId process) { return memory_.bytes_of(process); }
   // What app/live_cache finds out about model files.
   void tell(const control::ModelResidency& event) { post(event); }
   void tell(const control::ModelLost& event) { post(event); }
@@ -108,10 +109,6 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
     std::string function;
     Done done;
   };
-  struct Measured {
-    std::uint64_t bytes = 0;
-    Time at{};
-  };
 
   void post(control::Event event);
   void carry_out(const control::PrepareModel& effect);
@@ -126,6 +123,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::KillProcess& effect);
   void carry_out(const control::GrantCall& effect);
   void carry_out(const control::RefuseCall& effect);
+  void carry_out(const control::MemoryLearned& effect);
   void carry_out(const control::Decision& effect);
   void answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s);
   bool may_load(const control::StartProcess& effect);
@@ -149,13 +147,15 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   runtime::Supervisor supervisor_;
   runtime::SleepRunner sleepers_;
   PromptStates prompts_;
+  MemoryWatch memory_;
+  storage::LearnedMemory learned_;
   std::uint64_t memory_bytes_;  // that the brain may reserve
   int cores_;
   Tuner tuner_;
   boost::asio::steady_timer timer_;
   std::optional<Time> timer_at_;
   std::map<domain::CallId, Caller> callers_;  // not yet answered
-  std::map<domain::ProcessId, Measured> measured_;
+  std::map<domain::CallId, domain::ProcessId> granted_;
   std::deque<control::Event> events_;  // waiting for their turn
   std::deque<control::Decision> decisions_;
   std::uint64_t last_call_ = 0;

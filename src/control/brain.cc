@@ -45,6 +45,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   wall_ = wall;
   effects_ = {};
   short_of_room_ = false;
+  grown_.clear();
   std::visit([this](const auto& one) { on(one); }, event);
   settle();
   effects_.wake_at = next_wake();
@@ -54,6 +55,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
 void Brain::settle() {
   adopt_ready();
   for (auto& [name, function] : functions_) grant_waiting(name, function);
+  relieve_memory();
   start_what_is_wanted();
   hold_ahead();
   adopt_ready();  // what turned out not to start is waited for no longer
@@ -195,7 +197,7 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
     return;
   }
   if (fork_or_load(name, generation)) return;
-  const std::uint64_t bytes = policy::estimate_replica_bytes(generation.manifest, generation.facts);
+  const std::uint64_t bytes = replica_bytes(generation);
   if (bytes > options_.memory_bytes) {
     fail(name, function, generation,
          {std::string(domain::error::kDoesNotFit),
@@ -219,11 +221,7 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
   if (bytes <= free) return true;
   short_of_room_ = true;
 
-  std::uint64_t coming = 0;
-  for (const auto& [id, replica] : replicas_)
-    if (replica.state == domain::State::Draining) coming += replica.memory_bytes;
-  for (const auto& [id, held] : templates_)
-    if (held.state == domain::State::Draining) coming += held.bytes;
+  const std::uint64_t coming = leaving_bytes();
   if (bytes <= free + coming) return false;
 
   if (evict(name, bytes - free - coming, template_kept)) return false;
@@ -296,8 +294,13 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
       policy::grant_threads({.cores_total = options_.cores,
                              .replicas_busy = name.empty() ? 0 : static_cast<int>(busy),
                              .threads_requested = generation.manifest.resources.threads});
+  replica.account =
+      account_of(from == nullptr ? policy::MemoryKind::Replica : policy::MemoryKind::Forked,
+                 {generation.manifest, generation.facts}, generation.revision);
+  // What was learned to be less does not tighten the kernel's limit.
   const policy::ProcessLimits limits =
-      policy::limits_of(bytes, generation.manifest, generation.facts, replica.threads);
+      policy::limits_of(std::max(bytes, replica.account.need.estimate), generation.manifest,
+                        generation.facts, replica.threads);
   replica.memory_bytes = bytes;
   replica.started = now_;
   if (!replica.is_spare()) replica.last_used = now_;  // a spare makes room before all others

@@ -41,6 +41,7 @@
 #include "control/events.h"
 #include "control/views.h"
 #include "policy/evictor.h"
+#include "policy/memory_ledger.h"
 #include "policy/schedule.h"
 #include "policy/spares.h"
 #include "policy/templates.h"
@@ -125,6 +126,14 @@ class Brain final {
     std::optional<Time> template_until;  // a preload holds it
     std::uint64_t calls = 0, cold_starts = 0;
   };
+  // What is known of a process's memory; what is reserved of it stands beside.
+  struct Account {
+    std::string key = {};  // empty: nothing is learned of it
+    policy::MemoryNeed need = {};
+    policy::MemorySeen seen = {};
+    bool worked = false;          // since it was last measured
+    std::uint64_t inherited = 0;  // of its template, which is gone
+  };
   struct Replica {
     std::string function;  // empty while it is a spare
     int revision = 0;
@@ -132,6 +141,7 @@ class Brain final {
     int slots = 1, in_flight = 0;  // in_flight counts weights
     int threads = 1;
     std::uint64_t memory_bytes = 0;
+    Account account;
     double progress = 0;
     std::string sandbox;
     bool was_spare = false;
@@ -161,6 +171,7 @@ class Brain final {
     domain::ModelFacts facts;
     domain::State state = domain::State::Loading;  // Draining: killed, not yet gone
     std::uint64_t bytes = 0;
+    Account account;
     double progress = 0;
     int child_deaths = 0;
     bool from_memory = false;  // its file was resident when it was loaded
@@ -206,6 +217,8 @@ class Brain final {
   void on(const FunctionTuned& event);
   void on(const TemplatesRecalled& event);
   void on(const MemorySetAside& event);
+  void on(const MemoryMeasured& event);  // brain_memory.cc
+  void on(const MemoryKnown& event);
   void on(const DrainStarted& event);
   void on(const Tick& event);
 
@@ -313,6 +326,22 @@ class Brain final {
   int awake_replicas(const std::string& name, int revision) const;  // or on their way
   bool device_is_held(const std::string& name) const;
 
+  // brain_memory.cc: what is reserved, and what was learned of it.
+  const policy::MemoryHistory& history_of(const std::string& key) const;
+  std::uint64_t replica_bytes(const Generation& generation) const;
+  std::uint64_t forked_bytes(const policy::TemplateSource& source) const;
+  std::uint64_t template_bytes(const policy::TemplateSource& source) const;
+  static Account account_of(policy::MemoryKind kind, const policy::TemplateSource& source,
+                            int revision);
+  void measured(ReplicaEntry& entry, const MemoryMeasured& event);
+  void measured(TemplateEntry& entry, const MemoryMeasured& event);
+  void note_learned(const std::string& label, const Account& account, int samples);
+  void reserve(std::uint64_t& bytes, std::uint64_t needed, const std::string& label,
+               const std::string& who, std::uint64_t holds);
+  bool inherit(domain::ProcessId origin, std::uint64_t bytes);
+  std::uint64_t leaving_bytes() const;
+  void relieve_memory();
+
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
   void make_spares();
@@ -354,10 +383,12 @@ class Brain final {
   std::uint64_t last_process_ = 0;
   std::deque<std::string> recalled_;  // whose templates are still to be loaded
   std::uint64_t set_aside_bytes_ = 0;
+  std::map<std::string, policy::MemoryHistory> memory_;  // by kind of process
   bool draining_ = false;
 
   Time now_{};                  // of the event being handled
   WallTime wall_{};             // the same
+  std::string grown_;           // whose reservation was raised in this turn
   bool short_of_room_ = false;  // somebody waits for memory, as seen in this turn
   Effects effects_;             // of the event being handled
 };

@@ -163,6 +163,7 @@ void Brain::on(const CallEnded& event) {
     replica.in_flight -= call->second.weight;
     GLOWPLUG_ASSERT(replica.in_flight >= 0);
     replica.last_used = now_;
+    replica.account.worked = true;
     if (replica.in_flight == 0) {
       replica.idle_since = now_;
       if (replica.state == domain::State::Draining)
@@ -215,6 +216,7 @@ void Brain::on(const ProcessGone& event) {
   if (entry == replicas_.end()) return;
   const Replica replica = entry->second;
   replicas_.erase(entry);
+  if (replica.account.inherited > 0) inherit(*replica.from, replica.account.inherited);
   Function* function = find(replica.function);
   decide(label_of(replica), "gone",
          fmt::format("replica {} ({}): {}", event.process.value, to_string(replica.state),

@@ -80,7 +80,7 @@ void Brain::recall_templates() {
         template_of(function->current) != nullptr)
       continue;
     const policy::TemplateSource source{function->current.manifest, function->current.facts};
-    std::uint64_t all = policy::estimate_template_bytes(source);
+    std::uint64_t all = template_bytes(source);
     for (const auto& [id, held] : templates_) all += held.bytes;
     const std::uint64_t bytes = policy::estimate_loading_bytes(source);
     if (all <= options_.template_bytes && reserved_bytes() + bytes <= options_.memory_bytes)
@@ -115,7 +115,7 @@ void Brain::hold_template(const std::string& name, Function& function, Generatio
 
 // Of all templates that are held, with one for this generation.
 std::uint64_t Brain::held_bytes_with(const Generation& generation) const {
-  std::uint64_t held = policy::estimate_template_bytes({generation.manifest, generation.facts});
+  std::uint64_t held = template_bytes({generation.manifest, generation.facts});
   for (const auto& [id, other] : templates_)
     if (is_held(other)) held += other.bytes;
   return held;

@@ -54,7 +54,7 @@ void Brain::make_spares() {
       continue;
     if (!policy::makes_spare(spare_demand(entry.second), now_) || !is_origin(entry)) continue;
     const policy::TemplateSource source{entry.second.manifest, entry.second.facts};
-    const std::uint64_t bytes = policy::estimate_forked_bytes(source);
+    const std::uint64_t bytes = forked_bytes(source);
     if (reserved_bytes() + bytes > options_.memory_bytes) continue;  // nothing is evicted for it
     start_replica("", {.manifest = entry.second.manifest, .facts = entry.second.facts}, bytes,
                   &entry);

@@ -63,8 +63,7 @@ bool Brain::is_origin(const TemplateEntry& entry) const {
 bool Brain::may_fork(const Generation& generation) const {
   return generation.model == Model::Prepared && !generation.forks_fail &&
          policy::uses_template(generation.manifest) &&
-         policy::estimate_template_bytes({generation.manifest, generation.facts}) <=
-             options_.template_bytes;
+         template_bytes({generation.manifest, generation.facts}) <= options_.template_bytes;
 }
 
 // True when the function's replica comes, or will come, from a template; false leaves it to a start
@@ -72,10 +71,11 @@ bool Brain::may_fork(const Generation& generation) const {
 bool Brain::fork_or_load(const std::string& name, const Generation& generation) {
   if (!may_fork(generation)) return false;
   const policy::TemplateSource source{generation.manifest, generation.facts};
-  const std::uint64_t forked = policy::estimate_forked_bytes(source);
+  const std::uint64_t forked = forked_bytes(source);
   TemplateEntry* entry = origin_of(generation);
   if (entry == nullptr) {
-    const std::uint64_t bytes = policy::estimate_loading_bytes(source);
+    const std::uint64_t bytes =
+        std::max(policy::estimate_loading_bytes(source), template_bytes(source) + forked);
     if (bytes > options_.memory_bytes) return false;
     if (make_room(name, generation, bytes)) load_template(name, generation, bytes);
     return true;
@@ -101,6 +101,8 @@ void Brain::load_template(const std::string& name, const Generation& generation,
   loading.manifest = std::move(manifest);
   loading.facts = generation.facts;
   loading.bytes = bytes;
+  loading.account = account_of(policy::MemoryKind::Template, {loading.manifest, loading.facts},
+                               generation.revision);
   loading.last_used = now_;
   start_template(id, std::move(loading), generation.revision);
 }
@@ -123,8 +125,7 @@ void Brain::template_ready(TemplateEntry& entry) {
   Template& ready = entry.second;
   if (ready.state != domain::State::Loading) return;
   ready.state = domain::State::Ready;
-  if (!ready.is_primed())
-    ready.bytes = policy::estimate_template_bytes({ready.manifest, ready.facts});
+  if (!ready.is_primed()) ready.bytes = template_bytes({ready.manifest, ready.facts});
   ready.progress = 1;
   ready.ready = now_;
   ready.last_used = now_;
@@ -170,6 +171,7 @@ void Brain::prime(const std::string& name, const Generation& generation) {
   primed.facts = generation.facts;
   primed.base = base->first;
   primed.bytes = bytes;
+  primed.account.need = policy::primed_need({generation.manifest, generation.facts});
   primed.last_used = base->second.last_used;
   const domain::ProcessId id{++last_process_};
   decide(name, "prime",
@@ -200,6 +202,8 @@ void Brain::template_gone(const ProcessGone& event) {
       gone.manifest.name, "gone",
       fmt::format("template {} ({}): {}", event.process.value, to_string(gone.state), event.cause));
   stop_spares(event.process, "its template is gone");
+  if (!inherit(event.process, gone.bytes) && gone.account.inherited > 0)
+    inherit(*gone.base, gone.account.inherited);
   if (gone.is_primed()) return primed_gone(gone, event.cause);
   if (gone.state != domain::State::Loading) return;
   for (auto& [name, function] : functions_) {

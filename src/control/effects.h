@@ -88,6 +88,12 @@ struct RefuseCall {
   int retry_after_s = 0;
 };  // 0 = no Retry-After
 
+// What processes of this kind take has changed: to be kept for the next server.
+struct MemoryLearned {
+  std::string key;
+  std::uint64_t first_bytes = 0, peak_bytes = 0;
+};
+
 // One line of the decision log: what was decided about whom, why, and on which numbers.
 struct Decision {
   Time at;
@@ -98,7 +104,7 @@ struct Decision {
 
 using Effect = std::variant<PrepareModel, ReadModel, StartProcess, AssignReplica, BindReplica,
                             KeepState, SleepReplica, WakeReplica, StopProcess, KillProcess,
-                            GrantCall, RefuseCall, Decision>;
+                            GrantCall, RefuseCall, MemoryLearned, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

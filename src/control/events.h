@@ -154,6 +154,18 @@ struct TemplatesRecalled {
 struct MemorySetAside {
   std::uint64_t bytes = 0;
 };
+// What a process that is ready holds: of its own, which its end would give back, and with all that
+// it shares with others.
+struct MemoryMeasured {
+  domain::ProcessId process;
+  std::uint64_t own_bytes = 0;
+  std::uint64_t mapped_bytes = 0;
+};
+// What an earlier server has learned of a kind of process: policy/memory_ledger.h.
+struct MemoryKnown {
+  std::string key;
+  std::uint64_t first_bytes = 0, peak_bytes = 0;
+};
 struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
@@ -162,6 +174,6 @@ using Event =
                  ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
                  CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, ReplicaAsleep,
                  ReplicaAwake, SleepFailed, WarmWanted, PreloadWanted, StopWanted, FunctionTuned,
-                 TemplatesRecalled, MemorySetAside, DrainStarted, Tick>;
+                 TemplatesRecalled, MemorySetAside, MemoryMeasured, MemoryKnown, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

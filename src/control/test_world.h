@@ -76,6 +76,7 @@ class World {
   void keep(const StopProcess& one) { stopped.push_back(one.process); }
   void keep(const GrantCall& one) { granted.push_back(one); }
   void keep(const RefuseCall& one) { refused.push_back(one); }
+  void keep(const MemoryLearned& one) { learned.push_back(one); }
   void keep(const Decision& one) { decisions.push_back(one); }
 
   Brain brain;
@@ -93,6 +94,7 @@ class World {
   std::vector<domain::ProcessId> stopped, killed, kept;
   std::vector<GrantCall> granted;
   std::vector<RefuseCall> refused;
+  std::vector<MemoryLearned> learned;
   std::vector<Decision> decisions;
 };
 

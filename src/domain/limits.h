@@ -25,7 +25,8 @@ inline constexpr std::size_t kCacheSaltBytesMax = 256;
 inline constexpr std::size_t kWatchersMax =
     256;  // event streams; each is looked at after each turn
 inline constexpr std::size_t kFunctionsMax = 10'000;
-inline constexpr std::size_t kLogLinesKept = 500;  // per function
+inline constexpr std::size_t kMemoryKindsMax = 10'000;  // of processes whose memory is remembered
+inline constexpr std::size_t kLogLinesKept = 500;       // per function
 inline constexpr std::size_t kDecisionsKept = 1'000;
 inline constexpr std::size_t kCallsKept =
     4'096;  // inference calls whose course is told; under 2 KiB each

@@ -77,11 +77,14 @@ json::object template_object(const control::TemplateView& shown, const GatewayOp
   json::object object{{"id", shown.process.value},
                       {"state", domain::to_string(shown.state)},
                       {"memory_bytes", memory_of(shown.process, shown.memory_bytes, options)},
+                      {"reserved_bytes", shown.memory_bytes},
                       {"primes", shown.primes}};
   json::array spares;
   for (const control::TemplateView::Spare& spare : shown.spares) {
     const std::uint64_t bytes = memory_of(spare.process, spare.memory_bytes, options);
-    spares.emplace_back(json::object{{"id", spare.process.value}, {"memory_bytes", bytes}});
+    spares.emplace_back(json::object{{"id", spare.process.value},
+                                     {"memory_bytes", bytes},
+                                     {"reserved_bytes", spare.memory_bytes}});
   }
   object["spares"] = std::move(spares);
   return object;
@@ -185,6 +188,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
                                    {"asleep", replica.asleep},
                                    {"in_flight", replica.in_flight},
                                    {"memory_bytes", bytes},
+                                   {"reserved_bytes", replica.memory_bytes},
                                    {"sandbox", replica.sandbox},
                                    {"progress", replica.progress}});
   }
@@ -194,6 +198,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   object["in_flight"] = view.in_flight;
   object["waiting"] = view.waiting;
   object["memory_bytes"] = memory;
+  object["reserved_bytes"] = view.memory_bytes;
   if (view.template_view) object["template"] = template_object(*view.template_view, options);
   object["holds"] = holds_array(view, now);
   object["calls"] = view.calls;

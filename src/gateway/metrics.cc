@@ -42,26 +42,19 @@ void write_views(MetricsText& text, const std::vector<control::FunctionView>& fu
   text.family("glowplug_calls_waiting", "gauge", "Calls held until a replica has room.");
   for (const auto& view : functions)
     text.sample("glowplug_calls_waiting", label(view.manifest.name), view.waiting);
-  text.family("glowplug_memory_bytes", "gauge", "Memory reserved for a function's replicas.");
-  for (const auto& view : functions)
-    text.sample("glowplug_memory_bytes", label(view.manifest.name), view.memory_bytes);
   text.family("glowplug_function_failed", "gauge", "1 while a function cannot be started.");
   for (const auto& view : functions)
     text.sample("glowplug_function_failed", label(view.manifest.name),
                 view.state == domain::State::Failed ? 1 : 0);
 }
 
-// Functions of one model share a template: its bytes stand at each of them, and it counts once.
+// Functions of one model share a template, which counts once.
 void write_templates(MetricsText& text, const std::vector<control::FunctionView>& functions) {
-  text.family("glowplug_template_memory_bytes", "gauge",
-              "Memory reserved for the template a function is forked from; others may share it.");
   std::set<domain::ProcessId> counted;
   std::map<domain::State, int> states{
       {domain::State::Loading, 0}, {domain::State::Ready, 0}, {domain::State::Draining, 0}};
   for (const auto& view : functions) {
     if (!view.template_view) continue;
-    text.sample("glowplug_template_memory_bytes", label(view.manifest.name),
-                view.template_view->memory_bytes);
     if (counted.insert(view.template_view->process).second) ++states[view.template_view->state];
   }
   text.family("glowplug_templates", "gauge", "Templates by state.");
@@ -197,7 +190,8 @@ void Metrics::write_starts(MetricsText& text,
 
 std::string Metrics::render(const std::vector<control::FunctionView>& functions,
                             std::size_t connections, MetricsFormat format,
-                            const std::optional<control::CacheCounters>& cache) const {
+                            const std::optional<control::CacheCounters>& cache,
+                            const MemoryOf& memory_of) const {
   MetricsText text(format);
   write_requests(text);
   write_starts(text, functions);
@@ -211,6 +205,7 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   text.sample("glowplug_connections", "", connections);
   write_views(text, functions);
   write_templates(text, functions);
+  write_memory(text, functions, memory_of);
   if (cache) write_cache(text, *cache);
   return text.take();
 }

@@ -18,6 +18,7 @@
 #include "control/cache_admin.h"
 #include "control/platform.h"
 #include "gateway/event_stream.h"
+#include "gateway/memory_metrics.h"
 #include "gateway/metrics_text.h"
 
 namespace glowplug::gateway {
@@ -35,8 +36,8 @@ class Metrics final {
   void count_stream_refused() { ++streams_refused_; }
 
   std::string render(const std::vector<control::FunctionView>& functions, std::size_t connections,
-                     MetricsFormat format,
-                     const std::optional<control::CacheCounters>& cache = {}) const;
+                     MetricsFormat format, const std::optional<control::CacheCounters>& cache = {},
+                     const MemoryOf& memory_of = {}) const;
 
  private:
   static constexpr std::array<double, 14> kFirstTokenBounds{

@@ -111,6 +111,35 @@ TEST_F(MetricsTest, SharedTemplate_StandsAtEachFunctionAndCountsOnce) {
   EXPECT_THAT(shown, HasSubstr("glowplug_function_failed{function=\"g\"} 1\n"));
 }
 
+TEST_F(MetricsTest, Memory_IsHeldAndReservedOfEachKindAndTheSumCountsOnce) {
+  functions_.push_back(functions_[0]);
+  functions_[1].manifest.name = "g";
+  functions_[0].replicas = {{.replica = {1}, .memory_bytes = 100},
+                            {.replica = {2}, .memory_bytes = 50}};
+  for (control::FunctionView& view : functions_)
+    view.template_view = control::TemplateView{
+        .process = {7}, .memory_bytes = 1000, .spares = {{.process = {8}, .memory_bytes = 30}}};
+  const auto held = [](domain::ProcessId process) -> std::uint64_t {
+    return process.value == 2 ? 0 : process.value;  // 2 was not measured yet
+  };
+  const std::string shown =
+      metrics_.render(functions_, 0, MetricsFormat::PrometheusText, std::nullopt, held);
+  EXPECT_THAT(shown, HasSubstr("glowplug_memory_bytes{function=\"f\"} 51\n"));
+  EXPECT_THAT(shown, HasSubstr("glowplug_memory_reserved_bytes{function=\"f\"} 150\n"));
+  EXPECT_THAT(shown, HasSubstr("glowplug_memory_bytes{function=\"g\"} 0\n"));
+  for (const char* name : {"f", "g"}) {
+    const std::string at = std::string("{function=\"") + name + "\"} ";
+    EXPECT_THAT(shown, HasSubstr("glowplug_template_memory_bytes" + at + "7\n"));
+    EXPECT_THAT(shown, HasSubstr("glowplug_template_memory_reserved_bytes" + at + "1000\n"));
+    EXPECT_THAT(shown, HasSubstr("glowplug_spare_memory_bytes" + at + "8\n"));
+    EXPECT_THAT(shown, HasSubstr("glowplug_spare_memory_reserved_bytes" + at + "30\n"));
+  }
+  EXPECT_THAT(shown, HasSubstr("glowplug_process_memory_bytes{kind=\"replica\"} 51\n"));
+  EXPECT_THAT(shown, HasSubstr("glowplug_process_memory_bytes{kind=\"template\"} 7\n"));
+  EXPECT_THAT(shown, HasSubstr("glowplug_process_memory_bytes{kind=\"spare\"} 8\n"));
+  EXPECT_THAT(shown, HasSubstr("glowplug_process_memory_reserved_bytes{kind=\"template\"} 1000\n"));
+}
+
 TEST_F(MetricsTest, Formats_DifferInCountersNamesUnitsAndTheEnd) {
   const std::string prometheus = text(), open = text(MetricsFormat::OpenMetrics);
   EXPECT_THAT(prometheus, HasSubstr("# TYPE glowplug_cold_starts_total counter\n"));

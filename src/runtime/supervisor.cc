@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <utility>
 
@@ -275,17 +274,6 @@ std::optional<pid_t> Supervisor::pid(domain::ProcessId process) const {
 
 std::vector<std::string> Supervisor::logs(const std::string& function) const {
   return state_->logs(function);
-}
-
-std::uint64_t Supervisor::memory_bytes(domain::ProcessId process) const {
-  const ReplicaProcess* found = state_->find(process);
-  if (found == nullptr || found->pid() < 0) return 0;
-  std::ifstream in(fmt::format("/proc/{}/smaps_rollup", found->pid()));
-  for (std::string word; in >> word;) {
-    std::uint64_t kib = 0;
-    if (word == "Pss:" && in >> kib) return kib * 1024;
-  }
-  return 0;
 }
 
 std::size_t Supervisor::running() const { return state_->running(); }

@@ -93,8 +93,6 @@ class Supervisor final {
   std::optional<pid_t> pid(domain::ProcessId process) const;
   std::vector<std::string> logs(
       const std::string& function) const;  // oldest first, "replica 3 | …", "template 2 | …"
-  std::uint64_t memory_bytes(
-      domain::ProcessId process) const;  // proportional set size; 0 when gone
   std::size_t running() const;
   CgroupReport cgroups() const;
 

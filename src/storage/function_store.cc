@@ -15,7 +15,7 @@ namespace {
 
 // The step at index i brings the schema from version i to i + 1. Steps are never edited, only
 // added.
-constexpr std::array<std::string_view, 3> kMigrations{
+constexpr std::array<std::string_view, 4> kMigrations{
     "CREATE TABLE revisions (name TEXT NOT NULL, revision INTEGER NOT NULL, manifest TEXT NOT NULL,"
     "  PRIMARY KEY (name, revision)) WITHOUT ROWID;"
     "CREATE TABLE functions (name TEXT PRIMARY KEY NOT NULL, current INTEGER NOT NULL,"
@@ -28,7 +28,9 @@ constexpr std::array<std::string_view, 3> kMigrations{
     "INSERT INTO servings SELECT name, 1, current, 100 FROM functions WHERE deleted = 0;"
     "CREATE TABLE checkpoints (name TEXT NOT NULL, step INTEGER NOT NULL,"
     "  revision INTEGER NOT NULL, created_ms INTEGER NOT NULL, content TEXT NOT NULL,"
-    "  checksum TEXT NOT NULL, PRIMARY KEY (name, step)) WITHOUT ROWID;"};
+    "  checksum TEXT NOT NULL, PRIMARY KEY (name, step)) WITHOUT ROWID;",
+    "CREATE TABLE learned_memory (key TEXT PRIMARY KEY NOT NULL, engine TEXT NOT NULL,"
+    "  first_bytes INTEGER NOT NULL, peak_bytes INTEGER NOT NULL) WITHOUT ROWID;"};
 constexpr int kSchemaVersion = static_cast<int>(kMigrations.size());
 
 Error storage_failed(std::string message) {

@@ -49,6 +49,7 @@ TEST_F(FunctionStoreTest, FolderOfTheFirstSchema_IsTakenOver) {
   store_.reset();
   execute(
       "ALTER TABLE revisions DROP COLUMN tuned; DROP TABLE servings; DROP TABLE checkpoints;"
+      "DROP TABLE learned_memory;"
       "UPDATE schema_version SET version = 1");
   open();
   EXPECT_THAT(*store_->load(), ElementsAre(row("a", 1, "{}")));

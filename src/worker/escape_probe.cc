@@ -50,8 +50,8 @@ bool forks() {
 }
 
 // Ends by itself only so that a machine which limits nothing survives the attempt.
-bool allocates() {
-  for (std::size_t taken = 0; taken < kAllocateBytesMax; taken += kAllocateStep) {
+bool allocates(std::size_t bytes = kAllocateBytesMax) {
+  for (std::size_t taken = 0; taken < bytes; taken += kAllocateStep) {
     void* memory = ::mmap(nullptr, kAllocateStep, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (memory == MAP_FAILED) return false;
@@ -81,6 +81,11 @@ void try_escape(std::string_view way) {
   const bool succeeded = escapes(way);
   std::fprintf(stderr, "escape %.*s: %s\n", static_cast<int>(way.size()), way.data(),
                succeeded ? "succeeded" : std::strerror(errno));
+}
+
+void hold_memory(int megabytes) {
+  [[maybe_unused]] static const bool held =
+      allocates(static_cast<std::size_t>(megabytes) * kAllocateStep);
 }
 
 }  // namespace glowplug::worker

@@ -12,4 +12,7 @@ namespace glowplug::worker {
 // denied", or "… succeeded".
 void try_escape(std::string_view way);
 
+// Takes so much memory once, writes it and keeps it.
+void hold_memory(int megabytes);
+
 }  // namespace glowplug::worker

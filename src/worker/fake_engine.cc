@@ -397,6 +397,7 @@ bool FakeServer::Connection::send_stream(const Request& request, const Answer& p
 bool FakeServer::Connection::pace_token(int emitted, Clock::time_point started) {
   const FakeOptions& fake = server_.options_.fake;
   if (fake.fault == FakeFault::kCrashAfterTokens && emitted >= fake.fault_tokens) std::abort();
+  if (fake.fault == FakeFault::kHoldMegabytes) hold_memory(fake.fault_tokens);
   if (fake.fault == FakeFault::kEscape && emitted == 0) try_escape(fake.fault_escape);
   auto due = Clock::now();
   if (fake.fault == FakeFault::kHangAfterTokens && emitted >= fake.fault_tokens) {

@@ -71,18 +71,21 @@ Result<void> store_fault(FakeOptions& fake, std::string_view option, std::string
                                                {"exit_after_load", FakeFault::kExitAfterLoad},
                                                {"escape", FakeFault::kEscape},
                                                {"crash_after_tokens", FakeFault::kCrashAfterTokens},
+                                               {"hold_megabytes", FakeFault::kHoldMegabytes},
                                                {"hang_after_tokens", FakeFault::kHangAfterTokens}});
   if (!stored) return stored;
   if (fake.fault == FakeFault::kEscape) {
     fake.fault_escape = text.substr(std::min(text.size(), text.find(':') + 1));
     return {};
   }
-  const bool counts =
-      fake.fault == FakeFault::kCrashAfterTokens || fake.fault == FakeFault::kHangAfterTokens;
+  const bool counts = fake.fault == FakeFault::kCrashAfterTokens ||
+                      fake.fault == FakeFault::kHoldMegabytes ||
+                      fake.fault == FakeFault::kHangAfterTokens;
   if (counts != (colon != std::string_view::npos)) {
     return refuse(option,
-                  counts ? "needs a number of tokens, as in crash_after_tokens:5"
-                         : "takes a number only with crash_after_tokens and hang_after_tokens");
+                  counts ? "needs a number, as in crash_after_tokens:5"
+                         : "takes a number only with crash_after_tokens, hang_after_tokens and "
+                           "hold_megabytes");
   }
   return counts
              ? store_int(fake.fault_tokens, option, text.substr(colon + 1), 0, domain::kContextMax)

@@ -27,6 +27,7 @@ enum class FakeFault {
   kExitAfterLoad,     // says ready, then exits with status 3
   kCrashAfterTokens,  // dies by SIGABRT once one answer has this many tokens
   kEscape,  // each answer begins with an attempt to leave the sandbox; the log says how it went
+  kHoldMegabytes,    // takes so much memory with its first answer, and keeps it
   kHangAfterTokens,  // one answer stops growing at this many tokens and its connection stays open
 };
 
@@ -34,7 +35,7 @@ struct FakeOptions {
   int load_ms = 0;
   double tokens_per_second = 0;  // of one answer; 0 means as fast as it goes
   FakeFault fault = FakeFault::kNone;
-  int fault_tokens = 0;
+  int fault_tokens = 0;      // or megabytes
   std::string fault_escape;  // one of domain::kEscapeWays
 };
 

@@ -1,0 +1,170 @@
+// Memory in the brain: what is reserved of each process, corrected by what is measured of it, and
+// what is learned for the next one of its kind.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "control/brain.h"
+#include "domain/limits.h"
+
+namespace glowplug::control {
+
+const policy::MemoryHistory& Brain::history_of(const std::string& key) const {
+  static const policy::MemoryHistory nothing;
+  const auto found = memory_.find(key);
+  return found == memory_.end() ? nothing : found->second;
+}
+
+Brain::Account Brain::account_of(policy::MemoryKind kind, const policy::TemplateSource& source,
+                                 int revision) {
+  Account account{.key = policy::memory_key(kind, source, revision)};
+  account.need = kind == policy::MemoryKind::Replica  ? policy::replica_need(source)
+                 : kind == policy::MemoryKind::Forked ? policy::forked_need(source)
+                                                      : policy::template_need(source);
+  return account;
+}
+
+std::uint64_t Brain::replica_bytes(const Generation& generation) const {
+  const Account account = account_of(policy::MemoryKind::Replica,
+                                     {generation.manifest, generation.facts}, generation.revision);
+  return policy::reservation(account.need, history_of(account.key));
+}
+
+std::uint64_t Brain::forked_bytes(const policy::TemplateSource& source) const {
+  const Account account = account_of(policy::MemoryKind::Forked, source, 0);
+  return policy::reservation(account.need, history_of(account.key));
+}
+
+std::uint64_t Brain::template_bytes(const policy::TemplateSource& source) const {
+  const Account account = account_of(policy::MemoryKind::Template, source, 0);
+  return policy::reservation(account.need, history_of(account.key));
+}
+
+void Brain::on(const MemoryMeasured& event) {
+  if (const auto entry = replicas_.find(event.process); entry != replicas_.end())
+    return measured(*entry, event);
+  if (const auto entry = templates_.find(event.process); entry != templates_.end())
+    measured(*entry, event);
+}
+
+// A fork holds what is its own: what it shares is its template's, and counted there. An heir of a
+// template counts all that it maps and is not lowered.
+void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
+  Replica& replica = entry.second;
+  if (replica.state == domain::State::Loading) return;
+  Account& account = replica.account;
+  const std::string& label = label_of(replica);
+  const std::string who = fmt::format("replica {}", entry.first.value);
+  if (account.inherited > 0) {
+    const std::uint64_t needed = event.mapped_bytes + policy::memory_margin(event.mapped_bytes);
+    return reserve(replica.memory_bytes, std::max(replica.memory_bytes, needed), label, who,
+                   event.mapped_bytes);
+  }
+  const std::uint64_t holds = replica.from ? event.own_bytes : event.mapped_bytes;
+  account.seen = policy::seen_with(account.seen, holds);
+  const auto needed = [this, &account] {
+    return policy::corrected(account.need, account.seen, history_of(account.key));
+  };
+  if (std::exchange(account.worked, false) || needed() > replica.memory_bytes)
+    note_learned(label, account, policy::kSamples);
+  reserve(replica.memory_bytes, needed(), label, who, holds);
+}
+
+// One that loads holds more than it will: nothing of it is learned before it is ready.
+void Brain::measured(TemplateEntry& entry, const MemoryMeasured& event) {
+  Template& held = entry.second;
+  if (held.state != domain::State::Ready) return;
+  Account& account = held.account;
+  const std::uint64_t holds = held.is_primed() ? event.own_bytes : event.mapped_bytes;
+  account.seen = policy::seen_with(account.seen, holds);
+  note_learned(held.manifest.name, account, 1);
+  const std::uint64_t needed =
+      policy::corrected(account.need, account.seen, history_of(account.key)) + account.inherited;
+  reserve(held.bytes, needed, held.manifest.name, fmt::format("template {}", entry.first.value),
+          holds);
+}
+
+void Brain::note_learned(const std::string& label, const Account& account, int samples) {
+  if (account.key.empty()) return;
+  if (memory_.size() >= domain::kMemoryKindsMax && !memory_.contains(account.key)) return;
+  policy::MemoryHistory& history = memory_[account.key];
+  const std::uint64_t before = policy::reservation(account.need, history);
+  if (policy::learn(history, account.need, account.seen, samples) == policy::Learned::Nothing)
+    return;
+  const std::uint64_t after = policy::reservation(account.need, history);
+  effects_.list.push_back(MemoryLearned{account.key, history.learned.first, history.learned.peak});
+  if (after != before)
+    decide(
+        label, "learned",
+        fmt::format("{} up to {}: the next one is reserved {} instead of {}",
+                    samples == 1 ? "it holds" : "its kind holds",
+                    format_bytes(history.learned.peak), format_bytes(after), format_bytes(before)));
+}
+
+void Brain::reserve(std::uint64_t& bytes, std::uint64_t needed, const std::string& label,
+                    const std::string& who, std::uint64_t holds) {
+  if (needed > bytes) {
+    grown_ = label;
+    decide(label, "grown",
+           fmt::format("{} holds {}: {} reserved instead of {}", who, format_bytes(holds),
+                       format_bytes(needed), format_bytes(bytes)));
+  }
+  bytes = needed;
+}
+
+void Brain::on(const MemoryKnown& event) {
+  if (memory_.size() >= domain::kMemoryKindsMax) return;
+  memory_[event.key] = {.learned = {.first = event.first_bytes, .peak = event.peak_bytes},
+                        .known = true};
+}
+
+// What a template shared with its forks stays with them when it goes: one of them counts it for
+// all. False when there is none.
+bool Brain::inherit(domain::ProcessId origin, std::uint64_t bytes) {
+  for (auto& [id, replica] : replicas_) {
+    if (replica.from != origin) continue;
+    replica.memory_bytes += bytes;
+    replica.account.inherited = bytes;
+    return true;
+  }
+  for (auto& [id, held] : templates_) {
+    if (held.base != origin) continue;
+    held.bytes += bytes;
+    held.account.inherited = bytes;
+    return true;
+  }
+  return false;
+}
+
+std::uint64_t Brain::leaving_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [id, replica] : replicas_)
+    if (replica.state == domain::State::Draining) bytes += replica.memory_bytes;
+  for (const auto& [id, held] : templates_)
+    if (held.state == domain::State::Draining) bytes += held.bytes;
+  return bytes;
+}
+
+// Processes have turned out to hold more than was foreseen, and there is less than that: what is
+// idle goes, and nothing starts meanwhile.
+void Brain::relieve_memory() {
+  const std::uint64_t reserved = reserved_bytes();
+  if (reserved <= options_.memory_bytes) return;
+  short_of_room_ = true;
+  const std::uint64_t over = reserved - options_.memory_bytes;
+  const std::uint64_t leaving = leaving_bytes();
+  std::uint64_t idle = 0;
+  for (const policy::EvictionCandidate& one : stoppable_replicas())
+    if (one.in_flight == 0) idle += one.memory_bytes;
+  for (const policy::IdleTemplate& one : idle_templates(Idle::NoWork)) idle += one.bytes;
+  const std::uint64_t wanted = over > leaving ? std::min(over - leaving, idle) : 0;
+  if (!grown_.empty())
+    decide(grown_, "over-committed",
+           fmt::format("{} reserved of {}: {} of what is idle goes, {} are leaving",
+                       format_bytes(reserved), format_bytes(options_.memory_bytes),
+                       format_bytes(wanted), format_bytes(leaving)));
+  if (wanted > 0) evict(grown_.empty() ? "what runs" : grown_, wanted, {});
+}
+
+}  // namespace glowplug::control
