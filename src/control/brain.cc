@@ -135,7 +135,8 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const domain::Tier tier = handed_over           ? domain::Tier::Spare
                             : woken > Duration(0) ? domain::Tier::Asleep
                                                   : start_tier(served.fetched, load_tier, times);
-  // A fork, a hand-over and a wake read nothing; a template's load counts for whoever waited for it.
+  // A fork, a hand-over and a wake read nothing; a template's load counts for whoever waited for
+  // it.
   const bool loaded =
       !handed_over && woken == Duration(0) && times[domain::Phase::Load] > Duration(0);
   effects_.list.push_back(GrantCall{.call = waiting.call,

@@ -331,6 +331,7 @@ class Brain final {
   std::uint64_t replica_bytes(const Generation& generation) const;
   std::uint64_t forked_bytes(const policy::TemplateSource& source) const;
   std::uint64_t template_bytes(const policy::TemplateSource& source) const;
+  std::uint64_t loading_bytes(const policy::TemplateSource& source) const;
   static Account account_of(policy::MemoryKind kind, const policy::TemplateSource& source,
                             int revision);
   void measured(ReplicaEntry& entry, const MemoryMeasured& event);

@@ -82,7 +82,7 @@ void Brain::recall_templates() {
     const policy::TemplateSource source{function->current.manifest, function->current.facts};
     std::uint64_t all = template_bytes(source);
     for (const auto& [id, held] : templates_) all += held.bytes;
-    const std::uint64_t bytes = policy::estimate_loading_bytes(source);
+    const std::uint64_t bytes = loading_bytes(source);
     if (all <= options_.template_bytes && reserved_bytes() + bytes <= options_.memory_bytes)
       load_template(name, function->current, bytes);
   }
@@ -108,8 +108,7 @@ void Brain::hold_template(const std::string& name, Function& function, Generatio
   if (!may_fork(generation) || template_of(generation) != nullptr ||
       held_bytes_with(generation) > options_.template_bytes)
     return;
-  const std::uint64_t bytes =
-      policy::estimate_loading_bytes({generation.manifest, generation.facts});
+  const std::uint64_t bytes = loading_bytes({generation.manifest, generation.facts});
   if (reserved_bytes() + bytes <= options_.memory_bytes) load_template(name, generation, bytes);
 }
 

@@ -41,6 +41,12 @@ std::uint64_t Brain::template_bytes(const policy::TemplateSource& source) const 
   return policy::reservation(account.need, history_of(account.key));
 }
 
+// Of a template while it loads: its first replica comes right after.
+std::uint64_t Brain::loading_bytes(const policy::TemplateSource& source) const {
+  return std::max(policy::estimate_loading_bytes(source),
+                  template_bytes(source) + forked_bytes(source));
+}
+
 void Brain::on(const MemoryMeasured& event) {
   if (const auto entry = replicas_.find(event.process); entry != replicas_.end())
     return measured(*entry, event);

@@ -172,7 +172,7 @@ TEST_F(MeasuredMemory, Spare_IsMeasuredAndTakenWithItsReservation) {
   in.ready(0);
   in.ready(1);
   in.post(CallEnded{domain::CallId{1}});
-  ASSERT_TRUE(in.started.at(2).spare);
+  ASSERT_TRUE(in.started.at(2).ahead);
   in.ready(2);
   measure(in, 2, 100, 220);
   EXPECT_EQ(in.brain.function("f")->template_view->spares.at(0).memory_bytes, (100 + 2 + 8) * kMiB);

@@ -74,8 +74,7 @@ bool Brain::fork_or_load(const std::string& name, const Generation& generation) 
   const std::uint64_t forked = forked_bytes(source);
   TemplateEntry* entry = origin_of(generation);
   if (entry == nullptr) {
-    const std::uint64_t bytes =
-        std::max(policy::estimate_loading_bytes(source), template_bytes(source) + forked);
+    const std::uint64_t bytes = loading_bytes(source);
     if (bytes > options_.memory_bytes) return false;
     if (make_room(name, generation, bytes)) load_template(name, generation, bytes);
     return true;
