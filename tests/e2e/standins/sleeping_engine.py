@@ -3,7 +3,7 @@
 It holds no device memory; it keeps count of what would be there (weights, cache) and refuses what the real ones
 refuse: a chat while asleep, a chat on weights that were dropped and not read again, the vLLM routes without development
 mode and --enable-sleep-mode, the SGLang ones without --enable-memory-saver. SGLang ends itself when asked to release
-memory under a running request, as the real one does. What a route starts is over --delay seconds after its answer.
+memory under a running request, as the real one does. What a route of vLLM starts is over --delay seconds after its answer; SGLang answers then.
 
 --log names a file that gets a line for each request and for each end of a transition. Faults: sleep500, wake500, never
 (is never asleep), hang (no answer to a wake), dies (exits once asleep), dies_waking.
@@ -40,7 +40,7 @@ class Engine:
     def asleep(self) -> bool:
         return len(self.there) < 2
 
-    def later(self, what: str, change) -> None:
+    def later(self, what: str, change) -> threading.Thread:
         def work() -> None:
             time.sleep(self.options.delay)
             with self.lock:
@@ -49,21 +49,22 @@ class Engine:
             if self.options.fault == "dies" and what == "asleep":
                 os._exit(3)
 
-        threading.Thread(target=work, daemon=True).start()
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        return thread
 
-    def fall(self, drops: bool) -> None:
+    def fall(self, drops: bool) -> threading.Thread | None:
         def change() -> None:
             self.there.clear()
             self.dropped |= drops
             self.stale_prefixes |= drops
 
-        if self.options.fault != "never":
-            self.later("asleep", change)
+        return None if self.options.fault == "never" else self.later("asleep", change)
 
-    def wake(self, tags: set[str]) -> None:
+    def wake(self, tags: set[str]) -> threading.Thread:
         if self.options.fault == "dies_waking":
             os._exit(4)
-        self.later("awake " + "+".join(sorted(tags)), lambda: self.there.update(tags))
+        return self.later("awake " + "+".join(sorted(tags)), lambda: self.there.update(tags))
 
     def why_not(self) -> str:
         """Why a chat cannot be answered; empty when it can."""
@@ -157,14 +158,16 @@ class Door(BaseHTTPRequestHandler):
             os._exit(5)
         if self.engine.options.fault == "sleep500":
             return self.answer(500, {"error": {"message": "cannot release"}})
-        self.engine.fall(drops=not self.engine.options.enable_weights_cpu_backup)
+        # SGLang answers once its scheduler has done it; vLLM may answer before.
+        if falling := self.engine.fall(drops=not self.engine.options.enable_weights_cpu_backup):
+            falling.join()
         return self.answer(200, None)
 
     def sglang_resume(self) -> None:
         json.loads(self.body)
         if self.engine.options.fault == "wake500":
             return self.answer(400, {"error": {"message": "cannot resume"}})
-        self.engine.wake({WEIGHTS, CACHE})
+        self.engine.wake({WEIGHTS, CACHE}).join()
         return self.answer(200, None)
 
     def sglang_health(self) -> None:
