@@ -131,8 +131,8 @@ struct FunctionTuned {
   domain::Manifest manifest;
   int revision = 0;
 };
-// After a restart: a template of each of these was resident, the most valuable first. They are loaded
-// one by one where there is room, while nobody waits.
+// After a restart: a template of each of these was resident, the most valuable first. They are
+// loaded one by one where there is room, while nobody waits.
 struct TemplatesRecalled {
   std::vector<std::string> functions;
 };
@@ -143,10 +143,10 @@ struct MemorySetAside {
 struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
-using Event =
-    std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
-                 ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
-                 CallAbandoned, ProcessProgress, ProcessReady, ProcessGone, WarmWanted,
-                 PreloadWanted, StopWanted, FunctionTuned, TemplatesRecalled, MemorySetAside, DrainStarted, Tick>;
+using Event = std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
+                           ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived,
+                           CallEnded, CallAbandoned, ProcessProgress, ProcessReady, ProcessGone,
+                           WarmWanted, PreloadWanted, StopWanted, FunctionTuned, TemplatesRecalled,
+                           MemorySetAside, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

@@ -24,7 +24,8 @@ class World {
                .cores = 4}) {}
 
   void post(const Event& event) {
-    last = brain.handle(event, now, wall + std::chrono::floor<std::chrono::milliseconds>(now - Time(1000s)));
+    last = brain.handle(event, now,
+                        wall + std::chrono::floor<std::chrono::milliseconds>(now - Time(1000s)));
     for (const Effect& effect : last.list)
       std::visit([this](const auto& one) { keep(one); }, effect);
   }
