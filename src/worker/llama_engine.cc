@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/prefetch.h"
 #include "common.h"
 #include "ggml-cpu.h"
 #include "llama.h"
@@ -25,7 +26,6 @@
 #include "worker/llama_prime.h"
 #include "worker/llama_slots.h"
 #include "worker/memory_pages.h"
-#include "base/prefetch.h"
 #include "worker/process.h"
 #include "worker/template_loop.h"
 
