@@ -50,10 +50,8 @@ void LiveCache::watch_residency() {
     if (error) return;
     boost::asio::post(looker_, [this] {
       std::map<std::string, bool> resident;
-      for (const auto& [path, sha256] : cache_.verified_paths()) {
-        const auto held = look_at_page_cache(path, Look::Sampled);
-        resident[sha256] = held && held->wholly();
-      }
+      for (const auto& [path, sha256] : cache_.verified_paths())
+        resident[sha256] = is_resident(path);
       boost::asio::post(loop_, [this, resident = std::move(resident)] {
         for (const auto& [sha256, now] : resident)
           platform_.tell(control::ModelResidency{sha256, now});

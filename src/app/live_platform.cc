@@ -118,7 +118,7 @@ Result<void> LivePlatform::warm(const std::string& function, int count, Duration
 
 Result<void> LivePlatform::preload(const std::string& function, domain::Tier tier, Duration hold) {
   if (auto exists = rollouts_.must_exist(function); !exists) return exists;
-  const domain::Manifest manifest = brain_.function(function)->manifest;
+  const domain::Manifest& manifest = rollouts_.deployed(function)->manifest;
   const auto refused = [&function](std::string_view why, std::string_view instead) {
     return Error{std::string(domain::error::kUnsupportedValue),
                  fmt::format("`{}` {}; {}", function, why, instead), "tier"};
@@ -226,8 +226,7 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
     };
     auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress,
                                  [this] { return stopping_.load(); });
-    const auto held = facts ? look_at_page_cache(facts->path, Look::Sampled) : std::nullopt;
-    const bool resident = held && held->wholly();
+    const bool resident = facts && is_resident(facts->path);
     boost::asio::post(loop_, [this, name, revision, fetched, resident, outcome = std::move(facts)] {
       if (outcome)
         post(control::ModelPrepared{name, revision, *outcome, fetched, resident});
@@ -242,8 +241,7 @@ void LivePlatform::carry_out(const control::ReadModel& effect) {
   boost::asio::post(preparers_, [this, facts = effect.facts] {
     prefetch_file(facts.path,
                   {.progress = [](double) {}, .cancelled = [this] { return stopping_.load(); }});
-    const auto held = look_at_page_cache(facts.path, Look::Sampled);
-    boost::asio::post(loop_, [this, sha256 = facts.sha256, resident = held && held->wholly()] {
+    boost::asio::post(loop_, [this, sha256 = facts.sha256, resident = is_resident(facts.path)] {
       post(control::ModelResidency{sha256, resident});
     });
   });
@@ -262,8 +260,7 @@ bool LivePlatform::may_load(const control::StartProcess& effect) {
   }
   models_.cache().note_use(path);
   if (effect.from) return true;
-  const auto held = look_at_page_cache(path, Look::Sampled);
-  events_.push_back(control::StartMeasured{effect.process, held && held->wholly()});
+  events_.push_back(control::StartMeasured{effect.process, is_resident(path)});
   return true;
 }
 

@@ -84,4 +84,9 @@ std::optional<Residency> look_at_page_cache(const std::string& path, Look look) 
   return residency;
 }
 
+bool is_resident(const std::string& path) {
+  const std::optional<Residency> held = look_at_page_cache(path, Look::Sampled);
+  return held && held->wholly();
+}
+
 }  // namespace glowplug

@@ -29,4 +29,7 @@ enum class Look { Exact, Sampled };
 // 32 MiB asks for 512 stripes of it, evenly spread, and scales what it finds.
 std::optional<Residency> look_at_page_cache(const std::string& path, Look look);
 
+// Whether a sampled look finds it wholly there; false where the kernel does not say.
+bool is_resident(const std::string& path);
+
 }  // namespace glowplug

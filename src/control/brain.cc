@@ -385,9 +385,9 @@ std::optional<Time> Brain::next_wake() const {
       if (impatient > now_) consider(impatient);
     }
     each_serving(function, [this, &consider, &function = function](const Generation& generation) {
-      const bool held =
-          held_replicas(function, generation) > 0 || holds_template(function, generation);
-      if (held && cannot_start(generation)) consider(generation.failure->forgotten_at);
+      if (!cannot_start(generation)) return;
+      if (held_replicas(function, generation) > 0 || holds_template(function, generation))
+        consider(generation.failure->forgotten_at);
     });
   }
   for (const auto& [id, replica] : replicas_) {

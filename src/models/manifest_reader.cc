@@ -14,6 +14,7 @@
 #include "models/model_source.h"
 #include "models/schedule_fields.h"
 #include "models/yaml_document.h"
+#include "policy/templates.h"
 
 namespace glowplug::models {
 namespace {
@@ -336,10 +337,7 @@ void check_template(ManifestFields& fields, const Manifest& manifest) {
   const bool foreign = manifest.engine.kind == EngineKind::Process;
   if (manifest.template_use == domain::TemplateUse::On && foreign)
     fields.fault("template", "cannot be on with engine.process: a foreign process does not fork");
-  const bool has_template = !foreign && manifest.template_use != domain::TemplateUse::Off &&
-                            (manifest.engine.kind == EngineKind::Llama ||
-                             manifest.template_use == domain::TemplateUse::On);
-  if (has_template) return;
+  if (!foreign && policy::uses_template(manifest)) return;
   constexpr std::string_view kWhy =
       "asks for a template, and this function starts without one (template, engine)";
   if (manifest.scale.min_template > 0) fields.fault("scale.min_template", std::string(kWhy));
