@@ -27,6 +27,7 @@ class MemoryWatchTest : public testing::Test {
   std::optional<runtime::MemoryUse> measure(pid_t pid) {
     ++measured_;
     elsewhere_ = std::this_thread::get_id() != test_;
+    held_.wait(true);
     if (pid == 40) return std::nullopt;
     return runtime::MemoryUse{.proportional = 7, .own = 5, .mapped = 9};
   }
@@ -36,6 +37,7 @@ class MemoryWatchTest : public testing::Test {
   SystemClock clock_;
   std::atomic<int> measured_ = 0;
   std::atomic<bool> elsewhere_ = false;
+  std::atomic<bool> held_ = false;  // the thread stays within a measurement
   std::vector<control::MemoryMeasured> told_;
   MemoryWatch watch_{
       {.loop = loop_,
@@ -69,9 +71,12 @@ TEST_F(MemoryWatchTest, NeverMeasured_IsLookedAtForWhoeverAsks) {
 }
 
 TEST_F(MemoryWatchTest, GoneWhileItWasMeasured_IsNotTold) {
+  held_ = true;
   watch_.ready({1});
   expect([this] { return measured_ > 0; });
   watch_.gone({1});
+  held_ = false;
+  held_.notify_all();
   watch_.ready({2});
   expect([this] { return !told_.empty(); });
   EXPECT_EQ(told_[0].process, Id{2});

@@ -124,10 +124,10 @@ int deploy(const Context& context, const DeployOptions& options) {
                              .content_type = manifest->content_type});
   if (put.exit != 0) return put.exit;
 
-  Fetched now = follow(context, {.name = name, .until = Until::OnDisk});
+  Fetched now = follow(context, {.name = name, .until = domain::Tier::Disk});
   if (now.exit != 0) return now.exit;
   if (options.wait && text_field(now.body, "state") != "ready") {
-    now = follow(context, {.name = name, .until = Until::Ready, .wish = warm_one(name)});
+    now = follow(context, {.name = name, .until = domain::Tier::Replica, .wish = warm_one(name)});
     if (now.exit != 0) return now.exit;
   }
 

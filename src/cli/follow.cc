@@ -1,13 +1,10 @@
 #include "cli/follow.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "cli/json_fields.h"
 #include "cli/progress_line.h"
 #include "cli/sse.h"
-#include "domain/tier.h"
 
 namespace glowplug::cli {
 namespace {
@@ -26,15 +23,10 @@ struct Try {
   bool may_be_repeated() const { return broke || (refused && refused->status == 503); }
 };
 
-bool is_there(const boost::json::value& function, Until until) {
-  if (until == Until::Ready) return text_field(function, "state") == "ready";
-  const std::string tier = text_field(function, "tier");
-  const auto rank = std::find(domain::kTierNames.begin(), domain::kTierNames.end(), tier) -
-                    domain::kTierNames.begin();
-  const domain::Tier wanted = until == Until::OnDisk     ? domain::Tier::Disk
-                              : until == Until::InMemory ? domain::Tier::Memory
-                                                         : domain::Tier::Template;
-  return rank >= static_cast<std::ptrdiff_t>(wanted);
+bool is_there(const boost::json::value& function, domain::Tier until) {
+  if (until == domain::Tier::Replica) return text_field(function, "state") == "ready";
+  const std::optional<domain::Tier> tier = domain::tier_named(text_field(function, "tier"));
+  return tier && *tier >= until;
 }
 
 class Follower final {
@@ -87,7 +79,7 @@ class Follower final {
       return;
     }
     now.function = *std::move(function);
-    const std::string_view label = options_.until == Until::OnDisk ? "fetching" : "loading";
+    const std::string_view label = options_.until == domain::Tier::Disk ? "fetching" : "loading";
     if (text_field(now.function, "state") == "failed") {
       std::string reason = text_field(now.function, "reason");
       if (reason.empty())

@@ -11,14 +11,13 @@
 #include <string>
 
 #include "cli/context.h"
+#include "domain/tier.h"
 
 namespace glowplug::cli {
 
-enum class Until { OnDisk, InMemory, Template, Ready };  // that tier, or one that is nearer
-
 struct FollowOptions {
   std::string name;
-  Until until = Until::OnDisk;
+  domain::Tier until = domain::Tier::Replica;  // or nearer; Replica = one is ready
   // Sent before each stream is opened: a server that was restarted has forgotten the wish.
   std::optional<HttpRequest> wish;
 };

@@ -5,15 +5,6 @@
 #include "cli/json_fields.h"
 
 namespace glowplug::cli {
-namespace {
-
-Until until_of(const std::string& tier) {
-  if (tier == "disk") return Until::OnDisk;
-  if (tier == "memory") return Until::InMemory;
-  return tier == "template" ? Until::Template : Until::Ready;
-}
-
-}  // namespace
 
 int preload(const Context& context, const PreloadOptions& options) {
   const boost::json::object body{{"tier", options.tier}, {"for", options.duration}};
@@ -23,8 +14,8 @@ int preload(const Context& context, const PreloadOptions& options) {
   if (got.exit != 0) return got.exit;
   boost::json::value said = got.body;
   if (options.wait) {
-    Fetched there =
-        follow(context, {.name = options.name, .until = until_of(options.tier), .wish = wish});
+    const auto tier = domain::tier_named(options.tier).value_or(domain::Tier::Replica);
+    Fetched there = follow(context, {.name = options.name, .until = tier, .wish = wish});
     if (there.exit != 0) return there.exit;
     said = std::move(there.body);
   }

@@ -37,6 +37,7 @@
 #include <vector>
 
 #include "base/time_types.h"
+#include "base/units.h"
 #include "control/effects.h"
 #include "control/events.h"
 #include "control/views.h"
@@ -316,6 +317,7 @@ class Brain final {
   std::uint64_t held_bytes_with(const Generation& generation) const;
   std::string hold_fault(const Function& function) const;
   std::optional<Time> hold_wake() const;
+  Time end_of(Duration hold) const { return hold == kForever ? Time::max() : now_ + hold; }
   std::vector<HoldView> holds_of(const Function& function) const;
 
   // brain_sleep.cc

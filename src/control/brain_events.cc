@@ -243,7 +243,7 @@ void Brain::on(const WarmWanted& event) {
   Function* function = find(event.function);
   if (function == nullptr) return;
   function->warm_count = event.count;
-  function->warm_until = event.hold == kForever ? Time::max() : now_ + event.hold;
+  function->warm_until = end_of(event.hold);
   each_serving(*function, [](Generation& generation) { generation.failure.reset(); });
   decide(event.function, "warm",
          fmt::format("{} for {}", event.count, format_duration(event.hold)));

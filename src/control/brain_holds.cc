@@ -48,7 +48,7 @@ void Brain::on(const PreloadWanted& event) {
   decide(event.function, "preload",
          fmt::format("to {} for {}", to_string(event.tier),
                      event.hold == kForever ? "ever" : format_duration(event.hold)));
-  const Time until = event.hold == kForever ? Time::max() : now_ + event.hold;
+  const Time until = end_of(event.hold);
   if (event.tier == domain::Tier::Template) function->template_until = until;
   if (event.tier == domain::Tier::Replica) {
     function->warm_count = std::max(1, function->warm_count);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string_view>
 
 namespace glowplug::domain {
@@ -23,6 +24,12 @@ inline constexpr std::array<std::string_view, 7> kTierNames{"remote",   "disk", 
 
 constexpr std::string_view to_string(Tier tier) {
   return kTierNames[static_cast<std::size_t>(tier)];
+}
+
+constexpr std::optional<Tier> tier_named(std::string_view name) {
+  for (std::size_t i = 0; i < kTierNames.size(); ++i)
+    if (kTierNames[i] == name) return static_cast<Tier>(i);
+  return std::nullopt;
 }
 
 }  // namespace glowplug::domain

@@ -1,5 +1,6 @@
 #include "gateway/relay.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include <boost/asio/as_tuple.hpp>
@@ -46,34 +47,30 @@ Duration microseconds(std::string_view text) {
 }  // namespace
 
 std::unique_ptr<ReplicaPool::Socket> ReplicaPool::take(const std::string& key) {
-  const auto found = idle_.find(key);
-  if (found == idle_.end()) return nullptr;
-  while (!found->second.empty()) {
-    std::unique_ptr<Socket> socket = std::move(found->second.back());
-    found->second.pop_back();
-    --idle_count_;
+  for (auto found = idle_.find(key); found != idle_.end(); found = idle_.find(key)) {
+    std::unique_ptr<Socket> socket = std::move(found->second);
+    idle_.erase(found);
+    socket->cancel();  // nobody waits for its end any more
     if (is_quiet(*socket)) return socket;
   }
-  idle_.erase(found);
   return nullptr;
 }
 
 void ReplicaPool::give_back(const std::string& key, std::unique_ptr<Socket> socket) {
-  if (idle_count_ >= kIdleTotal) sweep();
-  std::vector<std::unique_ptr<Socket>>& idle = idle_[key];
-  if (idle.size() >= kIdlePerEndpoint || idle_count_ >= kIdleTotal || !is_quiet(*socket)) return;
-  idle.push_back(std::move(socket));
-  ++idle_count_;
+  if (idle_.size() >= kIdleTotal || idle_.count(key) >= kIdlePerEndpoint) return;
+  Socket& idle = *socket;
+  idle_.emplace(key, std::move(socket));
+  idle.async_wait(Socket::wait_read, [this, key, &idle](const boost::system::error_code& stopped) {
+    if (!stopped) drop(key, &idle);
+  });
 }
 
-void ReplicaPool::sweep() {
-  idle_count_ = 0;
-  for (auto entry = idle_.begin(); entry != idle_.end();) {
-    std::erase_if(entry->second,
-                  [](const std::unique_ptr<Socket>& socket) { return !is_quiet(*socket); });
-    idle_count_ += entry->second.size();
-    entry = entry->second.empty() ? idle_.erase(entry) : std::next(entry);
-  }
+// Its replica has closed it, or has said what nobody asked for.
+void ReplicaPool::drop(const std::string& key, const Socket* socket) {
+  const auto [begin, end] = idle_.equal_range(key);
+  const auto found = std::find_if(
+      begin, end, [socket](const auto& entry) { return entry.second.get() == socket; });
+  if (found != end) idle_.erase(found);
 }
 
 struct ReplicaConnection::Parts {

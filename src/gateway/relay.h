@@ -1,5 +1,5 @@
 // Connections to replicas: a Unix socket or a port of 127.0.0.1, kept alive in a small pool per
-// endpoint.
+// endpoint until one of both ends closes them.
 //
 // Knows HTTP towards a replica and nothing of functions. Closing a connection is how a replica
 // learns that its answer is no longer wanted.
@@ -11,7 +11,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -30,15 +29,15 @@ class ReplicaPool final {
   // An idle connection that is still open, or null.
   std::unique_ptr<Socket> take(const std::string& key);
   void give_back(const std::string& key, std::unique_ptr<Socket> socket);
+  std::size_t idle() const { return idle_.size(); }
   void clear() { idle_.clear(); }
   boost::asio::io_context& io() { return io_; }
 
  private:
-  void sweep();
+  void drop(const std::string& key, const Socket* socket);
 
   boost::asio::io_context& io_;
-  std::map<std::string, std::vector<std::unique_ptr<Socket>>> idle_;
-  std::size_t idle_count_ = 0;
+  std::multimap<std::string, std::unique_ptr<Socket>> idle_;
 };
 
 struct ReplicaHead {

@@ -113,3 +113,28 @@ def test_forked_replica_that_outgrows_its_estimate_leaves_its_template_as_it_was
     before = server.function(name)["template"]["reserved_bytes"]
     grown(server, name)
     assert server.function(name)["template"]["reserved_bytes"] <= before + 8 * 2**20
+
+
+def test_pressure_takes_as_many_idle_templates_as_it_needs(tmp_path) -> None:
+    """Ten templates stand resident when a call needs the room of most of them; every call is answered."""
+    with Server("--memory", "1GB", "--template-memory", "1GB", "--spares", "0", folder=tmp_path) as server:
+        names = [
+            server.deploy(fake(f"t{i}", template="on", keep_alive="0s", context=1024 + i))
+            for i in range(10)
+        ]
+        for name in names:
+            assert server.chat(name, max_tokens=1).status_code == 200
+            wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+        assert len(server.template_pids()) == 10
+        each = max(server.function(name)["template"]["reserved_bytes"] for name in names)
+        large = server.deploy(
+            fake("large", template="off", keep_alive="1m", resources={"memory": 10**9 - 3 * each})
+        )
+        assert server.chat(large, max_tokens=1).status_code == 200
+        assert 1 <= len(server.template_pids()) <= 3
+        dropped = [name for name in names if any("needed by large" in why for why in reasons(server, name, "drop"))]
+        assert 7 <= len(dropped) <= 9
+        server.post(f"/v1/functions/{large}/stop")
+        for name in names:
+            assert server.chat(name, max_tokens=1).status_code == 200
+            assert server.chat(name, max_tokens=1).status_code == 200

@@ -3,7 +3,8 @@
 It holds no device memory; it keeps count of what would be there (weights, cache) and refuses what the real ones
 refuse: a chat while asleep, a chat on weights that were dropped and not read again, the vLLM routes without development
 mode and --enable-sleep-mode, the SGLang ones without --enable-memory-saver. SGLang ends itself when asked to release
-memory under a running request, as the real one does. What a route of vLLM starts is over --delay seconds after its answer; SGLang answers then.
+memory under a running request, as the real one does. What a route of vLLM starts
+is over --delay seconds after its answer; SGLang answers then.
 
 --log names a file that gets a line for each request and for each end of a transition. Faults: sleep500, wake500, never
 (is never asleep), hang (no answer to a wake), dies (exits once asleep), dies_waking.
