@@ -12,6 +12,7 @@ using namespace std::chrono_literals;
 
 constexpr Duration kFresh = 1s;                // asking again sooner brings nothing forward
 constexpr Duration kUnscheduledEvery = 100ms;  // of what is not ready yet, on the loop
+constexpr int kUnscheduledRest = 20;           // and as many times what it took
 
 }  // namespace
 
@@ -47,7 +48,8 @@ std::uint64_t MemoryWatch::bytes_of(domain::ProcessId process) {
   const auto pid = parts_.pid_of(process);
   const auto use = pid ? parts_.measure(*pid) : std::nullopt;
   if (!use) return 0;
-  last_[process] = {*use, now};
+  const Time ended = parts_.clock.now();
+  last_[process] = {*use, ended + kUnscheduledRest * (ended - now)};
   return use->proportional;
 }
 

@@ -222,10 +222,10 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
   if (bytes <= free) return true;
   short_of_room_ = true;
 
-  const std::uint64_t coming = leaving_bytes();
+  const std::uint64_t coming = leaving_bytes(Leaving::Now);
   if (bytes <= free + coming) return false;
-
   if (evict(name, bytes - free - coming, template_kept)) return false;
+  if (bytes <= free + leaving_bytes(Leaving::WhenDone)) return false;
   // What only busy replicas hold is waited for; then one of them gets no new work.
   const std::optional<Time> since = unserved(name, generation).since;
   if (since && now_ - *since >= domain::kTurn) {
@@ -264,9 +264,10 @@ bool Brain::evict(const std::string& name, std::uint64_t bytes,
     for (const policy::EvictionCandidate& candidate : candidates)
       freed += candidate.in_flight == 0 ? candidate.memory_bytes : 0;
     evicted = policy::choose_evictions(candidates, freed);
-    for (const domain::ProcessId id : policy::eviction_order(idle_templates(Idle::NoWork), now_)) {
+    for (const domain::ProcessId id : drop_order(idle_templates(Idle::NoWork))) {
       if (freed >= bytes) break;
-      if (id == template_kept) continue;
+      if (id == template_kept || (template_kept && templates_.at(*template_kept).base == id))
+        continue;
       freed += templates_.at(id).bytes;
       dropped.push_back(id);
     }
@@ -308,6 +309,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
   std::string how;
   if (from != nullptr) {
     replica.from = from->first;
+    replica.base = from->second.base.value_or(from->first);
     replica.load_began = from->second.started;
     replica.load_ended = from->second.ready;
     replica.from_memory = from->second.from_memory;
@@ -357,6 +359,7 @@ std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
   const auto found = functions_.find(replica.function);
   if (found == functions_.end()) return now_;
   const Function& function = found->second;
+  if (coming_generation(function, replica.revision)) return std::nullopt;
   const Generation* served = serving_generation(function, replica.revision);
   const int live = live_replicas(replica.function, replica.revision);
   const int minimum =

@@ -100,6 +100,7 @@ class Brain final {
     // Since its last replica that became ready:
     bool forks_fail = false;
     int starts_killed = 0;
+    Time sleep_not_before{};  // after a replica that did not fall asleep
     Time prime_not_before{};  // after a primed template that did not come to be, or went
   };
   // What takes over at once: `fresh` is started first, the rest of the shares serves already.
@@ -149,6 +150,7 @@ class Brain final {
     std::optional<domain::CacheDomain> domain;  // bound by its first grant
     bool kept = false;                          // its prompt state, since it was last used
     std::optional<domain::ProcessId> from;      // the template; it may be gone
+    std::optional<domain::ProcessId> base;      // the same, or what that was forked from
     Time load_began{}, load_ended{};            // the template's
     bool from_memory = false;                   // its file, or its template's, was resident
     std::optional<std::uint64_t> bytes_read;    // by its load, or its template's
@@ -305,6 +307,7 @@ class Brain final {
   void drop_unused_templates();
   void keep_templates_within_budget();
   std::vector<policy::IdleTemplate> idle_templates(Idle idle) const;
+  std::vector<domain::ProcessId> drop_order(const std::vector<policy::IdleTemplate>& idle) const;
 
   // brain_holds.cc: what is ready ahead of calls, because somebody declared or asked it.
   policy::Scheduled scheduled(const Generation& generation) const;
@@ -341,8 +344,13 @@ class Brain final {
   void note_learned(const std::string& label, const Account& account, int samples);
   void reserve(std::uint64_t& bytes, std::uint64_t needed, const std::string& label,
                const std::string& who, std::uint64_t holds);
+  bool is_ready(domain::ProcessId template_id) const;
+  void raise(std::uint64_t& bytes, std::uint64_t holds, const std::string& label,
+             const std::string& who);
   bool inherit(domain::ProcessId origin, std::uint64_t bytes);
-  std::uint64_t leaving_bytes() const;
+  void pass_on(const Replica& heir);
+  enum class Leaving { Now, WhenDone };  // WhenDone: also what has calls in flight still
+  std::uint64_t leaving_bytes(Leaving when) const;
   void relieve_memory();
 
   // brain_spares.cc

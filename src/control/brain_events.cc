@@ -216,7 +216,7 @@ void Brain::on(const ProcessGone& event) {
   if (entry == replicas_.end()) return;
   const Replica replica = entry->second;
   replicas_.erase(entry);
-  if (replica.account.inherited > 0) inherit(*replica.from, replica.account.inherited);
+  pass_on(replica);
   Function* function = find(replica.function);
   decide(label_of(replica), "gone",
          fmt::format("replica {} ({}): {}", event.process.value, to_string(replica.state),

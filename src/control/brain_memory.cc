@@ -54,19 +54,32 @@ void Brain::on(const MemoryMeasured& event) {
     measured(*entry, event);
 }
 
-// A fork holds what is its own: what it shares is its template's, and counted there. An heir of a
-// template counts all that it maps and is not lowered.
+bool Brain::is_ready(domain::ProcessId id) const {
+  const auto found = templates_.find(id);
+  return found != templates_.end() && found->second.state == domain::State::Ready;
+}
+
+// Of an heir: never lowered, and nothing is learned of it.
+void Brain::raise(std::uint64_t& bytes, std::uint64_t holds, const std::string& label,
+                  const std::string& who) {
+  reserve(bytes, std::max(bytes, holds + policy::memory_margin(holds)), label, who, holds);
+}
+
+// A fork holds what is its own: what it shares is its template's, and counted there. While that
+// ends, and after it, what was shared may look like its own: only an heir is corrected then, by all
+// that it maps once nobody else counts any of it.
 void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
   Replica& replica = entry.second;
   if (replica.state == domain::State::Loading) return;
   Account& account = replica.account;
   const std::string& label = label_of(replica);
   const std::string who = fmt::format("replica {}", entry.first.value);
-  if (account.inherited > 0) {
-    const std::uint64_t needed = event.mapped_bytes + policy::memory_margin(event.mapped_bytes);
-    return reserve(replica.memory_bytes, std::max(replica.memory_bytes, needed), label, who,
-                   event.mapped_bytes);
-  }
+  const bool base_is_there = replica.base && templates_.contains(*replica.base);
+  if (base_is_there && !is_ready(*replica.base)) return;
+  if (account.inherited > 0)
+    return raise(replica.memory_bytes, base_is_there ? event.own_bytes : event.mapped_bytes, label,
+                 who);
+  if (replica.from && !is_ready(*replica.from)) return;
   const std::uint64_t holds = replica.from ? event.own_bytes : event.mapped_bytes;
   account.seen = policy::seen_with(account.seen, holds);
   const auto needed = [this, &account] {
@@ -82,13 +95,14 @@ void Brain::measured(TemplateEntry& entry, const MemoryMeasured& event) {
   Template& held = entry.second;
   if (held.state != domain::State::Ready) return;
   Account& account = held.account;
+  const std::string who = fmt::format("template {}", entry.first.value);
+  if (account.inherited > 0) return raise(held.bytes, event.mapped_bytes, held.manifest.name, who);
+  if (held.is_primed() && templates_.contains(*held.base) && !is_ready(*held.base)) return;
   const std::uint64_t holds = held.is_primed() ? event.own_bytes : event.mapped_bytes;
   account.seen = policy::seen_with(account.seen, holds);
   note_learned(held.manifest.name, account, 1);
-  const std::uint64_t needed =
-      policy::corrected(account.need, account.seen, history_of(account.key)) + account.inherited;
-  reserve(held.bytes, needed, held.manifest.name, fmt::format("template {}", entry.first.value),
-          holds);
+  reserve(held.bytes, policy::corrected(account.need, account.seen, history_of(account.key)),
+          held.manifest.name, who, holds);
 }
 
 void Brain::note_learned(const std::string& label, const Account& account, int samples) {
@@ -125,30 +139,51 @@ void Brain::on(const MemoryKnown& event) {
                         .known = true};
 }
 
-// What a template shared with its forks stays with them when it goes: one of them counts it for
-// all. False when there is none.
+// What a template shared with its forks, and with theirs, stays with them when it goes: one of them
+// counts it for all. False when there is none.
 bool Brain::inherit(domain::ProcessId origin, std::uint64_t bytes) {
-  for (auto& [id, replica] : replicas_) {
-    if (replica.from != origin) continue;
-    replica.memory_bytes += bytes;
-    replica.account.inherited = bytes;
+  const auto pass_to = [bytes](std::uint64_t& reserved, Account& account) {
+    reserved += bytes;
+    account.inherited += bytes;
     return true;
-  }
-  for (auto& [id, held] : templates_) {
-    if (held.base != origin) continue;
-    held.bytes += bytes;
-    held.account.inherited = bytes;
-    return true;
-  }
+  };
+  for (auto& [id, held] : templates_)
+    if (held.base == origin) return pass_to(held.bytes, held.account);
+  for (auto& [id, replica] : replicas_)
+    if (replica.from == origin || replica.base == origin)
+      return pass_to(replica.memory_bytes, replica.account);
   return false;
 }
 
-std::uint64_t Brain::leaving_bytes() const {
+// What an heir counted, to the next one.
+void Brain::pass_on(const Replica& heir) {
+  const std::uint64_t bytes = heir.account.inherited;
+  if (bytes == 0 || inherit(*heir.from, bytes) || templates_.contains(*heir.base)) return;
+  inherit(*heir.base, bytes);
+}
+
+// What ends of itself now, or once its calls are done. A template's pages stay with its forks.
+std::uint64_t Brain::leaving_bytes(Leaving when) const {
+  const auto is_leaving = [when](const Replica& replica) {
+    return replica.state == domain::State::Draining &&
+           (when == Leaving::WhenDone || replica.in_flight == 0);
+  };
   std::uint64_t bytes = 0;
   for (const auto& [id, replica] : replicas_)
-    if (replica.state == domain::State::Draining) bytes += replica.memory_bytes;
-  for (const auto& [id, held] : templates_)
-    if (held.state == domain::State::Draining) bytes += held.bytes;
+    if (is_leaving(replica)) bytes += replica.memory_bytes;
+  for (const auto& [id, held] : templates_) {
+    if (held.state != domain::State::Draining) continue;
+    const bool is_shared =
+        std::any_of(replicas_.begin(), replicas_.end(),
+                    [&, id = id](const ReplicaEntry& entry) {
+                      const Replica& replica = entry.second;
+                      return (replica.from == id || replica.base == id) && !is_leaving(replica);
+                    }) ||
+        std::any_of(templates_.begin(), templates_.end(), [id = id](const TemplateEntry& entry) {
+          return entry.second.base == id && entry.second.state != domain::State::Draining;
+        });
+    if (!is_shared) bytes += held.bytes;
+  }
   return bytes;
 }
 
@@ -159,7 +194,7 @@ void Brain::relieve_memory() {
   if (reserved <= options_.memory_bytes) return;
   short_of_room_ = true;
   const std::uint64_t over = reserved - options_.memory_bytes;
-  const std::uint64_t leaving = leaving_bytes();
+  const std::uint64_t leaving = leaving_bytes(Leaving::Now);
   std::uint64_t idle = 0;
   for (const policy::EvictionCandidate& one : stoppable_replicas())
     if (one.in_flight == 0) idle += one.memory_bytes;

@@ -9,6 +9,7 @@ namespace glowplug::control {
 namespace {
 
 using domain::State;
+using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -253,6 +254,132 @@ TEST_F(MeasuredMemory, GoneTemplate_ItsMemoryIsCountedUntilTheLastForkIsGone) {
   EXPECT_EQ(reserved(in, "g"), 315 * kMiB);
   in.post(ProcessGone{in.started[2].process, "killed by signal 9", Ending::Killed});
   EXPECT_EQ(in.brain.reserved_bytes(), 0u);
+}
+
+TEST_F(MeasuredMemory, TemplateThatGoes_TeachesNothingOfItsForks) {
+  World in{1000, 400};
+  deploy("f", domain::TemplateUse::On, in);
+  const domain::CallId call = in.call("f");
+  in.ready(0);
+  in.ready(1);
+  const std::uint64_t all = in.brain.reserved_bytes();
+  in.post(FunctionDeleted{"f"});  // the template is killed, the call goes on
+  EXPECT_EQ(in.killed, std::vector{in.started[0].process});
+  measure(in, 1, 130, 130);  // the pages that only it maps any more
+  EXPECT_EQ(in.brain.reserved_bytes(), all);
+  EXPECT_THAT(in.learned, IsEmpty());
+  in.post(CallEnded{call});
+}
+
+TEST_F(MeasuredMemory, DeclaredFigureThatIsRefuted_SaysNothingOfOthers) {
+  deploy("f", domain::TemplateUse::Off, world);
+  domain::Manifest declared = world.manifest("g", 10);
+  declared.engine.kind = domain::EngineKind::Llama;
+  declared.template_use = domain::TemplateUse::Off;
+  declared.context = 1024;
+  declared.slots = 2;
+  world.post(FunctionPut{declared, 1});
+  world.post(ModelPrepared{"g", 1, {.path = "/m", .sha256 = "abc", .weight_bytes = 100 * kMiB}});
+  world.serve("g");
+  measure(world, 0, 10, 110);
+  EXPECT_EQ(reserved(world, "g"), 118 * kMiB);
+  world.call("f");
+  EXPECT_EQ(reserved(world, "f"), kExec);
+}
+
+// A replica whose revision has gone answers on for long; what it holds is no help to anybody.
+TEST_F(MeasuredMemory, BusyReplicaThatDrains_DoesNotKeepIdleOnesFromMakingRoom) {
+  World in{500};
+  in.deploy(in.manifest("f", 250));
+  in.deploy(in.manifest("c", 200));
+  in.serve("c");
+  const domain::CallId stream = in.call("f");
+  in.ready(1);
+  in.post(FunctionDeleted{"f"});
+  in.deploy(in.manifest("g", 220));
+  in.call("g");
+  EXPECT_EQ(in.stopped, std::vector{in.started[0].process});
+  in.post(ProcessGone{in.started[0].process, "stopped", Ending::Asked});
+  EXPECT_EQ(in.started.size(), 3u);
+  in.post(CallEnded{stream});
+}
+
+// A base template, a primed one from it, and a replica from that, with its call in flight.
+class PrimedMemory : public MeasuredMemory {
+ protected:
+  PrimedMemory() {
+    domain::Manifest made = in.manifest("f", 0);
+    made.engine.kind = domain::EngineKind::Llama;
+    made.template_use = domain::TemplateUse::On;
+    made.context = 1024;
+    made.slots = 2;
+    made.keep_alive = 10s;
+    made.prime = {"You help."};
+    in.post(FunctionPut{made, 1});
+    in.post(ModelPrepared{"f",
+                          1,
+                          {.path = "/m",
+                           .sha256 = "abc",
+                           .file_bytes = 100 * kMiB,
+                           .weight_bytes = 100 * kMiB,
+                           .kv_bytes_per_token = 1024}});
+    in.call("f");
+    in.ready(0);
+    in.ready(1);
+    in.post(CallEnded{domain::CallId{1}});
+    EXPECT_EQ(in.started.size(), 3u);
+    in.ready(2);
+    in.post(StopWanted{"f"});
+    in.post(ProcessGone{id(1), "stopped", Ending::Asked});
+    call_ = in.call("f");
+    in.ready(3);
+    EXPECT_EQ(in.started.at(3).from, id(2));
+    EXPECT_GT(in.brain.reserved_bytes(), kTemplate + kForked);
+  }
+  domain::ProcessId id(std::size_t start) const { return in.started.at(start).process; }
+  void gone(std::size_t start) {
+    in.post(ProcessGone{id(start), "killed by signal 9", Ending::Killed});
+  }
+
+  World in{1000, 400};
+  domain::CallId call_;
+};
+
+TEST_F(PrimedMemory, BaseGoes_ThePrimedOneCountsItOnceHoweverItIsMeasured) {
+  const std::uint64_t all = in.brain.reserved_bytes();
+  gone(0);
+  EXPECT_EQ(in.brain.reserved_bytes(), all);
+  measure(in, 2, 125, 126);  // the base's pages are its own now
+  EXPECT_EQ(in.brain.reserved_bytes(), all);
+  gone(2);
+  EXPECT_EQ(in.brain.reserved_bytes(), all);
+  gone(3);
+  EXPECT_EQ(in.brain.reserved_bytes(), 0u);
+}
+
+TEST_F(PrimedMemory, PrimedOneGoes_ItsForkDoesNotCountTheBaseThatIsThere) {
+  const std::uint64_t all = in.brain.reserved_bytes();
+  gone(2);
+  measure(in, 3, 6, 130);
+  EXPECT_EQ(in.brain.reserved_bytes(), all);
+}
+
+TEST_F(PrimedMemory, PrimedOneGoesBeforeItsBase_TheForkCountsBoth) {
+  const std::uint64_t all = in.brain.reserved_bytes();
+  gone(2);
+  gone(0);
+  EXPECT_EQ(in.brain.reserved_bytes(), all);
+}
+
+TEST_F(PrimedMemory, RoomIsNeeded_BaseIsNotDroppedUnderABusyFork) {
+  in.deploy(in.manifest("h", 800));
+  in.call("h");
+  EXPECT_THAT(in.killed, IsEmpty());
+  in.post(CallEnded{call_});
+  EXPECT_THAT(in.stopped, Contains(id(3)));
+  EXPECT_EQ(in.killed, (std::vector{id(2), id(0)}));
+  for (const std::size_t start : {3, 2, 0}) gone(start);
+  EXPECT_EQ(in.started.back().manifest.name, "h");
 }
 
 TEST_F(MeasuredMemory, WhatAnEarlierServerLearned_IsReservedFromTheFirstStartOn) {

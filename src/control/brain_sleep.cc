@@ -22,6 +22,8 @@
 namespace glowplug::control {
 namespace {
 
+constexpr Duration kSleepAgainAfter = std::chrono::minutes(10);
+
 // How it sleeps, or null when it does not.
 const domain::EngineSleep* sleep_of(const domain::Manifest& manifest) {
   const bool foreign = manifest.engine.kind == domain::EngineKind::Process;
@@ -57,9 +59,13 @@ std::optional<Time> Brain::sleep_time_of(const Replica& replica) const {
   const Generation* served = serving_generation(function->second, replica.revision);
   const domain::EngineSleep* how = served == nullptr ? nullptr : sleep_of(served->manifest);
   if (how == nullptr) return std::nullopt;
-  return policy::sleep_time({.idle_since = replica.idle_since,
-                             .after = how->after,
-                             .held_until = function->second.warm_until});
+  const int scheduled_awake = scheduled(*served).replicas;
+  if (scheduled_awake > 0 && awake_replicas(replica.function, replica.revision) <= scheduled_awake)
+    return std::nullopt;
+  const auto at = policy::sleep_time({.idle_since = replica.idle_since,
+                                      .after = how->after,
+                                      .held_until = function->second.warm_until});
+  return at ? std::max(*at, served->sleep_not_before) : at;
 }
 
 void Brain::let_sleep() {
@@ -150,6 +156,9 @@ void Brain::on(const SleepFailed& event) {
   decide(replica.function, "sleep-failed",
          fmt::format("replica {} does not {} and is killed: {}", event.replica.value, what,
                      event.cause));
+  Generation* generation = generation_of(replica.function, replica.revision);
+  if (generation != nullptr && replica.sleep == Sleep::Falling)
+    generation->sleep_not_before = now_ + kSleepAgainAfter;  // or each start would end so
   replica.sleep = Sleep::Failed;
   move_to(replica, domain::State::Draining);
   effects_.list.push_back(KillProcess{event.replica});

@@ -240,6 +240,35 @@ TEST_F(SleepTest, DoesNotFallAsleep_IsKilledAndTheCallGetsAStart) {
   EXPECT_NE(world_.granted.back().tier, Tier::Asleep);
 }
 
+TEST_F(SleepTest, DoesNotFallAsleep_IsNotTriedAgainForAWhile) {
+  domain::Manifest made = manifest();
+  made.scale.min = 1;
+  deploy(made);
+  world_.ready(0);
+  world_.pass(30s);
+  world_.post(SleepFailed{id(), "POST /sleep?level=1 answered 404"});
+  world_.post(ProcessGone{id(), "killed", Ending::Asked});
+  ASSERT_EQ(world_.started.size(), 2u);
+  world_.ready(1);
+  world_.pass(550s);
+  EXPECT_EQ(world_.put_to_sleep.size(), 1u);
+  EXPECT_EQ(world_.state("f"), State::Ready);
+  world_.pass(60s);
+  EXPECT_EQ(world_.put_to_sleep.size(), 2u);
+}
+
+TEST_F(SleepTest, ScheduleHoldsAReplica_StaysAwakeWithinItsHours) {
+  domain::Manifest made = manifest();
+  made.schedule = {{.from = 0, .until = 60, .tier = Tier::Replica, .count = 1}};
+  deploy(made);  // at midnight
+  world_.ready(0);
+  world_.pass(std::chrono::minutes(59));
+  EXPECT_TRUE(world_.put_to_sleep.empty());
+  EXPECT_EQ(world_.started.size(), 1u);
+  world_.pass(std::chrono::minutes(2));
+  EXPECT_EQ(world_.put_to_sleep.size() + world_.stopped.size(), 1u);
+}
+
 TEST_F(SleepTest, DoesNotWake_IsKilledAndTheCallGetsAStart) {
   deploy(manifest());
   asleep();

@@ -265,18 +265,36 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
     const bool busy =
         std::any_of(replicas_.begin(), replicas_.end(), [id = id, idle](const ReplicaEntry& entry) {
           const Replica& replica = entry.second;
-          if (replica.from != id || replica.is_spare()) return false;
+          if ((replica.from != id && replica.base != id) || replica.is_spare()) return false;
           return idle == Idle::NoReplica || replica.in_flight > 0 ||
                  replica.state == domain::State::Loading;
         });
-    const bool forks =
-        std::any_of(templates_.begin(), templates_.end(), [id = id](const auto& one) {
-          return one.second.base == id && one.second.state == domain::State::Loading;
-        });
-    if (!busy && !forks)
-      found.push_back({id, held.bytes, held.ready - held.started, held.last_used});
+    Time last_used = held.last_used;
+    bool forks = false;
+    for (const auto& [primed, other] : templates_) {
+      if (other.base != id) continue;
+      forks |= other.state == domain::State::Loading || is_awaited(other);
+      last_used = std::max(last_used, other.last_used);
+    }
+    if (!busy && !forks) found.push_back({id, held.bytes, held.ready - held.started, last_used});
   }
   return found;
+}
+
+// Least valuable first, and a base after all that was forked from it: before, it would free
+// nothing.
+std::vector<domain::ProcessId> Brain::drop_order(
+    const std::vector<policy::IdleTemplate>& idle) const {
+  std::vector<domain::ProcessId> order;
+  const auto add = [&order](domain::ProcessId id) {
+    if (std::find(order.begin(), order.end(), id) == order.end()) order.push_back(id);
+  };
+  for (const domain::ProcessId id : policy::eviction_order(idle, now_)) {
+    for (const auto& [primed, other] : templates_)
+      if (other.base == id && other.state == domain::State::Ready) add(primed);
+    add(id);
+  }
+  return order;
 }
 
 // A call waits for room to fork from it.
@@ -295,7 +313,7 @@ void Brain::keep_templates_within_budget() {
   const std::vector<policy::IdleTemplate> idle = idle_templates(Idle::NoReplica);
   std::uint64_t held = 0;
   for (const policy::IdleTemplate& one : idle) held += one.bytes;
-  for (const domain::ProcessId id : policy::eviction_order(idle, now_)) {
+  for (const domain::ProcessId id : drop_order(idle)) {
     if (held <= options_.template_bytes) return;
     TemplateEntry& entry = *templates_.find(id);
     if (is_held(entry.second)) continue;

@@ -111,6 +111,16 @@ TEST_F(TrafficTest, NewSplit_TakesOverOnceAllThatIsNewIsReady) {
   EXPECT_TRUE(world_.stopped.empty());
 }
 
+TEST_F(TrafficTest, NewcomerReadyLongBeforeTheOther_IsWaitedForWithoutATimer) {
+  set({served(3)});
+  take(1);
+  set({served(4, 50), served(5, 50)});
+  world_.ready(1);
+  world_.pass(std::chrono::hours(1));
+  EXPECT_GT(world_.last.wake_at.value_or(Time::max()), world_.now);
+  EXPECT_EQ(live(4), 1);
+}
+
 TEST_F(TrafficTest, WeightsAlone_ChangeAtOnceAndStartNothing) {
   set({served(3, 90), served(4, 10)});
   take(100);

@@ -109,6 +109,9 @@ std::string memory_key(MemoryKind kind, const TemplateSource& source, int revisi
     return word + manifest.name + " " + std::to_string(revision);
   const domain::Tuning& tuning = manifest.tuning;
   std::string key = word + std::string(to_string(manifest.engine.kind)) + " ";
+  // A figure that is declared is not of the others' kind: what refutes it says nothing of theirs.
+  if (kind != MemoryKind::Template && lowering_of(manifest) == Lowering::Never)
+    key += "declared " + std::to_string(manifest.resources.memory_bytes) + " ";
   key += source.facts.sha256.empty() ? manifest.engine.fake.fault : source.facts.sha256;
   key += " " + std::string(to_string(manifest.task)) + " " + std::to_string(manifest.context) +
          "x" + std::to_string(manifest.slots) + " " + std::to_string(tuning.batch) + " " +

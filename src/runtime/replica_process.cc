@@ -41,8 +41,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t kLogLineBytesMax = 4096;
 constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the exit, at most
 constexpr Duration kKeepLimit = 5s;                  // for the copies of a replica's prompt states
-constexpr Duration kFailedGrace =
-    2s;  // a worker that said "failed" ends by itself within this time
+constexpr Duration kFailedGrace = 2s;  // a worker that said "failed" has ended by itself then
 constexpr int kUnbornLooks = 10;
 constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
 constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
@@ -186,12 +185,14 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void read_output() {
-    output_.async_read_some(asio::buffer(output_bytes_),
-                            [self = shared_from_this()](Code code, std::size_t size) {
-                              if (code) return;
-                              self->take_output(size);
-                              if (self->listener_ != nullptr) self->read_output();
-                            });
+    output_.async_wait(Descriptor::wait_read, [self = shared_from_this()](Code code) {
+      if (code) return;
+      auto& to = self->output_bytes_;
+      const ssize_t size = ::read(self->output_.native_handle(), to.data(), to.size());
+      if (size == 0 || (size < 0 && errno != EAGAIN)) return;
+      if (size > 0) self->take_output(static_cast<std::size_t>(size));
+      if (self->listener_ != nullptr) self->read_output();
+    });
   }
 
   void read_control() {
@@ -423,7 +424,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   UniqueFd lifeline_;
   asio::steady_timer load_timer_, end_timer_;
   std::optional<ReadinessProbe> probe_;
-  std::array<char, 8192> output_bytes_;
+  std::array<char, 8192> output_bytes_;  // never the loop's: drain() would miss what that has read
   std::array<char, kControlLineBytesMax> control_bytes_;
   LineSplitter output_lines_{kLogLineBytesMax};
   LineSplitter control_lines_{kControlLineBytesMax};
