@@ -5,9 +5,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
@@ -21,6 +19,7 @@
 #include "app/live_platform.h"
 #include "app/resident_list.h"
 #include "app/server_config.h"
+#include "base/read_file.h"
 #include "base/units.h"
 #include "domain/limits.h"
 #include "gateway/gateway.h"
@@ -71,10 +70,7 @@ bool is_loopback(const std::string& host) {
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
 
 int cannot_start(const Error& error, int exit_code = kExitFailed) {
   std::fprintf(stderr, "glowplug: %s\n", error.message.c_str());

@@ -72,6 +72,8 @@ TEST(SharedFunction_TwoDomains, OneReplicaServesBoth) {
   EXPECT_EQ(world.started.size(), 1u);
   world.ready(0);
   EXPECT_EQ(world.granted.size(), 2u);
+  ASSERT_EQ(world.bound.size(), 1u);
+  EXPECT_EQ(world.bound[0].domain.tenant, "function:f");  // no caller's, and no other function's
 }
 
 TEST(ProcessEngine_TwoDomains, AnswersForItsOwnState) {

@@ -97,8 +97,13 @@ Brain::Generation* Brain::stand_in(Function& function) const {
 
 void Brain::assign(Waiting& waiting, const Generation& generation) {
   waiting.revision = generation.revision;
-  waiting.domain =
-      policy::keeps_apart(generation.manifest) ? waiting.caller : domain::CacheDomain{};
+  const domain::Manifest& manifest = generation.manifest;
+  if (policy::keeps_apart(manifest))
+    waiting.domain = waiting.caller;
+  else  // all callers of a function that shares are one tenant, of that function alone
+    waiting.domain = {
+        .tenant = policy::has_prompt_state(manifest) ? "function:" + manifest.name : "",
+        .salt = ""};
 }
 
 // --- one that does not start ---

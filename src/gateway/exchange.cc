@@ -29,6 +29,8 @@ std::string http_date(WallTime now) {
   return std::string(text, length);
 }
 
+bool may_have_body(int status) { return status != 204 && status != 304; }
+
 }  // namespace
 
 Client::Client(Server& server, asio::ip::tcp::socket socket_in)
@@ -155,9 +157,9 @@ std::string Exchange::head(const Reply& reply, std::optional<std::size_t> length
       "openai-version: 2020-10-01\r\n",
       reply.status, std::string_view(reason.data(), reason.size()),
       http_date(server.clock.wall_now()), request_id, spent);
-  if (reply.status != 204) text += "content-type: " + reply.content_type + "\r\n";
+  if (may_have_body(reply.status)) text += "content-type: " + reply.content_type + "\r\n";
   if (length) {
-    if (reply.status != 204) text += fmt::format("content-length: {}\r\n", *length);
+    if (may_have_body(reply.status)) text += fmt::format("content-length: {}\r\n", *length);
   } else if (chunked) {
     text += "transfer-encoding: chunked\r\n";
   }
@@ -173,7 +175,7 @@ std::string Exchange::head(const Reply& reply, std::optional<std::size_t> length
 Coroutine<> Exchange::send(Reply reply) {
   if (server.draining) keep_alive = false;
   std::string message = head(reply, reply.body.size());
-  if (method != "HEAD" && reply.status != 204) message += reply.body;
+  if (method != "HEAD" && may_have_body(reply.status)) message += reply.body;
   answered = true;
   const bool sent = co_await client.write(message);
   if (!sent) keep_alive = false;

@@ -40,6 +40,17 @@ TEST_F(GatewayTest, RefusalsOnOneConnection_AllKeepItUsable) {
   EXPECT_EQ(platform_.calls, 0u);
 }
 
+TEST_F(GatewayTest, RouteThrows_IsA500AndOthersGoOn) {
+  const std::string answer = talk(
+      "PUT /v1/functions/throws HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+      "content-length: 2\r\n\r\n{}");
+  EXPECT_TRUE(has(answer, "HTTP/1.1 500")) << answer;
+  EXPECT_TRUE(has(answer, "connection: close"));
+  EXPECT_TRUE(has(answer, "what nobody foresaw"));
+  connect();
+  EXPECT_TRUE(has(talk(get("/healthz"), "ok\"}"), "HTTP/1.1 200"));
+}
+
 TEST_F(GatewayTest, BodyOverTheLimit_Is413BeforeItIsRead) {
   const std::string answer = talk(
       "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 900000000\r\n\r\n{",

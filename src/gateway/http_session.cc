@@ -2,6 +2,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "domain/errors.h"
 #include "domain/limits.h"
@@ -114,6 +116,24 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) 
   co_return outcome;
 }
 
+// What was thrown, or nothing: an exception may cost its request the answer, never the connection
+// without a word.
+Coroutine<std::string> run_guarded(Exchange& exchange) {
+  try {
+    co_await run_pipeline(exchange);
+  } catch (const std::exception& thrown) {
+    co_return fmt::format("internal error: {}", thrown.what());
+  }
+  co_return std::string();
+}
+
+Coroutine<> answer_fault(Exchange& exchange, const std::string& fault) {
+  spdlog::error("request={} {} {} {}", exchange.request_id, exchange.method, exchange.path, fault);
+  exchange.keep_alive = false;
+  Reply reply = exchange.error_reply(Error{std::string(error::kServerError), fault, ""});
+  if (!exchange.answered) co_await exchange.send(std::move(reply));
+}
+
 void take_target(Exchange& exchange) {
   const auto method = exchange.request.method_string();
   exchange.method.assign(method.data(), method.size());
@@ -157,7 +177,8 @@ Coroutine<> serve_connection(std::shared_ptr<Server> server, asio::ip::tcp::sock
     exchange.request = parser.release();
     exchange.chunked = exchange.request.version() >= 11;
     take_target(exchange);
-    co_await run_pipeline(exchange);
+    const std::string fault = co_await run_guarded(exchange);
+    if (!fault.empty()) co_await answer_fault(exchange, fault);
     more = exchange.keep_alive && !server->draining;
   }
   boost::system::error_code ignored;

@@ -183,6 +183,7 @@ class GatewayTest : public testing::Test {
     options.in_catalogue = [](std::string_view name) { return name == "gpt2"; };
     options.read_manifest = [](std::string_view,
                                std::string_view name) -> Result<domain::Manifest> {
+      if (name == "throws") throw std::runtime_error("what nobody foresaw");
       domain::Manifest manifest;
       manifest.name = name;
       if (name == "proc") manifest.engine.kind = domain::EngineKind::Process;

@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include "base/read_file.h"
 #include "base/unique_fd.h"
 #include "runtime/device_probe.h"
 
@@ -30,10 +31,7 @@ constexpr mode_t kFolderMode = 0755;
 
 using Words = std::vector<std::string>;
 
-std::string read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return in ? std::string(std::istreambuf_iterator<char>(in), {}) : std::string{};
-}
+std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
 
 Words split(const std::string& text) {
   std::istringstream in(text);

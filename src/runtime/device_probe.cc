@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <sched.h>
 #include <unistd.h>
 #include <vector>
+
+#include "base/read_file.h"
 
 namespace glowplug::runtime {
 namespace {
@@ -37,10 +37,7 @@ std::optional<Number> to_number(std::string_view text) {
   return number;
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return in ? std::string(std::istreambuf_iterator<char>(in), {}) : std::string{};
-}
+std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
 
 // The folder of a group and of each group above it. In a container the path may not exist below the
 // mount; then the levels that do exist still count.

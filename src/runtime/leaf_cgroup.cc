@@ -12,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "base/read_file.h"
 #include "domain/errors.h"
 #include "runtime/device_probe.h"
 
@@ -31,12 +32,6 @@ constexpr double kQuotaUsMin = 1'000.0;  // the kernel refuses less
 // a limit that was met. Version 1 also counts refusals, but not those of the limit with swap, which
 // it asks first (Linux 6.18).
 constexpr std::uint64_t kChargeBytes = 1024 * 1024;
-
-std::optional<std::string> read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
 
 }  // namespace
 
@@ -117,7 +112,7 @@ std::optional<std::string> Leaf::read_memory_file(std::string_view v1, std::stri
   for (const Folder& folder : folders_)
     if (std::find(folder.controllers.begin(), folder.controllers.end(), "memory") !=
         folder.controllers.end())
-      return read_text(fmt::format("{}/{}", folder.path, folder.version == 1 ? v1 : v2));
+      return read_file(fmt::format("{}/{}", folder.path, folder.version == 1 ? v1 : v2));
   return std::nullopt;
 }
 

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <signal.h>
 #include <sstream>
@@ -14,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "base/read_file.h"
 #include "domain/errors.h"
 #include "runtime/launch_plan.h"
 
@@ -23,12 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kLooksMax = 10;
-
-std::optional<std::string> read_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
 
 std::optional<long> to_number(const std::string& text) {
   long number = 0;
@@ -40,7 +34,7 @@ std::optional<long> to_number(const std::string& text) {
 // Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and brackets, so counting starts
 // behind it.
 std::optional<unsigned long long> start_time(pid_t pid) {
-  const std::optional<std::string> text = read_text(fmt::format("/proc/{}/stat", pid));
+  const std::optional<std::string> text = read_file(fmt::format("/proc/{}/stat", pid));
   if (!text) return std::nullopt;
   const std::size_t close = text->rfind(')');
   if (close == std::string::npos) return std::nullopt;
@@ -53,7 +47,7 @@ std::optional<unsigned long long> start_time(pid_t pid) {
 }
 
 bool belongs_to(pid_t pid, std::string_view folder) {
-  const std::optional<std::string> env = read_text(fmt::format("/proc/{}/environ", pid));
+  const std::optional<std::string> env = read_file(fmt::format("/proc/{}/environ", pid));
   if (!env) return false;
   const std::string entry = fmt::format("{}={}", kReplicaVariable, folder);
   std::size_t at = 0;

@@ -2,18 +2,16 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <iterator>
-#include <string>
 
 #include <fmt/format.h>
+
+#include "base/read_file.h"
 
 namespace glowplug::runtime {
 
 std::optional<MemoryUse> measure_memory(pid_t pid) {
-  std::ifstream in(fmt::format("/proc/{}/smaps_rollup", pid));
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  return parse_smaps_rollup(text);
+  const auto text = read_file(fmt::format("/proc/{}/smaps_rollup", pid));
+  return text ? parse_smaps_rollup(*text) : std::nullopt;
 }
 
 // Lines of "Name:   123 kB" behind a head line.

@@ -18,7 +18,6 @@
 #include <boost/json.hpp>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
@@ -355,6 +354,7 @@ PromptMemory::Placed FakeServer::Connection::place(const json::object& request, 
     return placed;
   }
   plan.cached_tokens = static_cast<int>(server_.slots_.compute(placed.slot(), tokens));
+  placed.computed();
   plan.restored_us = placed.restored_in().count();
   return placed;
 }

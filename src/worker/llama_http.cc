@@ -155,6 +155,7 @@ server_http_context::handler_t LlamaHttp::generating(PromptForm form,
     }
     const auto placed = std::make_shared<PromptMemory::Placed>(place(form, *changed));
     server_http_res_ptr reply = handler(*changed);
+    if (reply && reply->status == 200) placed->computed();  // a stream begins with its first token
     if (reply && placed->restored_in().count() > 0)
       reply->headers[kRestoredHeader] = std::to_string(placed->restored_in().count());
     if (reply && reply->is_stream()) {

@@ -131,15 +131,19 @@ void PromptMemory::keep(std::vector<UniqueFd> files) {
   for (const int slot : book_.worth_keeping(domain::kKeptTokensMin)) {
     if (count == files.size()) break;
     if (!book_.take_slot(slot)) continue;
+    const std::uint64_t secrets = secrets_;
     lock.unlock();
     auto tokens = engine_->save(slot, files[count].get());
     lock.lock();
-    if (tokens) {
+    // A call of the engine's choice may have come between. A file that is not counted is the next
+    // one's, which is written over it.
+    const std::span<const Token> told = book_.tokens(slot);
+    const bool as_told = tokens && secrets == secrets_ &&
+                         shared_prefix(*tokens, told) == std::min(tokens->size(), told.size());
+    if (as_told) {
       book_.holds(slot, *std::move(tokens), SlotBook::Keep::Yes);
       book_.kept(slot);
       ++count;
-    } else if (::ftruncate(files[count].get(), 0) != 0) {
-      break;
     }
     book_.give_back(slot);
   }
@@ -196,6 +200,7 @@ PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Ke
   if (!place) return {};
   lock.unlock();
   Placed placed(*this, place->slot, std::move(prompt), keep);
+  placed.secrets_ = secrets_;
   if (!state) return placed;
   const auto began = std::chrono::steady_clock::now();
   const bool restored = engine_->restore(place->slot, state->get());
@@ -209,6 +214,7 @@ PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Ke
 void PromptMemory::leave_to_engine(SlotBook::Keep keep) {
   if (keep == SlotBook::Keep::Yes) return;
   const std::lock_guard lock(mutex_);
+  ++secrets_;
   for (int slot = 0; slot < book_.size(); ++slot) book_.holds(slot, {}, keep);
 }
 
@@ -218,10 +224,11 @@ void PromptMemory::say(const std::string& line) {
   [[maybe_unused]] const ssize_t sent = ::send(channel_, text.data(), text.size(), MSG_NOSIGNAL);
 }
 
-void PromptMemory::give_back(int slot, std::vector<Token> prompt, SlotBook::Keep keep) {
+void PromptMemory::give_back(Placed& placed) {
   const std::lock_guard lock(mutex_);
-  book_.holds(slot, std::move(prompt), keep);
-  book_.give_back(slot);
+  const bool known = placed.computed_ && placed.secrets_ == secrets_;
+  book_.holds(placed.slot_, std::move(placed.prompt_), known ? placed.keep_ : SlotBook::Keep::No);
+  book_.give_back(placed.slot_);
   changed_.notify_all();
 }
 
@@ -230,12 +237,14 @@ PromptMemory::Placed& PromptMemory::Placed::operator=(Placed&& other) noexcept {
   slot_ = std::exchange(other.slot_, -1);
   prompt_ = std::move(other.prompt_);
   keep_ = other.keep_;
+  computed_ = other.computed_;
+  secrets_ = other.secrets_;
   restored_in_ = other.restored_in_;
   return *this;
 }
 
 PromptMemory::Placed::~Placed() {
-  if (memory_ != nullptr) memory_->give_back(slot_, std::move(prompt_), keep_);
+  if (memory_ != nullptr) memory_->give_back(*this);
 }
 
 }  // namespace glowplug::worker

@@ -88,7 +88,7 @@ class PromptMemory final {
   const Remembered* best_for(const std::vector<Token>& prompt, std::size_t more_than) const;
   std::shared_ptr<UniqueFd> fetch(std::unique_lock<std::mutex>& lock, const Remembered& state);
   void say(const std::string& line);
-  void give_back(int slot, std::vector<Token> prompt, SlotBook::Keep keep);
+  void give_back(Placed& placed);
 
   SlotBook book_;
   States states_;
@@ -97,7 +97,8 @@ class PromptMemory final {
   SlotStates* engine_ = nullptr;
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool obeying_ = false;  // an order was taken and is not carried out yet
+  bool obeying_ = false;       // an order was taken and is not carried out yet
+  std::uint64_t secrets_ = 0;  // calls of the engine's choice of which no copy may be made
   std::map<std::uint64_t, Wanted> wanted_;
   std::thread orders_;
 };
@@ -113,6 +114,9 @@ class PromptMemory::Placed final {
   ~Placed();
 
   int slot() const { return slot_; }  // -1: the engine chooses
+  // The engine has answered: the slot holds this prompt now. Before, nobody knows what it holds,
+  // and no copy of it is made.
+  void computed() { computed_ = true; }
   std::chrono::microseconds restored_in() const { return restored_in_; }
 
  private:
@@ -121,6 +125,8 @@ class PromptMemory::Placed final {
   int slot_ = -1;
   std::vector<Token> prompt_;
   SlotBook::Keep keep_ = SlotBook::Keep::Yes;
+  bool computed_ = false;
+  std::uint64_t secrets_ = 0;
   std::chrono::microseconds restored_in_{0};
 };
 

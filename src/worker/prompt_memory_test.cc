@@ -45,7 +45,7 @@ class FakeStates final : public SlotStates {
     if (failing) return std::nullopt;
     const std::string& word = words[slot];
     EXPECT_EQ(::pwrite(fd, word.data(), word.size(), 0), static_cast<ssize_t>(word.size()));
-    return run(1, 300);
+    return saved;
   }
   bool restore(int slot, int fd) override {
     const std::lock_guard lock(mutex_);
@@ -53,6 +53,7 @@ class FakeStates final : public SlotStates {
     return !failing;
   }
   std::map<int, std::string> words;
+  std::vector<Token> saved = run(1, 300);
   bool failing = false;
 
  private:
@@ -189,10 +190,11 @@ TEST_F(PromptMemoryTest, KeepOrder_CopiesLongPromptsOnce) {
   memory.serve(worker.get(), engine);
   int slot = -1;
   {
-    const auto kept = memory.place(run(1, 300), Keep::Yes);
+    auto kept = memory.place(run(1, 300), Keep::Yes);
+    kept.computed();
     slot = kept.slot();
     const auto brief = memory.place(run(1000, 20), Keep::Yes);
-    const auto secret = memory.place(run(2000, 300), Keep::No);
+    memory.place(run(2000, 300), Keep::No).computed();
   }
   engine.words[slot] = "state";
   const UniqueFd one = memory_file(), two = memory_file(), three = memory_file();
@@ -208,7 +210,8 @@ TEST_F(PromptMemoryTest, KeepOrderBeforeTheSlotIsGivenBack_WaitsForIt) {
   PromptMemory memory(2, PromptMemory::States::MayBeCut);
   memory.serve(worker.get(), engine);
   {
-    const auto placed = memory.place(run(1, 300), Keep::Yes);
+    auto placed = memory.place(run(1, 300), Keep::Yes);
+    placed.computed();
     order(R"({"keep":true})", {memory_file().get()});
     for (int waiting = 1; waiting > 0;) {  // until the order is taken
       ASSERT_EQ(::ioctl(worker.get(), FIONREAD, &waiting), 0);
@@ -222,7 +225,7 @@ TEST_F(PromptMemoryTest, KeepOrderBeforeTheSlotIsGivenBack_WaitsForIt) {
 TEST_F(PromptMemoryTest, SaveFails_NothingIsKept) {
   PromptMemory memory(1, PromptMemory::States::MayBeCut);
   memory.serve(worker.get(), engine);
-  { memory.place(run(1, 300), Keep::Yes); }
+  memory.place(run(1, 300), Keep::Yes).computed();
   engine.failing = true;
   order(R"({"keep":true})", {memory_file().get()});
   EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
@@ -233,8 +236,42 @@ TEST_F(PromptMemoryTest, SaveFails_NothingIsKept) {
 TEST_F(PromptMemoryTest, NotToBeStoredInSlotsOfTheEnginesChoice_NothingIsKept) {
   PromptMemory memory(1, PromptMemory::States::MayBeCut);
   memory.serve(worker.get(), engine);
-  { memory.place(run(1, 300), Keep::Yes); }
+  memory.place(run(1, 300), Keep::Yes).computed();
   memory.leave_to_engine(Keep::No);
+  order(R"({"keep":true})", {memory_file().get()});
+  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  server.reset();
+}
+
+// Whatever the slot held before may be what no copy may be made of.
+TEST_F(PromptMemoryTest, CallThatWasNotComputed_NothingIsKept) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  memory.place(run(2000, 300), Keep::No).computed();
+  { const auto refused = memory.place(run(1, 300), Keep::Yes); }
+  order(R"({"keep":true})", {memory_file().get()});
+  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  server.reset();
+}
+
+TEST_F(PromptMemoryTest, GivenBackAfterASecretOfTheEnginesChoice_NothingIsKept) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  {
+    auto streamed = memory.place(run(1, 300), Keep::Yes);
+    streamed.computed();
+    memory.leave_to_engine(Keep::No);
+  }
+  order(R"({"keep":true})", {memory_file().get()});
+  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  server.reset();
+}
+
+TEST_F(PromptMemoryTest, SlotHoldsAnotherPromptThanTold_NothingIsKept) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  memory.place(run(1, 300), Keep::Yes).computed();
+  engine.saved = run(2000, 300);
   order(R"({"keep":true})", {memory_file().get()});
   EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
   server.reset();

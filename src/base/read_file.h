@@ -1,0 +1,17 @@
+// A whole file as text, also of /proc and of cgroups, whose size nobody knows beforehand.
+//
+// A read that fails is an answer: of a process that ends between open and read the kernel says
+// ESRCH, and the standard library's streams would throw.
+//
+// Thread: any.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace glowplug {
+
+// Nothing when it cannot be opened or read to its end.
+[[nodiscard]] std::optional<std::string> read_file(const std::string& path);
+
+}  // namespace glowplug
