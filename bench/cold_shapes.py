@@ -2,27 +2,30 @@
 """Waking by size of model: SmolLM2, Gemma 3 270M, and random weights of 1, 4 and 8 billion parameters (shapes.py).
 
 Per model: what waking adds to a one-token answer, by exec, from a template and from a spare, beside llama-server
-executed for the call and asleep (contestants.py: the same rounds, interleaved, medians); the phases fork (fork to
-ready, of starts from the template) and load (exec to ready) as the server's Server-Timing says them; and the bytes
-that each tier holds: the file on disk, its pages in the page cache, and the proportional memory of template, spare and
-replica. Without --models all five; the files of the shapes take 8 GB in the cache folder, gemma3-270m is fetched once.
+executed for the call and asleep (contestants.py: the same rounds, interleaved, medians; one after the other where they
+do not fit in memory together); the phases fork (fork to ready, of starts from the template) and load (exec to ready) as
+the server's Server-Timing says them; and the bytes that each tier holds: the file on disk, its pages in the page cache,
+and the proportional memory of template, spare and replica. Without --models all five; the files of the shapes take 8 GB
+in the cache folder, gemma3-270m is fetched once.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from common import Answer, Row, answered, arguments, catalogue_file, mb, model_file, pss, report, spread, table, until
-from contestants import LOAD_SECONDS, contestants, glowplug, measure, overheads, unseen
+from contestants import ALL, LOAD_SECONDS, contestants, glowplug, measure, overheads, unseen
 from shapes import shape_file
 from support import processes
 
 GOALS_MS = {"1B": 30, "4B": 80, "8B": 160}  # fork to ready
 MODELS = ("smollm2", "gemma3-270m", *GOALS_MS)
 CONTEXT, SLOTS = 2048, 4
+COPIES = 7  # of the weights, repacked ones among them, when all contestants run
 
 
 def file_of(name: str, kind: str) -> Path:
@@ -71,9 +74,14 @@ def one_model(name: str, file: Path, options: Any) -> dict[str, Any]:
         return answer.seconds
 
     into_page_cache(file)
-    with contestants(file, options.threads, CONTEXT, SLOTS) as all_:
-        results = overheads(measure(all_, ask, options.rounds, options.rounds))
-        urls = {one.name: one.url for one in all_}
+    together = COPIES * file.stat().st_size < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    times: dict[str, Any] = {}
+    urls: dict[str, str] = {}
+    for group in [ALL] if together else [(one,) for one in ALL]:
+        with contestants(file, options.threads, CONTEXT, SLOTS, group) as some:
+            times |= measure(some, ask, options.rounds, options.rounds)
+            urls |= {one.name: one.url for one in some}
+    results = overheads(times)
 
     def starts(who: str, phase: str) -> dict[str, float]:
         """Of the calls from zero; warm ones have no such phase. The first round warms the machine."""

@@ -23,6 +23,7 @@ OURS = {  # by the tier that a start is from: name, options of the server, more 
     "template": ("glowplug, from its template", ["--spares", "0"], {}),
     "spare": ("glowplug, from a spare", ["--spares", "1"], {}),
 }
+ALL = (*OURS, "executed", "asleep")
 END = (
     " of a talk about the weather in the mountains, where clouds rise along the slopes in the afternoon and bring rain "
     "to the valleys below."
@@ -128,24 +129,30 @@ class Asleep:
 def glowplug(tier: str, model: Path, threads: int, context: int = CONTEXT, slots: int = SLOTS) -> Iterator[Glowplug]:
     """A server whose function `bench` has answered once and starts from that tier."""
     name, options, more = OURS[tier]
-    with Server(*options) as server:
+    room = 4 * model.stat().st_size + 10**9  # its template holds the weights and may hold them repacked
+    with Server(*options, "--template-memory", str(room)) as server:
         server.deploy(llama("bench", model, **function(context, slots, threads), **more))
         server.post("/v1/completions", unseen(1), timeout=LOAD_SECONDS)
         yield Glowplug(name, server, model, tier)
 
 
 @contextlib.contextmanager
-def contestants(model: Path, threads: int, context: int = CONTEXT, slots: int = SLOTS) -> Iterator[list[Any]]:
-    """All five, at whatever their first call left them; measure() sends them to zero."""
+def contestants(
+    model: Path, threads: int, context: int = CONTEXT, slots: int = SLOTS, only: tuple[str, ...] = ALL
+) -> Iterator[list[Any]]:
+    """All five or some of ALL, at whatever their first call left them; measure() sends them to zero."""
     program, _ = llama_server()
     same = {"context": context, "slots": slots, "threads": threads}
     with contextlib.ExitStack() as stack:
-        all_: list[Any] = [stack.enter_context(glowplug(tier, model, **same)) for tier in OURS]
-        sleepy = ["--sleep-idle-seconds", str(SLEEP_SECONDS)]
-        asleep = stack.enter_context(running_llama_server(program, model, more=sleepy, **same))
-        executed = Executed(lambda: running_llama_server(program, model, **same))
-        stack.callback(executed.go_to_zero)
-        yield [*all_, executed, Asleep(asleep)]
+        chosen: list[Any] = [stack.enter_context(glowplug(tier, model, **same)) for tier in OURS if tier in only]
+        if "executed" in only:
+            executed = Executed(lambda: running_llama_server(program, model, **same))
+            stack.callback(executed.go_to_zero)
+            chosen.append(executed)
+        if "asleep" in only:
+            sleepy = ["--sleep-idle-seconds", str(SLEEP_SECONDS)]
+            chosen.append(Asleep(stack.enter_context(running_llama_server(program, model, more=sleepy, **same))))
+        yield chosen
 
 
 def measure(all_: list[Any], ask: Ask, rounds: int, peer_rounds: int) -> dict[str, dict[str, list[float]]]:

@@ -11,6 +11,10 @@ namespace {
 // cost: from this share of the best on, the loss decides.
 constexpr double kNearlyBest = 0.8;
 
+// Fewer tokens in common are computed again in no time; the words that a chat template begins every
+// prompt with would else draw all conversations into one slot.
+constexpr std::size_t kWorthSharing = 32;
+
 }  // namespace
 
 std::size_t shared_prefix(std::span<const Token> a, std::span<const Token> b) {
@@ -28,16 +32,19 @@ std::size_t SlotBook::best_shared(std::span<const Token> prompt) const {
 }
 
 std::optional<SlotBook::Place> SlotBook::take(std::span<const Token> prompt) {
-  const auto enough =
-      static_cast<std::size_t>(kNearlyBest * static_cast<double>(best_shared(prompt)));
+  const std::size_t best = best_shared(prompt);
+  const auto enough = best < kWorthSharing
+                          ? std::size_t{0}
+                          : static_cast<std::size_t>(kNearlyBest * static_cast<double>(best));
 
   std::optional<Place> chosen;
-  std::tuple<bool, std::uint64_t> cost;  // loses something; last used
+  std::tuple<bool, std::size_t, std::uint64_t> cost;  // loses something; computes; last used
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
     const std::size_t shared = shared_prefix(slot.tokens, prompt);
     if (slot.taken || shared < enough) continue;
-    const std::tuple<bool, std::uint64_t> its{slot.tokens.size() > shared, slot.last_used};
+    const bool loses = slot.tokens.size() > shared;
+    const std::tuple its{loses, loses ? std::size_t{0} : prompt.size() - shared, slot.last_used};
     if (chosen && its >= cost) continue;
     chosen = Place{static_cast<int>(i), shared};
     cost = its;

@@ -42,6 +42,22 @@ TEST(SlotBook, NewPrompt_TakesAnEmptySlotBeforeAnother) {
   EXPECT_EQ(book.take(run(300, 10))->slot, 1);
 }
 
+// Every prompt of a chat template begins alike.
+TEST(SlotBook, FewTokensInCommon_DrawNoConversationIntoAnothersSlot) {
+  SlotBook book(3);
+  const Tokens head = run(1, 4);
+  std::vector<int> slots;
+  for (const Token from : {1000, 2000, 3000}) {
+    const auto place = book.take(head + run(from, 300));
+    ASSERT_TRUE(place);
+    slots.push_back(place->slot);
+    book.holds(place->slot, head + run(from, 300), Keep::Yes);
+    book.give_back(place->slot);
+  }
+  EXPECT_EQ(slots, (std::vector{0, 1, 2}));
+  EXPECT_EQ(book.take(head + run(4000, 300))->slot, 0);
+}
+
 TEST(SlotBook, AllHoldSomething_NewPromptTakesTheLeastRecentlyUsed) {
   SlotBook book(2);
   for (const int slot : {1, 0}) {
