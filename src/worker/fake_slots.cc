@@ -1,5 +1,6 @@
 #include "worker/fake_slots.h"
 
+#include <algorithm>
 #include <cstring>
 #include <unistd.h>
 #include <utility>
@@ -60,7 +61,7 @@ std::size_t FakeSlots::compute(int slot, const std::vector<Token>& prompt) {
   std::vector<Token>& tokens = slots_.at(static_cast<std::size_t>(slot));
   const std::size_t shared = shared_prefix(tokens, prompt);
   tokens = prompt;
-  return shared;
+  return std::min(shared, std::max<std::size_t>(1, prompt.size()) - 1);  // the last one is computed
 }
 
 Result<void> prime_fake_slots(const std::vector<std::string>& texts, int context, int count,
