@@ -70,8 +70,6 @@ bool is_loopback(const std::string& host) {
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 
-std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
-
 int cannot_start(const Error& error, int exit_code = kExitFailed) {
   std::fprintf(stderr, "glowplug: %s\n", error.message.c_str());
   return exit_code;

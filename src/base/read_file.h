@@ -14,4 +14,9 @@ namespace glowplug {
 // Nothing when it cannot be opened or read to its end.
 [[nodiscard]] std::optional<std::string> read_file(const std::string& path);
 
+// The same where nothing to read is as good as an empty file.
+[[nodiscard]] inline std::string read_text(const std::string& path) {
+  return read_file(path).value_or("");
+}
+
 }  // namespace glowplug

@@ -158,6 +158,9 @@ class Brain final {
     Sleep sleep = Sleep::Awake;
     Time wake_began{}, awake{};  // the last time it was woken
     bool is_spare() const { return function.empty(); }
+    bool shares_pages_of(domain::ProcessId origin) const {
+      return from == origin || base == origin;
+    }
     bool takes_calls() const { return state == domain::State::Ready && sleep == Sleep::Awake; }
     // Between awake and asleep: what becomes of it is decided once that is over.
     bool is_turning() const { return sleep == Sleep::Falling || sleep == Sleep::Waking; }

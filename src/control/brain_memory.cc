@@ -150,8 +150,7 @@ bool Brain::inherit(domain::ProcessId origin, std::uint64_t bytes) {
   for (auto& [id, held] : templates_)
     if (held.base == origin) return pass_to(held.bytes, held.account);
   for (auto& [id, replica] : replicas_)
-    if (replica.from == origin || replica.base == origin)
-      return pass_to(replica.memory_bytes, replica.account);
+    if (replica.shares_pages_of(origin)) return pass_to(replica.memory_bytes, replica.account);
   return false;
 }
 
@@ -176,8 +175,7 @@ std::uint64_t Brain::leaving_bytes(Leaving when) const {
     const bool is_shared =
         std::any_of(replicas_.begin(), replicas_.end(),
                     [&, id = id](const ReplicaEntry& entry) {
-                      const Replica& replica = entry.second;
-                      return (replica.from == id || replica.base == id) && !is_leaving(replica);
+                      return entry.second.shares_pages_of(id) && !is_leaving(entry.second);
                     }) ||
         std::any_of(templates_.begin(), templates_.end(), [id = id](const TemplateEntry& entry) {
           return entry.second.base == id && entry.second.state != domain::State::Draining;

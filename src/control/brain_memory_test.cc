@@ -18,15 +18,21 @@ constexpr std::uint64_t kMiB = 1024 * 1024;
 class MeasuredMemory : public ::testing::Test {
  protected:
   // A built-in model of 100 MiB with 1 KiB of KV per token: 1024 × 2 tokens, 2 MiB of context.
-  void deploy(const std::string& name, domain::TemplateUse use, World& in, int revision = 1) {
-    domain::Manifest made = in.manifest(name, 0);
+  static domain::Manifest manifest(const std::string& name, domain::TemplateUse use) {
+    domain::Manifest made = World().manifest(name, 0);
     made.engine.kind = domain::EngineKind::Llama;
     made.template_use = use;
     made.context = 1024;
     made.slots = 2;
     made.keep_alive = 10s;
+    return made;
+  }
+  void deploy(const std::string& name, domain::TemplateUse use, World& in, int revision = 1) {
+    deploy(manifest(name, use), in, revision);
+  }
+  void deploy(const domain::Manifest& made, World& in, int revision = 1) {
     in.post(FunctionPut{made, revision});
-    in.post(ModelPrepared{name,
+    in.post(ModelPrepared{made.name,
                           revision,
                           {.path = "/m",
                            .sha256 = "abc",
@@ -273,13 +279,9 @@ TEST_F(MeasuredMemory, TemplateThatGoes_TeachesNothingOfItsForks) {
 
 TEST_F(MeasuredMemory, DeclaredFigureThatIsRefuted_SaysNothingOfOthers) {
   deploy("f", domain::TemplateUse::Off, world);
-  domain::Manifest declared = world.manifest("g", 10);
-  declared.engine.kind = domain::EngineKind::Llama;
-  declared.template_use = domain::TemplateUse::Off;
-  declared.context = 1024;
-  declared.slots = 2;
-  world.post(FunctionPut{declared, 1});
-  world.post(ModelPrepared{"g", 1, {.path = "/m", .sha256 = "abc", .weight_bytes = 100 * kMiB}});
+  domain::Manifest declared = manifest("g", domain::TemplateUse::Off);
+  declared.resources.memory_bytes = 10 * kMB;
+  deploy(declared, world);
   world.serve("g");
   measure(world, 0, 10, 110);
   EXPECT_EQ(reserved(world, "g"), 118 * kMiB);
@@ -308,21 +310,9 @@ TEST_F(MeasuredMemory, BusyReplicaThatDrains_DoesNotKeepIdleOnesFromMakingRoom) 
 class PrimedMemory : public MeasuredMemory {
  protected:
   PrimedMemory() {
-    domain::Manifest made = in.manifest("f", 0);
-    made.engine.kind = domain::EngineKind::Llama;
-    made.template_use = domain::TemplateUse::On;
-    made.context = 1024;
-    made.slots = 2;
-    made.keep_alive = 10s;
+    domain::Manifest made = manifest("f", domain::TemplateUse::On);
     made.prime = {"You help."};
-    in.post(FunctionPut{made, 1});
-    in.post(ModelPrepared{"f",
-                          1,
-                          {.path = "/m",
-                           .sha256 = "abc",
-                           .file_bytes = 100 * kMiB,
-                           .weight_bytes = 100 * kMiB,
-                           .kv_bytes_per_token = 1024}});
+    deploy(made, in);
     in.call("f");
     in.ready(0);
     in.ready(1);

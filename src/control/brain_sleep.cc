@@ -59,9 +59,8 @@ std::optional<Time> Brain::sleep_time_of(const Replica& replica) const {
   const Generation* served = serving_generation(function->second, replica.revision);
   const domain::EngineSleep* how = served == nullptr ? nullptr : sleep_of(served->manifest);
   if (how == nullptr) return std::nullopt;
-  const int scheduled_awake = scheduled(*served).replicas;
-  if (scheduled_awake > 0 && awake_replicas(replica.function, replica.revision) <= scheduled_awake)
-    return std::nullopt;
+  if (awake_replicas(replica.function, replica.revision) <= scheduled(*served).replicas)
+    return std::nullopt;  // itself among them
   const auto at = policy::sleep_time({.idle_since = replica.idle_since,
                                       .after = how->after,
                                       .held_until = function->second.warm_until});

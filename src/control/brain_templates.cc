@@ -265,7 +265,7 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
     const bool busy =
         std::any_of(replicas_.begin(), replicas_.end(), [id = id, idle](const ReplicaEntry& entry) {
           const Replica& replica = entry.second;
-          if ((replica.from != id && replica.base != id) || replica.is_spare()) return false;
+          if (!replica.shares_pages_of(id) || replica.is_spare()) return false;
           return idle == Idle::NoReplica || replica.in_flight > 0 ||
                  replica.state == domain::State::Loading;
         });
@@ -273,7 +273,7 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
     bool forks = false;
     for (const auto& [primed, other] : templates_) {
       if (other.base != id) continue;
-      forks |= other.state == domain::State::Loading || is_awaited(other);
+      forks |= other.state == domain::State::Loading;
       last_used = std::max(last_used, other.last_used);
     }
     if (!busy && !forks) found.push_back({id, held.bytes, held.ready - held.started, last_used});

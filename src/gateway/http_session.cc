@@ -130,8 +130,9 @@ Coroutine<std::string> run_guarded(Exchange& exchange) {
 Coroutine<> answer_fault(Exchange& exchange, const std::string& fault) {
   spdlog::error("request={} {} {} {}", exchange.request_id, exchange.method, exchange.path, fault);
   exchange.keep_alive = false;
+  if (exchange.answered) co_return;
   Reply reply = exchange.error_reply(Error{std::string(error::kServerError), fault, ""});
-  if (!exchange.answered) co_await exchange.send(std::move(reply));
+  co_await exchange.send(std::move(reply));
 }
 
 void take_target(Exchange& exchange) {

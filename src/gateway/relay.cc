@@ -1,6 +1,5 @@
 #include "gateway/relay.h"
 
-#include <algorithm>
 #include <charconv>
 
 #include <boost/asio/as_tuple.hpp>
@@ -60,17 +59,11 @@ void ReplicaPool::give_back(const std::string& key, std::unique_ptr<Socket> sock
   if (idle_.size() >= kIdleTotal || idle_.count(key) >= kIdlePerEndpoint) return;
   Socket& idle = *socket;
   idle_.emplace(key, std::move(socket));
-  idle.async_wait(Socket::wait_read, [this, key, &idle](const boost::system::error_code& stopped) {
-    if (!stopped) drop(key, &idle);
+  // Its replica closes it, or says what nobody asked for.
+  idle.async_wait(Socket::wait_read, [this, &idle](const boost::system::error_code& stopped) {
+    if (stopped) return;
+    std::erase_if(idle_, [&idle](const auto& entry) { return entry.second.get() == &idle; });
   });
-}
-
-// Its replica has closed it, or has said what nobody asked for.
-void ReplicaPool::drop(const std::string& key, const Socket* socket) {
-  const auto [begin, end] = idle_.equal_range(key);
-  const auto found = std::find_if(
-      begin, end, [socket](const auto& entry) { return entry.second.get() == socket; });
-  if (found != end) idle_.erase(found);
 }
 
 struct ReplicaConnection::Parts {

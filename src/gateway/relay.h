@@ -34,8 +34,6 @@ class ReplicaPool final {
   boost::asio::io_context& io() { return io_; }
 
  private:
-  void drop(const std::string& key, const Socket* socket);
-
   boost::asio::io_context& io_;
   std::multimap<std::string, std::unique_ptr<Socket>> idle_;
 };

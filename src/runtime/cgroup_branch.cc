@@ -7,7 +7,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <optional>
 #include <sstream>
@@ -30,8 +29,6 @@ constexpr std::string_view kPrefix = "glowplug-";
 constexpr mode_t kFolderMode = 0755;
 
 using Words = std::vector<std::string>;
-
-std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
 
 Words split(const std::string& text) {
   std::istringstream in(text);

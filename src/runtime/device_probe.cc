@@ -37,8 +37,6 @@ std::optional<Number> to_number(std::string_view text) {
   return number;
 }
 
-std::string read_text(const std::string& path) { return read_file(path).value_or(""); }
-
 // The folder of a group and of each group above it. In a container the path may not exist below the
 // mount; then the levels that do exist still count.
 std::vector<std::string> levels(const std::string& mount, std::string path) {

@@ -8,9 +8,7 @@
 #include <ctime>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <sched.h>
 #include <unistd.h>
 
@@ -22,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/read_file.h"
 #include "runtime/device_probe.h"
 #include "runtime/leaf_cgroup.h"
 
@@ -32,11 +31,6 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMiB = 1024 * 1024;
 constexpr int kTriesMax = 1'000'000;  // an emptied group is busy for some milliseconds
-
-std::string text_of(const std::string& path) {
-  std::ifstream in(path);
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
 
 // A child that stands still until it is let go, and dies with the test.
 class Child final {
@@ -149,7 +143,7 @@ class LeafCgroupKernel : public ::testing::Test {
   }
 
   // Where /proc sees a process, all hierarchies together.
-  static std::string groups(pid_t pid) { return text_of(fmt::format("/proc/{}/cgroup", pid)); }
+  static std::string groups(pid_t pid) { return read_text(fmt::format("/proc/{}/cgroup", pid)); }
   static int count(const std::string& text, const std::string& part) {
     int found = 0;
     for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
@@ -237,7 +231,7 @@ TEST_F(LeafCgroupKernel, BusyChild_IsThrottledToItsShare) {
   EXPECT_EQ(child.wait(), 0);
   std::uint64_t throttled = 0;
   for (const std::string& folder : tree_->folders())
-    throttled += parse_stat_field(text_of(folder + "/slow/cpu.stat"), "nr_throttled");
+    throttled += parse_stat_field(read_text(folder + "/slow/cpu.stat"), "nr_throttled");
   EXPECT_GT(throttled, 0u);
   remove(slow);
 }

@@ -20,6 +20,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/read_file.h"
 #include "runtime/leaf_cgroup.h"
 
 namespace glowplug::runtime {
@@ -28,10 +29,7 @@ namespace fs = std::filesystem;
 
 using Words = std::vector<std::string>;
 
-inline std::string text_of(const fs::path& path) {
-  std::ifstream in(path);
-  return std::string(std::istreambuf_iterator<char>(in), {});
-}
+inline std::string text_of(const fs::path& path) { return read_text(path.string()); }
 
 inline void put(const fs::path& path, std::string_view text) {
   fs::create_directories(path.parent_path());

@@ -5,9 +5,7 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,6 +17,7 @@
 #include <boost/asio/io_context.hpp>
 #include <gtest/gtest.h>
 
+#include "base/read_file.h"
 #include "runtime/supervisor.h"
 
 namespace glowplug::runtime {
@@ -73,8 +72,7 @@ class SupervisorFixture : public ::testing::Test {
 
   // Where /proc sees a process, all hierarchies together.
   static std::string groups_of(pid_t pid) {
-    std::ifstream in("/proc/" + std::to_string(pid) + "/cgroup");
-    return {std::istreambuf_iterator<char>(in), {}};
+    return read_text("/proc/" + std::to_string(pid) + "/cgroup");
   }
   // Ends a line of it, for a process in its leaf.
   static std::string leaf_name(std::uint64_t id) {

@@ -18,8 +18,6 @@ namespace {
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-// A restore costs milliseconds; computing so few tokens again costs about as much.
-constexpr std::size_t kWorthRestoring = 32;
 constexpr auto kCatchUpLimit = 200ms;  // an order that came before a request counts for it
 constexpr auto kGiveBackLimit = 500ms;
 constexpr auto kFetchLimit = 2s;  // then the prompt is computed as if nothing were known
@@ -193,14 +191,14 @@ PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Ke
   std::unique_lock lock(mutex_);
   if (channel_ >= 0) catch_up(lock);
   const std::size_t held = book_.best_shared(prompt);
-  const Remembered* best = engine_ ? best_for(prompt, held + kWorthRestoring - 1) : nullptr;
+  const Remembered* best = engine_ ? best_for(prompt, held + kWorthSharing - 1) : nullptr;
   const std::vector<Token> tokens = best ? best->tokens : std::vector<Token>{};
   const std::shared_ptr<UniqueFd> state = best ? fetch(lock, *best) : nullptr;
   const auto place = book_.take(state ? std::vector<Token>{} : prompt);
   if (!place) return {};
-  lock.unlock();
   Placed placed(*this, place->slot, std::move(prompt), keep);
   placed.secrets_ = secrets_;
+  lock.unlock();
   if (!state) return placed;
   const auto began = std::chrono::steady_clock::now();
   const bool restored = engine_->restore(place->slot, state->get());

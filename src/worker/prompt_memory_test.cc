@@ -94,6 +94,10 @@ class PromptMemoryTest : public testing::Test {
     table.append(reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(Token));
     order(R"({"remember":true})", {memory_file(table).get()});
   }
+  std::string keep() {
+    order(R"({"keep":true})", {memory_file().get()});
+    return heard();
+  }
   std::string heard() {
     std::string line;
     for (char c = 0; ::recv(server.get(), &c, 1, 0) == 1 && c != '\n';) line += c;
@@ -227,8 +231,7 @@ TEST_F(PromptMemoryTest, SaveFails_NothingIsKept) {
   memory.serve(worker.get(), engine);
   memory.place(run(1, 300), Keep::Yes).computed();
   engine.failing = true;
-  order(R"({"keep":true})", {memory_file().get()});
-  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   EXPECT_EQ(memory.place(run(1, 300), Keep::Yes).slot(), 0);
   server.reset();
 }
@@ -238,8 +241,7 @@ TEST_F(PromptMemoryTest, NotToBeStoredInSlotsOfTheEnginesChoice_NothingIsKept) {
   memory.serve(worker.get(), engine);
   memory.place(run(1, 300), Keep::Yes).computed();
   memory.leave_to_engine(Keep::No);
-  order(R"({"keep":true})", {memory_file().get()});
-  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   server.reset();
 }
 
@@ -249,8 +251,7 @@ TEST_F(PromptMemoryTest, CallThatWasNotComputed_NothingIsKept) {
   memory.serve(worker.get(), engine);
   memory.place(run(2000, 300), Keep::No).computed();
   { const auto refused = memory.place(run(1, 300), Keep::Yes); }
-  order(R"({"keep":true})", {memory_file().get()});
-  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   server.reset();
 }
 
@@ -262,8 +263,7 @@ TEST_F(PromptMemoryTest, GivenBackAfterASecretOfTheEnginesChoice_NothingIsKept) 
     streamed.computed();
     memory.leave_to_engine(Keep::No);
   }
-  order(R"({"keep":true})", {memory_file().get()});
-  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   server.reset();
 }
 
@@ -272,8 +272,7 @@ TEST_F(PromptMemoryTest, SlotHoldsAnotherPromptThanTold_NothingIsKept) {
   memory.serve(worker.get(), engine);
   memory.place(run(1, 300), Keep::Yes).computed();
   engine.saved = run(2000, 300);
-  order(R"({"keep":true})", {memory_file().get()});
-  EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
+  EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   server.reset();
 }
 

@@ -11,10 +11,6 @@ namespace {
 // cost: from this share of the best on, the loss decides.
 constexpr double kNearlyBest = 0.8;
 
-// Fewer tokens in common are computed again in no time; the words that a chat template begins every
-// prompt with would else draw all conversations into one slot.
-constexpr std::size_t kWorthSharing = 32;
-
 }  // namespace
 
 std::size_t shared_prefix(std::span<const Token> a, std::span<const Token> b) {
@@ -32,6 +28,8 @@ std::size_t SlotBook::best_shared(std::span<const Token> prompt) const {
 }
 
 std::optional<SlotBook::Place> SlotBook::take(std::span<const Token> prompt) {
+  // The few words that a chat template begins every prompt with would else draw all conversations
+  // into one slot.
   const std::size_t best = best_shared(prompt);
   const auto enough = best < kWorthSharing
                           ? std::size_t{0}

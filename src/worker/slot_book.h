@@ -14,6 +14,9 @@ namespace glowplug::worker {
 
 using Token = std::int32_t;
 
+// Fewer tokens in common are computed again as fast as anything is done to have them.
+inline constexpr std::size_t kWorthSharing = 32;
+
 // How many tokens two sequences begin with in common.
 [[nodiscard]] std::size_t shared_prefix(std::span<const Token> a, std::span<const Token> b);
 

@@ -121,13 +121,19 @@ def test_line_63_replica_that_allocates_without_bound_is_killed_alone(
     assert "escape allocate" not in server.get(f"/v1/functions/{greedy}/logs").text
 
 
+def leaf_of_template(server: Server, name: str, controller: str) -> Path | None:
+    """Of a template that has answered once and has no replica any more."""
+    server.deploy(fake(name, template="on", keep_alive="0s"))
+    assert server.chat(name, max_tokens=1).status_code == 200
+    wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+    (template,) = server.template_pids()
+    return leaf_of(template, controller)
+
+
 def test_template_that_may_not_fork_is_passed_over(tmp_path: Path) -> None:
     with Server("--spares", "0", folder=tmp_path) as server:
-        name = server.deploy(fake("few", template="on", keep_alive="0s"))
-        assert server.chat(name, max_tokens=1).status_code == 200
-        wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
-        (template,) = server.template_pids()
-        leaf = leaf_of(template, "pids")
+        name = "few"
+        leaf = leaf_of_template(server, name, "pids")
         if leaf is None:
             pytest.skip("a fork is counted in its template's leaf on version 1 only")
         (leaf / "pids.max").write_text((leaf / "pids.current").read_text())
@@ -138,11 +144,8 @@ def test_template_that_may_not_fork_is_passed_over(tmp_path: Path) -> None:
 
 def test_template_without_memory_to_fork_is_passed_over(tmp_path: Path) -> None:
     with Server("--spares", "0", folder=tmp_path) as server:
-        name = server.deploy(fake("tight", template="on", keep_alive="0s"))
-        assert server.chat(name, max_tokens=1).status_code == 200
-        wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
-        (template,) = server.template_pids()
-        leaf = leaf_of(template, "memory")
+        name = "tight"
+        leaf = leaf_of_template(server, name, "memory")
         if leaf is None:
             pytest.skip("the limit is set where it lies on version 1 only")
         held_before = held(server)
