@@ -61,6 +61,24 @@ void LiveCache::watch_residency() {
   });
 }
 
+control::CacheCounters LiveCache::counters() const {
+  control::CacheCounters counters = cache_.counters();
+  if (options_.prompts == nullptr) return counters;
+  const models::PromptStoreCounts counted = options_.prompts->counts();
+  control::PromptCopies& copies = counters.prompts.emplace();
+  copies = {.count = counted.states,
+            .bytes = counted.bytes_held,
+            .budget_bytes = options_.prompts->budget_bytes(),
+            .kept = counted.kept,
+            .restored = counted.restored,
+            .evicted = counted.evicted,
+            .expired = counted.expired,
+            .refused = {}};
+  for (const models::StateRefusal reason : models::kStateRefusals)
+    copies.refused[std::string(to_string(reason))] = counted.refused_for(reason);
+  return counters;
+}
+
 void LiveCache::look(std::function<void(control::CacheView)> done) {
   boost::asio::post(looker_, [this, done = std::move(done)]() mutable {
     control::CacheView view = cache_.view();

@@ -20,6 +20,7 @@
 #include "control/cache_admin.h"
 #include "models/blob_scrubber.h"
 #include "models/model_store.h"
+#include "models/prompt_store.h"
 
 namespace glowplug::app {
 
@@ -27,6 +28,7 @@ struct LiveCacheOptions {
   std::uint64_t machine_bytes = 0;   // of memory
   std::uint64_t template_bytes = 0;  // what templates without a replica may hold
   models::ScrubOptions scrub;
+  const models::PromptStore* prompts = nullptr;  // counted beside the models; may be null
 };
 
 class LiveCache final : public control::CacheAdmin {
@@ -40,7 +42,7 @@ class LiveCache final : public control::CacheAdmin {
   void look(std::function<void(control::CacheView)> done) override;
   void act(control::CacheAction action, const std::string& sha256,
            std::function<void(Result<void>)> done) override;
-  control::CacheCounters counters() const override { return cache_.counters(); }
+  control::CacheCounters counters() const override;
 
  private:
   void watch_residency();

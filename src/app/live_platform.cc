@@ -247,14 +247,20 @@ void LivePlatform::carry_out(const control::ReadModel& effect) {
   });
 }
 
+// A file that is not as it was when it was verified is not started from.
+std::string LivePlatform::fault_of(const domain::ModelFacts& facts) {
+  if (facts.path.empty()) return {};
+  std::string fault = models_.cache().fault_of(facts.path);
+  if (!fault.empty()) events_.push_back(control::ModelLost{facts.sha256, fault});
+  return fault;
+}
+
 // A stat, and of what is about to be loaded a sampled look at the page cache: half a millisecond
-// at most, before something that takes milliseconds at least. A file that is not as it was when it
-// was verified is not started from.
+// at most, before something that takes milliseconds at least.
 bool LivePlatform::may_load(const control::StartProcess& effect) {
   const std::string& path = effect.facts.path;
   if (path.empty()) return true;
-  if (const std::string fault = models_.cache().fault_of(path); !fault.empty()) {
-    events_.push_back(control::ModelLost{effect.facts.sha256, fault});
+  if (const std::string fault = fault_of(effect.facts); !fault.empty()) {
     events_.push_back(control::ProcessGone{effect.process, fault, control::Ending::Asked});
     return false;
   }
@@ -273,7 +279,11 @@ void LivePlatform::carry_out(const control::StartProcess& effect) {
     prompts_.started(effect);
 }
 
-void LivePlatform::carry_out(const control::AssignReplica& effect) { supervisor_.assign(effect); }
+void LivePlatform::carry_out(const control::AssignReplica& effect) {
+  if (!fault_of(effect.facts).empty()) return;
+  supervisor_.assign(effect);
+  events_.push_back(control::ReplicaAssigned{effect.replica});
+}
 
 void LivePlatform::carry_out(const control::BindReplica& effect) {
   prompts_.bind(effect, supervisor_);

@@ -126,6 +126,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::MemoryLearned& effect);
   void carry_out(const control::Decision& effect);
   void answer(domain::CallId call, Result<control::Grant> outcome, int retry_after_s);
+  std::string fault_of(const domain::ModelFacts& facts);
   bool may_load(const control::StartProcess& effect);
   void turn(domain::ProcessId replica, std::vector<runtime::SleepStep> steps, Duration limit,
             control::Event reached);

@@ -16,6 +16,8 @@ namespace glowplug::app {
 namespace {
 
 constexpr Duration kLookInterval = std::chrono::seconds(5);
+constexpr Duration kRecallLimit =
+    std::chrono::minutes(10);  // then what is not resident is not wanted
 
 // A function's name on each line.
 Result<void> write_list(const std::string& path, const std::vector<std::string>& names) {
@@ -35,6 +37,8 @@ ResidentList::ResidentList(boost::asio::io_context& loop, LivePlatform& platform
   std::ifstream file(path_);
   for (std::string name; std::getline(file, name);)
     if (!name.empty()) written_.push_back(name);
+  recalled_ = written_;
+  recall_ends_ = std::chrono::steady_clock::now() + kRecallLimit;
   platform_.tell(control::TemplatesRecalled{written_});
   look_again();
 }
@@ -54,11 +58,22 @@ std::vector<std::string> ResidentList::resident() const {
   return names;
 }
 
+// A second crash while the first one's templates are loaded again loses none of them.
+std::vector<std::string> ResidentList::to_write() {
+  std::vector<std::string> names = resident();
+  if (std::chrono::steady_clock::now() >= recall_ends_) recalled_.clear();
+  std::erase_if(recalled_, [this, &names](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end() || !platform_.function(name);
+  });
+  names.insert(names.end(), recalled_.begin(), recalled_.end());
+  return names;
+}
+
 void ResidentList::look_again() {
   timer_.expires_after(kLookInterval);
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    std::vector<std::string> now = resident();
+    std::vector<std::string> now = to_write();
     if (platform_.admitting() && now != written_) {
       if (const auto written = write_list(path_, now); !written)
         spdlog::warn("the list of resident templates is not kept: {}", written.error().message);

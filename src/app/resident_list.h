@@ -2,7 +2,8 @@
 // the background, the last used first.
 //
 // Looks every 5 s and writes when something changed: a crash loses that much. A drain changes
-// nothing. What cannot be read or written is logged and costs a slower first call.
+// nothing, and a name that is being recalled stays for kRecallLimit. What cannot be read or written
+// is logged and costs a slower first call.
 //
 // Thread: the server loop; `platform` outlives it.
 #pragma once
@@ -25,10 +26,13 @@ class ResidentList final {
  private:
   void look_again();
   std::vector<std::string> resident() const;
+  std::vector<std::string> to_write();
 
   LivePlatform& platform_;
   const std::string path_;
   std::vector<std::string> written_;
+  std::vector<std::string> recalled_;  // and not resident yet
+  Time recall_ends_;
   boost::asio::steady_timer timer_;
 };
 

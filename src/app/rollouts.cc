@@ -287,11 +287,15 @@ Result<std::vector<control::ServedView>> Rollouts::set_traffic(
 
 Result<std::vector<control::ServedView>> Rollouts::roll_back(const std::string& function) {
   if (auto exists = must_exist(function); !exists) return exists.error();
+  const auto now = parts_.store.serving(function);
+  if (!now) return now.error();
   const auto split = parts_.store.step_back(function);
   if (!split) return split.error();
   if (!*split)
     return conflict(fmt::format("`{}` served nothing before what it serves now", function), "");
-  return tell(function, **split);
+  auto told = tell(function, **split);
+  if (!told) (void)parts_.store.serve(function, *now);  // that is what still serves
+  return told;
 }
 
 // The same again changes nothing, so that a rollback still goes to what served before; but a start

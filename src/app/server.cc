@@ -1,5 +1,6 @@
 #include "app/server.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include "app/live_cache.h"
 #include "app/live_platform.h"
@@ -65,6 +67,23 @@ std::string run_folder(const std::string& data_dir) {
 // own machine and nobody else's.
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+constexpr rlim_t kDescriptorsMax = 1 << 20;  // some programs that we start look at each of them
+
+// A call takes two descriptors, a replica five: all that the machine allows, not the shell's few.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min(limit.rlim_max, kDescriptorsMax));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void set_up_process() {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("glowplug"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  std::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
 }
 
 constexpr int kExitFailed = 1;
@@ -174,7 +193,12 @@ Result<std::unique_ptr<models::PromptStore>> open_prompts(const ServerConfig& co
   return models::PromptStore::open({.folder = config.data_dir + "/prompts",
                                     .budget_bytes = config.prompt_cache_bytes,
                                     .ttl = domain::kPromptStateTtl,
-                                    .master_key_file = {}},
+                                    .master_key_file = {},
+                                    .on_damage =
+                                        [](std::uint64_t id, const std::string& why) {
+                                          spdlog::warn("prompt={:016x} is damaged and removed: {}",
+                                                       id, why);
+                                        }},
                                    unix_seconds);
 }
 
@@ -182,9 +206,7 @@ Result<std::unique_ptr<models::PromptStore>> open_prompts(const ServerConfig& co
 
 int serve(const cli::ServeOptions& options, const std::string& version,
           const std::string& engine_commit) {
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("glowplug"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
-  std::signal(SIGPIPE, SIG_IGN);
+  set_up_process();
 
   const Result<ServerConfig> config = server_config(options, env);
   if (!config) return cannot_start(config.error(), kExitUsage);
@@ -226,7 +248,8 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   LiveCache cache(loop, models, platform,
                   {.machine_bytes = machine.memory_bytes,
                    .template_bytes = templates,
-                   .scrub = {.every = config->cache_scrub}});
+                   .scrub = {.every = config->cache_scrub},
+                   .prompts = prompts->get()});
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit);
   edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
   edge.cache = &cache;

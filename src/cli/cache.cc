@@ -77,6 +77,9 @@ std::string totals(const json::value& cache) {
   text += fmt::format("\nmemory    {} of {}\ntemplate  {} of {}\n", held(memory, "resident_bytes"),
                       held(memory, "machine_bytes"), held(held_by_templates, "bytes"),
                       held(held_by_templates, "budget_bytes"));
+  if (const json::value* prompts = field(cache, "prompts"); prompts && prompts->is_object())
+    text += fmt::format("prompts   {} of {}, {} copies\n", held(*prompts, "bytes"),
+                        held(*prompts, "budget_bytes"), number_field(*prompts, "copies"));
   return text;
 }
 

@@ -213,6 +213,7 @@ class Brain final {
   void on(const CallAbandoned& event);
   void on(const ProcessProgress& event);
   void on(const ProcessReady& event);
+  void on(const ReplicaAssigned& event);
   void on(const ProcessGone& event);
   void on(const ReplicaAsleep& event);  // brain_sleep.cc
   void on(const ReplicaAwake& event);

@@ -210,6 +210,14 @@ void Brain::on(const ProcessReady& event) {
                      format_duration(now_ - replica.started)));
 }
 
+void Brain::on(const ReplicaAssigned& event) {
+  const auto entry = replicas_.find(event.replica);
+  if (entry == replicas_.end() || entry->second.state != domain::State::Loading) return;
+  move_to(entry->second, domain::State::Ready);
+  entry->second.started = now_;  // a hand-over is no phase of a start: it counts as queueing
+  serve_from_now(*entry);
+}
+
 void Brain::on(const ProcessGone& event) {
   if (templates_.contains(event.process)) return template_gone(event);
   const auto entry = replicas_.find(event.process);

@@ -15,8 +15,9 @@ constexpr Duration kAfterDeath = std::chrono::minutes(1);  // a spare that died 
 
 }  // namespace
 
-// Its function becomes ready in this very turn, without a process to wait for. What a manifest
-// declares of memory or threads is a start's own: a spare has the limits of none.
+// Its function becomes ready in the next turn, without a process to wait for: once the model's file
+// was looked at. What a manifest declares of memory or threads is a start's own: a spare has the
+// limits of none.
 bool Brain::hand_over(const std::string& name, const Generation& generation,
                       const TemplateEntry& from) {
   const domain::Resources& declared = generation.manifest.resources;
@@ -39,11 +40,11 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
          fmt::format("replica {} of revision {}: a spare of template {}, {} waiting",
                      spare->first.value, generation.revision, from.first.value,
                      functions_.at(name).waiting.size()));
-  effects_.list.push_back(AssignReplica{spare->first, name});
+  move_to(replica, domain::State::Loading);
+  effects_.list.push_back(AssignReplica{spare->first, name, generation.facts});
   Template& origin = templates_.at(from.first);
   origin.last_used = now_;
   origin.spare_not_before = std::max(origin.spare_not_before, now_);
-  serve_from_now(*spare);
   return true;
 }
 

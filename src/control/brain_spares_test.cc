@@ -63,6 +63,32 @@ TEST_F(Spares, NextColdCall_IsGrantedInTheSameTurn) {
   EXPECT_FALSE(world.granted.back().cold);
 }
 
+TEST_F(Spares, FileIsNotAsItWas_NoCallIsGrantedToIt) {
+  serve_first();
+  world.ready(2);
+  to_zero();
+  world.takes_spares = false;
+  const domain::CallId id = world.call("f");
+  ASSERT_EQ(world.assigned.size(), 1u);
+  const std::size_t prepared = world.prepared.size();
+  world.post(ModelLost{world.assigned[0].facts.sha256, "its model file has changed"});
+  EXPECT_EQ(world.stopped.back(), start(2).process);
+  world.post(ReplicaAssigned{start(2).process});  // too late
+  EXPECT_NE(world.granted.back().call, id);
+  EXPECT_EQ(world.prepared.size(), prepared + 1) << "the call waits for the file to be read again";
+}
+
+TEST_F(Spares, EndsWhileItIsHandedOver_TheCallStartsAnother) {
+  serve_first();
+  world.ready(2);
+  to_zero();
+  world.takes_spares = false;
+  const domain::CallId id = world.call("f");
+  world.post(ProcessGone{start(2).process, "killed", Ending::Killed});
+  world.ready(world.started.size() - 1);
+  EXPECT_EQ(world.granted.back().call, id);
+}
+
 TEST_F(Spares, AnyFunctionOfTheTemplate_TakesIt) {
   deploy("g");
   serve_first();

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,19 @@ struct BlobView {
   std::vector<std::string> functions;  // deployed, that name it
 };
 
+// Copies of prompts' states on the disk: src/models/prompt_store.h.
+struct PromptCopies {
+  std::uint64_t count = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t budget_bytes = 0;
+  // Since the server began:
+  std::uint64_t kept = 0;      // written
+  std::uint64_t restored = 0;  // handed to a replica
+  std::uint64_t evicted = 0;   // to make room
+  std::uint64_t expired = 0;
+  std::map<std::string, std::uint64_t> refused;  // by reason; damaged ones are removed
+};
+
 struct CacheView {
   std::vector<BlobView> blobs;
   std::uint64_t disk_bytes = 0;     // of the cache's own files, unfinished and quarantined ones too
@@ -49,7 +63,8 @@ struct CacheCounters {
   std::uint64_t verified = 0;  // files hashed again
   std::uint64_t damaged = 0;   // of them, found not to match and moved aside
   std::uint64_t evicted = 0;
-  std::uint64_t refused = 0;  // downloads without room
+  std::uint64_t refused = 0;            // downloads without room
+  std::optional<PromptCopies> prompts;  // none: no prompt outlives its replica
 };
 
 enum class CacheAction { Pin, Unpin, Verify, Evict };

@@ -42,10 +42,12 @@ struct StartProcess {
   std::string file_type;  // Measure: of a stand-in for the model, see glowplug-worker --file-type
   bool ahead = false;     // of any call: a fork computes a dummy batch before it is ready
 };
-// A spare serves this function from now on; the manifest of its start was any of its template's.
+// A spare is to serve this function; the manifest of its start was any of its template's. Answered
+// by ReplicaAssigned, or by ModelLost where the file that it was made from is not as it was.
 struct AssignReplica {
   domain::ProcessId replica;
   std::string function;
+  domain::ModelFacts facts;
 };
 // From its first grant on a replica serves this domain alone: it may be given what was kept of its
 // prompts. Comes before the grant.

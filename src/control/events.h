@@ -102,6 +102,9 @@ struct ProcessReady {
   std::string sandbox = {};                      // its layers in force, in words
   std::optional<std::uint64_t> bytes_read = {};  // from the disk, to load; none = it does not say
 };
+struct ReplicaAssigned {
+  domain::ProcessId replica;
+};
 // Asked: we ended it. Itself: it crashed or exited, also while it was being asked. Killed: by a
 // SIGKILL that was not ours (the kernel short of memory, an operator), so that another try may well
 // succeed.
@@ -171,9 +174,9 @@ struct Tick {};          // the moment named by Effects::wake_at has come
 
 using Event = std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
                            ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived,
-                           CallEnded, CallAbandoned, ProcessProgress, ProcessReady, ProcessGone,
-                           ReplicaAsleep, ReplicaAwake, SleepFailed, WarmWanted, PreloadWanted,
-                           StopWanted, FunctionTuned, TemplatesRecalled, MemorySetAside,
-                           MemoryMeasured, MemoryKnown, DrainStarted, Tick>;
+                           CallEnded, CallAbandoned, ProcessProgress, ProcessReady, ReplicaAssigned,
+                           ProcessGone, ReplicaAsleep, ReplicaAwake, SleepFailed, WarmWanted,
+                           PreloadWanted, StopWanted, FunctionTuned, TemplatesRecalled,
+                           MemorySetAside, MemoryMeasured, MemoryKnown, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

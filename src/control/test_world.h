@@ -26,8 +26,11 @@ class World {
   void post(const Event& event) {
     last = brain.handle(event, now,
                         wall + std::chrono::floor<std::chrono::milliseconds>(now - Time(1000s)));
+    const std::size_t assigned_before = assigned.size();
     for (const Effect& effect : last.list)
       std::visit([this](const auto& one) { keep(one); }, effect);
+    for (std::size_t i = assigned_before; takes_spares && i < assigned.size(); ++i)
+      post(ReplicaAssigned{assigned[i].replica});
   }
   // Lets time pass as a timer would: ticks at every wake-up until `by` is over.
   void pass(Duration by) {
@@ -89,6 +92,7 @@ class World {
   std::vector<ReadModel> read;
   std::vector<StartProcess> started;
   std::vector<AssignReplica> assigned;
+  bool takes_spares = true;  // at once, as it does while the model's file is as it was
   std::vector<BindReplica> bound;
   std::vector<SleepReplica> put_to_sleep;
   std::vector<WakeReplica> woken;

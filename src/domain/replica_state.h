@@ -1,7 +1,8 @@
 // The one state of functions and replicas, everywhere: API, CLI, metrics, logs, control channel.
 //
 //            start                ready
-//   Cold ───────────▶ Loading ───────────▶ Ready
+//   Cold ───────────▶ Loading ◀──────────▶ Ready
+//                                hand-over, of a spare
 //    ▲                   │ │                 │
 //    │       load failed │ │ stop            │ stop, idle, replaced, evicted
 //    │                   ▼ ▼                 ▼
@@ -36,7 +37,9 @@ constexpr bool may_follow(State from, State to) {
     case State::Loading:
       return to == State::Ready || to == State::Failed || to == State::Draining ||
              to == State::Cold;
-    case State::Ready: return to == State::Draining || to == State::Failed || to == State::Cold;
+    case State::Ready:
+      return to == State::Loading || to == State::Draining || to == State::Failed ||
+             to == State::Cold;
     case State::Draining: return to == State::Cold || to == State::Failed;
     case State::Failed: return to == State::Cold || to == State::Loading;
   }

@@ -82,6 +82,12 @@ json::object blob_object(const control::BlobView& blob, const Running& running) 
           {"replicas", running.replicas}};
 }
 
+json::value prompts_object(const std::optional<control::PromptCopies>& copies) {
+  if (!copies) return nullptr;
+  return json::object{
+      {"copies", copies->count}, {"bytes", copies->bytes}, {"budget_bytes", copies->budget_bytes}};
+}
+
 json::object cache_object(const control::CacheView& view, const Server& server) {
   const auto running = running_by_digest(server);
   json::array data;
@@ -105,6 +111,7 @@ json::object cache_object(const control::CacheView& view, const Server& server) 
                             {"quarantined_bytes", view.quarantined_bytes}}},
       {"memory", json::object{{"resident_bytes", resident}, {"machine_bytes", view.memory_bytes}}},
       {"template", json::object{{"bytes", template_bytes}, {"budget_bytes", view.template_budget}}},
+      {"prompts", prompts_object(counters.prompts)},
       {"verified", counters.verified},
       {"damaged", counters.damaged},
       {"evicted", counters.evicted},

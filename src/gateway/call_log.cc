@@ -25,18 +25,18 @@ void CallLog::begin(CallRecord record) {
   if (records_.size() >= kept_ && !records_.empty()) forget_oldest();
   CallRecord& kept = records_.emplace_back(std::move(record));
   by_request_[kept.request] = &kept;
-  if (!kept.client_request.empty()) by_client_[kept.client_request] = &kept;
+  if (!kept.client_request.empty()) by_client_.emplace(kept.client_request, &kept);
 }
 
-// An id that a later call brought as well stays that call's.
 void CallLog::forget_oldest() {
   const CallRecord& oldest = records_.front();
-  const auto forget = [&oldest](Index& index, const std::string& id) {
-    if (const auto found = index.find(id); found != index.end() && found->second == &oldest)
-      index.erase(found);
-  };
-  forget(by_request_, oldest.request);
-  forget(by_client_, oldest.client_request);
+  if (const auto found = by_request_.find(oldest.request);
+      found != by_request_.end() && found->second == &oldest)
+    by_request_.erase(found);
+  // The oldest call of an id is the first of them.
+  if (const auto found = by_client_.lower_bound(oldest.client_request);
+      found != by_client_.end() && found->second == &oldest)
+    by_client_.erase(found);
   records_.pop_front();
 }
 
@@ -45,9 +45,15 @@ CallRecord* CallLog::find(std::string_view request) {
   return found == by_request_.end() ? nullptr : found->second;
 }
 
-const CallRecord* CallLog::look_up(std::string_view id) const {
-  for (const Index* index : {&by_request_, &by_client_})
-    if (const auto found = index->find(id); found != index->end()) return found->second;
+const CallRecord* CallLog::look_up(std::string_view id, std::string_view function) const {
+  const auto fits = [function](const CallRecord& call) {
+    return function.empty() || call.function == function;
+  };
+  if (const auto found = by_request_.find(id); found != by_request_.end() && fits(*found->second))
+    return found->second;
+  const auto [first, last] = by_client_.equal_range(id);
+  for (auto one = last; one != first;)
+    if (fits(*(--one)->second)) return one->second;
   return nullptr;
 }
 

@@ -66,8 +66,9 @@ class CallLog final {
 
   void begin(CallRecord record);
   CallRecord* find(std::string_view request);  // null = forgotten, or never begun
-  // By the server's id, else the latest that came with this one of a caller's.
-  const CallRecord* look_up(std::string_view id) const;
+  // By the server's id, else the latest that came with this one of a caller's. With a function: of
+  // its calls only.
+  const CallRecord* look_up(std::string_view id, std::string_view function = {}) const;
   std::size_t size() const { return records_.size(); }
 
  private:
@@ -76,7 +77,8 @@ class CallLog final {
 
   std::size_t kept_;
   std::deque<CallRecord> records_;  // the oldest first; grows and shrinks at its ends only
-  Index by_request_, by_client_;
+  Index by_request_;
+  std::multimap<std::string, CallRecord*, std::less<>> by_client_;  // of one id, the oldest first
 };
 
 }  // namespace glowplug::gateway

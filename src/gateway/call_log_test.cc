@@ -1,6 +1,7 @@
 #include "gateway/call_log.h"
 
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -44,6 +45,19 @@ TEST(CallLog, CallersIdThatComesTwice_IsTheLaterCalls) {
   EXPECT_EQ(log.look_up("same")->request, "req_b") << "the first one's end is not the second's";
   log.begin(record("req_d"));
   EXPECT_EQ(log.look_up("same"), nullptr);
+}
+
+TEST(CallLog, CallersIdOfTwoFunctions_IsFoundInEither) {
+  CallLog log;
+  for (const char* function : {"one", "two"}) {
+    CallRecord made = record(std::string("req_") + function, "same");
+    made.function = function;
+    log.begin(std::move(made));
+  }
+  EXPECT_EQ(log.look_up("same", "one")->request, "req_one");
+  EXPECT_EQ(log.look_up("same", "two")->request, "req_two");
+  EXPECT_EQ(log.look_up("req_one", "two"), nullptr);
+  EXPECT_EQ(log.look_up("same")->request, "req_two");
 }
 
 TEST(CallLog, CallersIdLikeTheServers_HidesNoCall) {

@@ -6,7 +6,6 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/status.hpp>
 #include <sys/socket.h>
 
@@ -70,11 +69,15 @@ void Client::schedule(Time at) {
 }
 
 Coroutine<bool> Client::write(std::string_view bytes) {
-  arm(domain::kWriteStallTimeout);
-  auto [ec, written] =
-      co_await asio::async_write(socket, asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
-  disarm();
-  co_return !ec;
+  while (!bytes.empty()) {
+    arm(domain::kWriteStallTimeout);
+    auto [ec, written] =
+        co_await socket.async_write_some(asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
+    disarm();
+    if (ec) co_return false;
+    bytes.remove_prefix(written);
+  }
+  co_return true;
 }
 
 void Client::watch(std::function<void()> gone) {

@@ -82,6 +82,28 @@ void write_cache(MetricsText& text, const control::CacheCounters& cache) {
   text.sample("glowplug_cache_refused_total", "", cache.refused);
 }
 
+void write_prompts(MetricsText& text, const control::PromptCopies& copies) {
+  text.family("glowplug_prompt_copies", "gauge", "Copies of prompts' states on the disk.");
+  text.sample("glowplug_prompt_copies", "", copies.count);
+  text.family("glowplug_prompt_copies_bytes", "gauge", "What they take of it.");
+  text.sample("glowplug_prompt_copies_bytes", "", copies.bytes);
+  text.family("glowplug_prompt_copies_budget_bytes", "gauge", "What they may take.");
+  text.sample("glowplug_prompt_copies_budget_bytes", "", copies.budget_bytes);
+  text.family("glowplug_prompt_copies_kept", "counter", "Copies written.");
+  text.sample("glowplug_prompt_copies_kept_total", "", copies.kept);
+  text.family("glowplug_prompt_copies_restored", "counter", "Copies handed to a replica.");
+  text.sample("glowplug_prompt_copies_restored_total", "", copies.restored);
+  text.family("glowplug_prompt_copies_evicted", "counter", "Copies removed to make room.");
+  text.sample("glowplug_prompt_copies_evicted_total", "", copies.evicted);
+  text.family("glowplug_prompt_copies_expired", "counter", "Copies removed for their age.");
+  text.sample("glowplug_prompt_copies_expired_total", "", copies.expired);
+  text.family("glowplug_prompt_copies_refused", "counter",
+              "Copies that were not made or not used; damaged ones are removed.");
+  for (const auto& [reason, number] : copies.refused)
+    text.sample("glowplug_prompt_copies_refused_total", fmt::format("reason=\"{}\"", reason),
+                number);
+}
+
 }  // namespace
 
 void Metrics::RecentGrants::count(Time now, bool cold) {
@@ -207,6 +229,7 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   write_templates(text, functions);
   write_memory(text, functions, memory_of);
   if (cache) write_cache(text, *cache);
+  if (cache && cache->prompts) write_prompts(text, *cache->prompts);
   return text.take();
 }
 

@@ -32,6 +32,7 @@ class Metrics final {
   void count_tokens(const std::string& function, const Usage& usage);
   void observe_first_token(const std::string& function, Duration after);
   void observe_grant(const std::string& function, const control::Grant& grant);
+  void forget(const std::string& function) { series_.erase(function); }
   void count_retry() { ++retries_; }
   void count_stream_refused() { ++streams_refused_; }
 

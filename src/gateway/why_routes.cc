@@ -105,8 +105,7 @@ Reply no_call(const Exchange& exchange, const std::string& id, const std::string
 
 // Also of a function that was removed since.
 Reply get_why(Exchange& exchange) {
-  const CallRecord* call = exchange.server.calls.look_up(exchange.item);
-  if (call != nullptr && call->function == exchange.name)
+  if (const CallRecord* call = exchange.server.calls.look_up(exchange.item, exchange.name))
     return json_reply(200, json::serialize(call_object(*call, exchange.server)));
   if (!exchange.server.platform.function(exchange.name)) return no_function(exchange);
   return no_call(exchange, exchange.item, " of `" + exchange.name + "`");

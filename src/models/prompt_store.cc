@@ -305,6 +305,7 @@ Error PromptStore::refuse_state(std::uint64_t id, const Refused& refused) {
   if (is_damage(refused.reason)) {
     remove_entry(id);
     remove_files({id});
+    if (options_.on_damage) options_.on_damage(id, refused.words);
   } else if (refused.reason == StateRefusal::Unknown) {
     remove_entry(id);
   }

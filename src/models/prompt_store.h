@@ -41,6 +41,8 @@ struct PromptStoreOptions {
   std::uint64_t budget_bytes = 0;  // of all states together
   Duration ttl{};                  // since the last use
   std::string master_key_file;     // <folder>/master.key when empty
+  // Told of each damaged state that is removed, and why; by whichever thread found it.
+  std::function<void(std::uint64_t id, const std::string& why)> on_damage = {};
 };
 
 struct KeptState {
@@ -104,6 +106,7 @@ class PromptStore final {
 
   std::vector<StateSummary> list() const;
   PromptStoreCounts counts() const;
+  std::uint64_t budget_bytes() const { return options_.budget_bytes; }
 
  private:
   PromptStore(PromptStoreOptions options, UnixClock clock, FileLock folder_lock,

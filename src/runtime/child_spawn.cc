@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "domain/errors.h"
+#include "runtime/reaping.h"
 
 namespace glowplug::runtime {
 namespace {
@@ -236,8 +237,7 @@ Result<SpawnedChild> spawn_child(const LaunchPlan& plan, const Leaf* leaf) {
   child.pid = pid;
   child.pidfd.reset(pidfd);
   if (task.error != 0) {
-    siginfo_t info{};
-    ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
+    reap(pid);
     return failed(std::strcmp(task.step, "execve") == 0 ? plan.program.c_str() : task.step,
                   task.error);
   }

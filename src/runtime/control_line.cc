@@ -64,6 +64,7 @@ Result<ControlMessage> parse_control_line(std::string_view line) {
       return bad("has no process number 'pid'");
     return ControlMessage(WorkerForked{static_cast<pid_t>(pid->get_int64())});
   }
+  if (name == "overwriting") return ControlMessage(WorkerOverwriting{});
   if (name == "kept" || name == "wants") {
     const char* field = name == "kept" ? "count" : "id";
     const json::value* number = object.if_contains(field);

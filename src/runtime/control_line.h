@@ -4,6 +4,7 @@
 //   {"state":"forked","pid":123}    first, of a replica that a template has forked
 //   {"state":"kept","count":2}      so many files of the last order to keep hold a prompt state
 //   {"state":"wants","id":7}        this prompt state, of those that it was told of
+//   {"state":"overwriting"}         an order to keep, please: a prompt state is about to be lost
 //
 // Fields that are not listed are ignored, so that a newer worker may say more; a line that breaks
 // the rules is an Error, after which the worker is not trusted further.
@@ -45,8 +46,9 @@ struct WorkerKept {
 struct WorkerWants {
   std::uint64_t id = 0;
 };
-using ControlMessage =
-    std::variant<WorkerLoading, WorkerReady, WorkerFailed, WorkerForked, WorkerKept, WorkerWants>;
+struct WorkerOverwriting {};
+using ControlMessage = std::variant<WorkerLoading, WorkerReady, WorkerFailed, WorkerForked,
+                                    WorkerKept, WorkerWants, WorkerOverwriting>;
 
 Result<ControlMessage> parse_control_line(std::string_view line);
 

@@ -41,6 +41,12 @@ TEST(ControlLine, Failed_CarriesItsCausePrintable) {
       "no?file");
 }
 
+TEST(ControlLine, Overwriting_IsAWordOfItsOwn) {
+  const auto message = parse_control_line(R"({"state":"overwriting"})");
+  ASSERT_TRUE(message);
+  EXPECT_TRUE(std::holds_alternative<WorkerOverwriting>(*message));
+}
+
 TEST(ControlLine, BrokenLines_AreRefused) {
   for (const char* line : {"", "hello", "[]", "{}", R"({"state":1})", R"({"state":"asleep"})",
                            R"({"state":"failed"})", R"({"state":"loading","progress":"half"})",

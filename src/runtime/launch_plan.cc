@@ -78,7 +78,7 @@ std::vector<std::string> worker_arguments(const control::StartProcess& start,
   const Manifest& manifest = start.manifest;
   std::vector<std::string> argv{places.worker_path,
                                 "--protocol",
-                                "2",
+                                "3",
                                 "--engine",
                                 std::string(to_string(manifest.engine.kind)),
                                 "--socket",
@@ -102,6 +102,7 @@ std::vector<std::string> worker_arguments(const control::StartProcess& start,
   if (start.role == control::Role::Template) add("--role", "template");
   if (start.role == control::Role::Measure) add("--role", "measure");
   if (!start.file_type.empty()) add("--file-type", start.file_type);
+  if (start.ahead && start.role == control::Role::Replica) add("--warm", "yes");
   const domain::Tuning& tuning = manifest.tuning;
   if (tuning.batch > 0) add("--batch", std::to_string(tuning.batch));
   if (tuning.repack != domain::Repack::Auto) add("--repack", std::string(to_string(tuning.repack)));

@@ -33,7 +33,7 @@ TEST(LaunchPlan, Llama_RunsTheWorkerOnItsSocket) {
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 0);
   ASSERT_TRUE(plan);
   EXPECT_THAT(plan->argv,
-              ElementsAre("/bin/true", "--protocol", "2", "--engine", "llama", "--socket",
+              ElementsAre("/bin/true", "--protocol", "3", "--engine", "llama", "--socket",
                           "/run/gp/7/r.sock", "--control-fd", "3", "--lifeline-fd", "4", "--task",
                           "generate", "--context", "2048", "--slots", "4", "--threads", "3",
                           "--model", "/m.gguf"));
@@ -65,6 +65,13 @@ TEST(LaunchPlan, EngineSettings_ArePassedWhereTheyAreNotAuto) {
   EXPECT_EQ(after(argv, "--repack"), "off");
   EXPECT_EQ(after(argv, "--kv"), "q8_0");
   EXPECT_THAT(argv, Not(Contains("--role")));
+}
+
+TEST(LaunchPlan, ReplicaStartedAhead_IsWarmed) {
+  control::StartProcess start = start_of(domain::EngineKind::Llama);
+  EXPECT_THAT(plan_launch(start, kPlaces, {}, 0)->argv, Not(Contains("--warm")));
+  start.ahead = true;
+  EXPECT_EQ(after(plan_launch(start, kPlaces, {}, 0)->argv, "--warm"), "yes");
 }
 
 TEST(LaunchPlan, Measure_IsARoleAndMayNameAFileType) {

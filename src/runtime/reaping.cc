@@ -19,6 +19,12 @@ bool reap_member(pid_t group) {
          ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG) == 0;
 }
 
+std::optional<siginfo_t> reap(pid_t pid) {
+  siginfo_t info{};
+  if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED) != 0) return std::nullopt;
+  return info;
+}
+
 bool group_gone(pid_t group) {
   siginfo_t info{};
   while (true) {

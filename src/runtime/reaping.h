@@ -1,5 +1,5 @@
-// Waits for children that have ended, without ever blocking: whole groups, strays of a replica, and
-// what a template left unborn.
+// Waits for children that have ended, without ever blocking but where it says so: whole groups,
+// strays of a replica, and what a template left unborn.
 //
 // Thread: the server loop's; the children are the calling process's.
 #pragma once
@@ -15,6 +15,9 @@
 #include "control/events.h"
 
 namespace glowplug::runtime {
+
+// Reaps this one; blocks, so for one that was killed. Nothing: it was no child of ours.
+std::optional<siginfo_t> reap(pid_t pid);
 
 // Reaps what has ended of the group; true when none of it is a child of ours any more.
 bool group_gone(pid_t group);

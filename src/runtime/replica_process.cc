@@ -43,8 +43,9 @@ constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the e
 constexpr Duration kKeepLimit = 5s;                  // for the copies of a replica's prompt states
 constexpr Duration kFailedGrace = 2s;  // a worker that said "failed" has ended by itself then
 constexpr int kUnbornLooks = 10;
-constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
-constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
+constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;  // has it ended? It is not reaped
+constexpr Duration kLingerPause = 5ms;              // between looks at a killed group
+constexpr int kLingerLooks = 400;                   // then the replica counts as gone all the same
 
 Error unwatchable(const std::exception& exception) {
   return Error{std::string(domain::error::kFunctionFailed),
@@ -82,7 +83,6 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     pidfd_.async_wait(Descriptor::wait_read, [self = shared_from_this()](Code code) {
       if (code) return;
       siginfo_t info{};
-      constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;
       const int looked = ::waitid(P_PID, static_cast<id_t>(self->pid_), &info, kLook);
       if (looked == 0 && info.si_pid == 0) return self->watch_exit();
       self->exited();
@@ -108,8 +108,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     read_output();
     if (plan_.readiness == Readiness::ControlChannel) {
       read_control();
-      watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
-                                                        to_seconds(times_.load_stall_timeout)));
+      watch_progress();
       return;
     }
     probe_.emplace(
@@ -146,8 +145,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     probe_.reset();
     if (!reaped_ && pid_ > 0) {
       ::kill(-pid_, SIGKILL);
-      siginfo_t info{};
-      ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED);
+      reap(pid_);
       reaped_ = true;
       if (plan_.readiness == Readiness::Http) kill_strays(plan_.folder);
       group_gone(pid_);
@@ -175,6 +173,11 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     load_timer_.async_wait([self = shared_from_this(), cause = std::move(cause)](Code code) {
       if (!code && !self->ready_ && !self->stopping_) self->kill(cause);
     });
+  }
+
+  void watch_progress() {
+    watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
+                                                      to_seconds(times_.load_stall_timeout)));
   }
 
   void kill_after(Duration grace, std::string cause) {
@@ -228,7 +231,6 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   void born(pid_t pid) {
     siginfo_t info{};
-    constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;
     if (::waitid(P_PID, static_cast<id_t>(pid), &info, kLook) != 0)
       return break_control("names a process that is not the server's");
     Code code;
@@ -238,7 +240,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       const std::string why = code ? code.message() : std::strerror(errno);
       if (pidfd >= 0) ::close(pidfd);
       ::kill(pid, SIGKILL);
-      ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
+      reap(pid);
       return never_born("its process cannot be watched: " + why);
     }
     pid_ = pid;
@@ -252,8 +254,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       kill_sent_ = ::kill(-pid_, SIGKILL) == 0;
       return;
     }
-    watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
-                                                      to_seconds(times_.load_stall_timeout)));
+    watch_progress();
   }
 
   void take_output(std::size_t size) {
@@ -306,13 +307,14 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (const auto* loading = std::get_if<WorkerLoading>(&message)) {
       if (ready_ || !cause_.empty() || loading->progress <= progress_) return;
       progress_ = loading->progress;
-      watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
-                                                        to_seconds(times_.load_stall_timeout)));
+      watch_progress();
       return listener_->progress(process_, progress_);
     }
     if (const auto* kept = std::get_if<WorkerKept>(&message)) return took_copies(kept->count);
+    if (std::holds_alternative<WorkerOverwriting>(message)) return (void)states_.keep(control());
     if (const auto* wants = std::get_if<WorkerWants>(&message))
-      return listener_->wants(process_, wants->id);
+      return states_.may_want() ? listener_->wants(process_, wants->id)
+                                : break_control("wants too many prompt states at once");
     failed_cause_ = std::get<WorkerFailed>(message).cause;
     if (!stopping_ && pid_ > 0) kill_after(kFailedGrace, "failed and did not exit");
   }
@@ -320,7 +322,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void took_copies(std::size_t count) {
     std::vector<UniqueFd> files = states_.kept(count);
     if (!files.empty()) listener_->kept(process_, std::move(files));
-    if (!stopping_ || pid_ < 0) return;
+    if (!stopping_ || pid_ < 0 || states_.is_keeping()) return;
     load_timer_.cancel();
     terminate();
   }
@@ -346,16 +348,15 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     end_timer_.cancel();
     ::kill(-pid_, SIGKILL);
     drain();
-    siginfo_t info{};
-    const int waited = ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED);
+    const std::optional<siginfo_t> info = reap(pid_);
     reaped_ = true;
     if (plan_.readiness == Readiness::Http) strays_ = kill_strays(plan_.folder);
     const bool own = !cause_.empty();
-    ending_ = waited == 0 ? ending_of(info, own) : control::Ending::Asked;
+    ending_ = info ? ending_of(*info, own) : control::Ending::Asked;
     if (!own || ending_ == control::Ending::Itself)
-      cause_ = waited == 0 ? describe_exit(info.si_code, info.si_status) : "ended";
+      cause_ = info ? describe_exit(info->si_code, info->si_status) : "ended";
     // A broken answer may have asked for the stop before the exit was seen.
-    if (waited == 0 && !kill_sent_ && info.si_code == CLD_KILLED && info.si_status == SIGKILL)
+    if (info && !kill_sent_ && info->si_code == CLD_KILLED && info->si_status == SIGKILL)
       if (const std::optional<std::string> kernel = memory_kill()) cause_ = *kernel;
     const bool asked = own && (cause_ == "stopped" || cause_ == "killed");
     const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
@@ -463,8 +464,7 @@ Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(
     }
   }
   ::kill(-pid, SIGKILL);
-  siginfo_t info{};
-  ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED);
+  reap(pid);
   return *error;
 }
 

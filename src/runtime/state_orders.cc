@@ -17,7 +17,8 @@
 namespace glowplug::runtime {
 namespace {
 
-constexpr std::size_t kFilesMax = 64;  // with one order
+constexpr std::size_t kFilesMax = 64;                        // with one order
+constexpr std::size_t kKeepOrdersMax = 4, kWantedMax = 256;  // not carried out yet, of one replica
 
 Result<UniqueFd> make_file(const char* name, std::string_view bytes) {
   UniqueFd file(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -56,7 +57,7 @@ Result<void> StateOrders::remember(int control, std::span<const RememberedPrompt
 }
 
 Result<void> StateOrders::keep(int control) {
-  if (!bound_) return {};
+  if (!bound_ || asked_.size() == kKeepOrdersMax) return {};
   std::vector<UniqueFd> files;
   std::vector<int> descriptors;
   for (std::size_t i = 0; i < std::min(static_cast<std::size_t>(slots_), kFilesMax); ++i) {
@@ -70,7 +71,10 @@ Result<void> StateOrders::keep(int control) {
   return {};
 }
 
+bool StateOrders::may_want() { return ++wanted_ <= kWantedMax; }
+
 Result<void> StateOrders::give(int control, std::uint64_t id, UniqueFd state) {
+  if (wanted_ > 0) --wanted_;
   if (!state.valid()) {
     Result<UniqueFd> none = make_file("none", {});
     if (!none) return none.error();

@@ -4,6 +4,7 @@
 //   remember(table)  what there is for its cache domain; once at the bind, and after each change
 //   keep()           ──▶ kept(n): the first n of the files that went with it hold a state
 //   wants(id)        ──▶ give(id, state): a state of the table, or none
+//   overwriting      ──▶ keep()
 //
 // Thread: the server loop's. Knows no process: it is given the channel with each call.
 #pragma once
@@ -31,9 +32,11 @@ class StateOrders final {
   bool is_bound() const { return bound_; }  // so that there may be something to keep
 
   Result<void> remember(int control, std::span<const RememberedPrompt> prompts);
-  Result<void> keep(int control);
+  Result<void> keep(int control);  // nothing where enough such orders are not carried out yet
   Result<void> give(int control, std::uint64_t id, UniqueFd state);  // not valid: it is gone
 
+  bool may_want();  // one more; false where it asks for more at once than any call may need
+  [[nodiscard]] bool is_keeping() const { return !asked_.empty(); }
   // The files that the replica says it has filled; none when it was not asked.
   std::vector<UniqueFd> kept(std::size_t count);
 
@@ -41,6 +44,7 @@ class StateOrders final {
   int slots_;
   bool bound_ = false;
   std::deque<std::vector<UniqueFd>> asked_;  // oldest first
+  std::size_t wanted_ = 0;                   // and not given yet
 };
 
 // The order of a template to be: its prompts as a JSON array of texts.

@@ -268,6 +268,8 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     params->hostnames = {order.socket_path};
     watch_lifeline(std::move(order.lifeline));
   }
+  if (!options.is_template && options.warm)
+    compute_dummy_batch(engine.get_llama_context(), options.threads);
   // The engine computes embeddings of a whole input at once, and a GPU while this thread goes on.
   if (options.task == Task::kGenerate && !llama_supports_gpu_offload())
     pace_steps(engine.get_llama_context(), options.slots);

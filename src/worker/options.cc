@@ -124,6 +124,8 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
   if (name == "--context") return store_int(options.context, name, value, 1, domain::kContextMax);
   if (name == "--slots") return store_int(options.slots, name, value, 1, domain::kSlotsMax);
   if (name == "--threads") return store_int(options.threads, name, value, 1, 512);
+  if (name == "--warm")
+    return store_choice<bool>(options.warm, name, value, {{"yes", true}, {"no", false}});
   if (name == "--batch")
     return store_int(options.tuning.batch, name, value, 1, domain::kStepTokensMax);
   if (name == "--repack")

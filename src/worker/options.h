@@ -15,7 +15,7 @@
 
 namespace glowplug::worker {
 
-inline constexpr int kProtocol = 2;
+inline constexpr int kProtocol = 3;
 
 enum class EngineKind { kLlama, kFake };
 enum class Task { kGenerate, kEmbed, kRerank };
@@ -43,6 +43,7 @@ struct Options {
   bool version = false;  // print the version and exit; nothing else is then required
   EngineKind engine = EngineKind::kLlama;
   bool is_template = false;  // load, then fork replicas on order instead of serving
+  bool warm = false;         // compute a dummy batch before it is ready; a fork's order says it too
   bool measures = false;     // load, say on stdout how fast it is, and end
   std::string socket_path;   // of a replica
   int control_fd = -1;

@@ -7,7 +7,7 @@ namespace {
 
 std::vector<std::string> fake_line(std::vector<std::string> more = {}) {
   std::vector<std::string> line = {
-      "--protocol",   "2",  "--engine",      "fake", "--socket",  "/run/a.sock",
+      "--protocol", "3",  "--engine",      "fake", "--socket",  "/run/a.sock",
       "--control-fd", "3",  "--lifeline-fd", "4",    "--task",    "generate",
       "--context",    "64", "--slots",       "2",    "--threads", "1"};
   line.insert(line.end(), more.begin(), more.end());
@@ -43,6 +43,12 @@ TEST(Options, RoleIsReplicaUnlessItSaysTemplate) {
               std::string::npos);
 }
 
+TEST(Options, WarmIsSaidOutright) {
+  EXPECT_FALSE(parse_options(fake_line())->warm);
+  EXPECT_TRUE(parse_options(fake_line({"--warm", "yes"}))->warm);
+  EXPECT_TRUE(refused(fake_line({"--warm", "1"})).find("no, yes") != std::string::npos);
+}
+
 TEST(Options, EngineSettingsAreAutoUnlessTheySay) {
   EXPECT_EQ(parse_options(fake_line())->tuning, domain::Tuning{});
   const auto parsed = parse_options(fake_line({"--batch", "128", "--repack", "off", "--kv", "q8_0",
@@ -74,7 +80,7 @@ TEST(Options, RefusalNamesTheOption) {
   EXPECT_TRUE(refused({"--socket", "/run/a"}).find("must end in .sock") != std::string::npos);
   EXPECT_TRUE(refused({"--socket", "/" + std::string(110, 'a') + ".sock"}).find("107 bytes") !=
               std::string::npos);
-  EXPECT_TRUE(refused({"--protocol", "1"}).find("speaks protocol 2") != std::string::npos);
+  EXPECT_TRUE(refused({"--protocol", "1"}).find("speaks protocol 3") != std::string::npos);
   EXPECT_EQ(refused(fake_line({"--slots", "3"})), "--slots: is given twice");
   EXPECT_TRUE(refused(fake_line({"--fake-fault", "hang_after_tokens"})).find("needs a number") !=
               std::string::npos);

@@ -20,7 +20,9 @@ using namespace std::chrono_literals;
 
 constexpr auto kCatchUpLimit = 200ms;  // an order that came before a request counts for it
 constexpr auto kGiveBackLimit = 500ms;
-constexpr auto kFetchLimit = 2s;  // then the prompt is computed as if nothing were known
+constexpr auto kFetchLimit = 2s;    // then the prompt is computed as if nothing were known
+constexpr auto kCopyLimit = 500ms;  // that a call waits for a copy of what it overwrites
+constexpr int kPausePerCopy = 19;   // so that such copies take a twentieth of the time at most
 constexpr std::size_t kTableBytesMax = 256 * 1024 * 1024;
 
 bool is_readable(int fd) {
@@ -97,7 +99,8 @@ void PromptMemory::obey(Order order) {
   const auto wanted = wanted_.find(id->to_number<std::uint64_t>());
   if (wanted == wanted_.end()) return;
   wanted->second.here = true;
-  wanted->second.state = std::move(order.descriptors.front());
+  // Owners: the table and the calls that wait.
+  wanted->second.state = std::make_shared<UniqueFd>(std::move(order.descriptors.front()));
 }
 
 // Entries of a number, the count of tokens, and these; native order, it never leaves the machine.
@@ -121,32 +124,72 @@ void PromptMemory::read_table(int fd) {
 
 void PromptMemory::keep(std::vector<UniqueFd> files) {
   std::unique_lock lock(mutex_);
-  obeying_ = false;  // calls need not wait for it
+  obeying_ = asked_ = false;  // calls need not wait for it
   changed_.notify_all();
   // An answer's last byte may be read before its slot is given back.
-  changed_.wait_for(lock, kGiveBackLimit, [this] { return !book_.any_taken(); });
-  std::size_t count = 0;
-  for (const int slot : book_.worth_keeping(domain::kKeptTokensMin)) {
-    if (count == files.size()) break;
-    if (!book_.take_slot(slot)) continue;
-    const std::uint64_t secrets = secrets_;
-    lock.unlock();
-    auto tokens = engine_->save(slot, files[count].get());
-    lock.lock();
-    // A call of the engine's choice may have come between. A file that is not counted is the next
-    // one's, which is written over it.
-    const std::span<const Token> told = book_.tokens(slot);
-    const bool as_told = tokens && secrets == secrets_ &&
-                         shared_prefix(*tokens, told) == std::min(tokens->size(), told.size());
-    if (as_told) {
-      book_.holds(slot, *std::move(tokens), SlotBook::Keep::Yes);
-      book_.kept(slot);
-      ++count;
-    }
-    book_.give_back(slot);
-  }
+  changed_.wait_for(lock, kGiveBackLimit,
+                    [this] { return !losing_.empty() || !book_.any_taken(); });
+  const bool are_losing = !losing_.empty();
+  const auto copy_one = are_losing ? &PromptMemory::copy_losing : &PromptMemory::copy_idle;
+  std::size_t count = 0;  // a file that is not counted is the next one's, which is written over it
+  for (const int slot : are_losing ? losing_ : book_.worth_keeping(domain::kKeptTokensMin))
+    if (count < files.size() && (this->*copy_one)(lock, slot, files[count].get())) ++count;
   lock.unlock();
   say(json::serialize(json::object{{"state", "kept"}, {"count", count}}));
+}
+
+// The tokens of the copy, where they are those that the book tells of.
+std::optional<std::vector<Token>> PromptMemory::copy(std::unique_lock<std::mutex>& lock, int slot,
+                                                     int fd) {
+  const std::uint64_t secrets = secrets_;
+  lock.unlock();
+  auto tokens = engine_->save(slot, fd);
+  lock.lock();
+  // A call of the engine's choice may have come between.
+  const std::span<const Token> told = book_.tokens(slot);
+  if (!tokens || secrets != secrets_ ||
+      shared_prefix(*tokens, told) != std::min(tokens->size(), told.size()))
+    return std::nullopt;
+  return tokens;
+}
+
+bool PromptMemory::copy_idle(std::unique_lock<std::mutex>& lock, int slot, int fd) {
+  if (!book_.take_slot(slot)) return false;
+  auto copied = copy(lock, slot, fd);
+  if (copied) book_.kept(slot, *std::move(copied));
+  book_.give_back(slot);
+  return copied.has_value();
+}
+
+bool PromptMemory::is_losing(int slot) const {
+  return std::find(losing_.begin(), losing_.end(), slot) != losing_.end();
+}
+
+// A call that did not wait may have computed something else there by now.
+bool PromptMemory::copy_losing(std::unique_lock<std::mutex>& lock, int slot, int fd) {
+  if (!is_losing(slot)) return false;
+  const auto began = std::chrono::steady_clock::now();
+  const bool copied = copy(lock, slot, fd).has_value() && is_losing(slot);
+  const auto ended = std::chrono::steady_clock::now();
+  next_copy_ = ended + kPausePerCopy * (ended - began);
+  std::erase(losing_, slot);
+  changed_.notify_all();
+  return copied;
+}
+
+void PromptMemory::copy_before_loss(std::unique_lock<std::mutex>& lock, int slot,
+                                    const std::vector<Token>& prompt) {
+  if (channel_ < 0 || book_.is_kept(slot)) return;
+  const std::span<const Token> held = book_.tokens(slot);
+  const Remembered* known = best_for(held, 0);
+  const std::size_t stays = std::max(shared_prefix(held, prompt),
+                                     known ? shared_prefix(held, known->tokens) : std::size_t{0});
+  if (held.size() < stays + domain::kKeptTokensMin) return;
+  if (std::chrono::steady_clock::now() < next_copy_) return;
+  losing_.push_back(slot);
+  if (!std::exchange(asked_, true)) say(R"({"state":"overwriting"})");
+  changed_.wait_for(lock, kCopyLimit, [this, slot] { return channel_ < 0 || !is_losing(slot); });
+  std::erase(losing_, slot);
 }
 
 // What the server sent before a request is known before the request is placed.
@@ -156,7 +199,7 @@ void PromptMemory::catch_up(std::unique_lock<std::mutex>& lock) {
                       [this] { return channel_ < 0 || (!obeying_ && !is_readable(channel_)); });
 }
 
-const PromptMemory::Remembered* PromptMemory::best_for(const std::vector<Token>& prompt,
+const PromptMemory::Remembered* PromptMemory::best_for(std::span<const Token> prompt,
                                                        std::size_t more_than) const {
   const Remembered* best = nullptr;
   std::size_t most = more_than;
@@ -176,13 +219,12 @@ std::shared_ptr<UniqueFd> PromptMemory::fetch(std::unique_lock<std::mutex>& lock
                                               const Remembered& state) {
   if (state.state) return state.state;
   const std::uint64_t id = state.id;
-  if (!wanted_.try_emplace(id).second) return nullptr;  // another call is fetching it already
-  say(json::serialize(json::object{{"state", "wants"}, {"id", id}}));
-  changed_.wait_for(lock, kFetchLimit, [this, id] { return wanted_.at(id).here || channel_ < 0; });
-  UniqueFd given = std::move(wanted_.at(id).state);
-  wanted_.erase(id);
-  if (given.valid() && file_bytes(given.get()) > 0)
-    return std::make_shared<UniqueFd>(std::move(given));  // owner: the caller
+  Wanted& wanted = wanted_[id];  // stays where it is until the last call that waits has gone
+  if (++wanted.calls == 1) say(json::serialize(json::object{{"state", "wants"}, {"id", id}}));
+  changed_.wait_for(lock, kFetchLimit, [this, &wanted] { return wanted.here || channel_ < 0; });
+  std::shared_ptr<UniqueFd> given = wanted.state;
+  if (--wanted.calls == 0) wanted_.erase(id);
+  if (given && given->valid() && file_bytes(given->get()) > 0) return given;
   std::erase_if(remembered_, [id](const Remembered& one) { return one.id == id; });
   return nullptr;
 }
@@ -198,6 +240,7 @@ PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Ke
   if (!place) return {};
   Placed placed(*this, place->slot, std::move(prompt), keep);
   placed.secrets_ = secrets_;
+  copy_before_loss(lock, place->slot, state ? tokens : placed.prompt_);
   lock.unlock();
   if (!state) return placed;
   const auto began = std::chrono::steady_clock::now();

@@ -8,6 +8,8 @@
 //   server ──{"give":7} + state──────────▶  here it is (an empty file: it is not there any more)
 //   server ──{"keep":true} + empty files─▶  copy what is worth it
 //   server ◀─{"state":"kept","count":2}──   the first two hold a state each
+//   server ◀─{"state":"overwriting"}─────   an order to keep, please: a call is about to overwrite
+//                                           a slot of which there is no copy, and waits for it
 //
 // Files are memory files of the server's: no plain text of a prompt touches a disk, and a replica
 // opens none by path but its own descriptors.
@@ -23,6 +25,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -76,16 +79,23 @@ class PromptMemory final {
     std::shared_ptr<UniqueFd> state;  // a prime's; owners: this table and whoever restores it
   };
   struct Wanted {
+    int calls = 0;  // that wait for it
     bool here = false;
-    UniqueFd state;
+    std::shared_ptr<UniqueFd> state;  // owners: this table and whoever restores it
   };
 
   void take_orders();
   void obey(Order order);
   void read_table(int fd);
   void keep(std::vector<UniqueFd> files);
+  std::optional<std::vector<Token>> copy(std::unique_lock<std::mutex>& lock, int slot, int fd);
+  bool copy_idle(std::unique_lock<std::mutex>& lock, int slot, int fd);
+  bool copy_losing(std::unique_lock<std::mutex>& lock, int slot, int fd);
+  void copy_before_loss(std::unique_lock<std::mutex>& lock, int slot,
+                        const std::vector<Token>& prompt);
+  bool is_losing(int slot) const;
   void catch_up(std::unique_lock<std::mutex>& lock);
-  const Remembered* best_for(const std::vector<Token>& prompt, std::size_t more_than) const;
+  const Remembered* best_for(std::span<const Token> prompt, std::size_t more_than) const;
   std::shared_ptr<UniqueFd> fetch(std::unique_lock<std::mutex>& lock, const Remembered& state);
   void say(const std::string& line);
   void give_back(Placed& placed);
@@ -100,6 +110,9 @@ class PromptMemory final {
   bool obeying_ = false;       // an order was taken and is not carried out yet
   std::uint64_t secrets_ = 0;  // calls of the engine's choice of which no copy may be made
   std::map<std::uint64_t, Wanted> wanted_;
+  std::vector<int> losing_;  // taken by calls that wait for a copy of what is there
+  bool asked_ = false;       // for an order to keep, for their sake
+  std::chrono::steady_clock::time_point next_copy_;  // of theirs; not before
   std::thread orders_;
 };
 

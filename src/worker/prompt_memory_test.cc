@@ -142,6 +142,26 @@ TEST_F(PromptMemoryTest, RememberedPrompt_IsFetchedAndRestoredBeforeTheCall) {
   server.reset();
 }
 
+TEST_F(PromptMemoryTest, FourCallsAtOnceForOneState_AllAreRestored) {
+  PromptMemory memory(4, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  remember(7, run(1, 500));
+  std::thread answer([this] {
+    while (heard() == R"({"state":"wants","id":7})")
+      order(R"({"give":7})", {memory_file("the state").get()});
+  });
+  std::vector<PromptMemory::Placed> placed(4);
+  std::vector<std::thread> calls;
+  for (auto& mine : placed)
+    calls.emplace_back([&memory, &mine] { mine = memory.place(run(1, 400), Keep::Yes); });
+  for (std::thread& call : calls) call.join();
+  ::shutdown(worker.get(), SHUT_WR);
+  answer.join();
+  EXPECT_EQ(engine.words.size(), 4u);
+  for (const auto& [slot, word] : engine.words) EXPECT_EQ(word, "the state");
+  server.reset();
+}
+
 TEST_F(PromptMemoryTest, StateIsGone_PromptIsComputed) {
   PromptMemory memory(2, PromptMemory::States::MayBeCut);
   memory.serve(worker.get(), engine);
@@ -272,6 +292,102 @@ TEST_F(PromptMemoryTest, SlotHoldsAnotherPromptThanTold_NothingIsKept) {
   memory.serve(worker.get(), engine);
   memory.place(run(1, 300), Keep::Yes).computed();
   engine.saved = run(2000, 300);
+  EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
+  server.reset();
+}
+
+// A server that answers each such word with an order to keep, until the channel ends.
+class Overwriting : public PromptMemoryTest {
+ protected:
+  void hold(PromptMemory& memory, const std::vector<Token>& tokens) {
+    auto placed = memory.place(tokens, Keep::Yes);
+    placed.computed();
+    engine.words[placed.slot()] = "state";
+    engine.saved = tokens;
+  }
+  // What is heard until a call for this prompt has its slot; it is answered once.
+  std::vector<std::string> said_for(PromptMemory& memory, std::vector<Token> prompt) {
+    std::vector<std::string> said;
+    std::thread answer([this, &said] {
+      while (said.empty() || said.back().find("kept") == std::string::npos) {
+        said.push_back(heard());
+        if (said.back().empty()) return;
+        if (said.back() == R"({"state":"overwriting"})") order(R"({"keep":true})", {file.get()});
+      }
+    });
+    { const auto placed = memory.place(std::move(prompt), Keep::Yes); }
+    ::shutdown(worker.get(), SHUT_WR);  // nothing said is an empty line
+    answer.join();
+    return said;
+  }
+  UniqueFd file = memory_file();
+};
+
+TEST_F(Overwriting, LongPromptWithoutACopy_IsCopiedFirst) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  hold(memory, run(1, 300));
+  const auto said = said_for(memory, run(5000, 300));
+  ASSERT_EQ(said.size(), 2u);
+  EXPECT_EQ(said.back(), R"({"state":"kept","count":1})");
+  EXPECT_EQ(bytes_of(file.get()), "state");
+  server.reset();
+}
+
+TEST_F(Overwriting, CopyExists_NothingIsAsked) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  hold(memory, run(1, 300));
+  EXPECT_EQ(keep(), R"({"state":"kept","count":1})");
+  EXPECT_EQ(said_for(memory, run(5000, 300)), std::vector<std::string>{""});
+  server.reset();
+}
+
+TEST_F(Overwriting, LittleIsLost_NothingIsAsked) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  hold(memory, run(1, 500));
+  EXPECT_EQ(said_for(memory, run(1, 400)), std::vector<std::string>{""});  // 100 tokens
+  server.reset();
+}
+
+TEST_F(Overwriting, MostOfItIsRemembered_NothingIsAsked) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.add_prime(run(1, 400), memory_file("prime"));
+  memory.serve(worker.get(), engine);
+  hold(memory, run(1, 500));
+  EXPECT_EQ(said_for(memory, run(5000, 300)), std::vector<std::string>{""});
+  server.reset();
+}
+
+TEST_F(Overwriting, NotToBeStored_NothingIsAsked) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  memory.place(run(1, 300), Keep::No).computed();
+  EXPECT_EQ(said_for(memory, run(5000, 300)), std::vector<std::string>{""});
+  server.reset();
+}
+
+TEST_F(Overwriting, ServerThatIsGone_CallDoesNotWait) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  hold(memory, run(1, 300));
+  std::thread gone([this] {
+    EXPECT_EQ(heard(), R"({"state":"overwriting"})");
+    server.reset();
+  });
+  EXPECT_EQ(memory.place(run(5000, 300), Keep::Yes).slot(), 0);
+  gone.join();
+}
+
+// The answer comes when the call has gone on: the slot may hold what no copy may be made of.
+TEST_F(Overwriting, OrderAfterTheCallHasGoneOn_CopiesNothingOfIt) {
+  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  memory.serve(worker.get(), engine);
+  hold(memory, run(1, 300));
+  { memory.place(run(5000, 300), Keep::No).computed(); }
+  EXPECT_EQ(heard(), R"({"state":"overwriting"})");
+  engine.saved = run(5000, 300);
   EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   server.reset();
 }

@@ -69,7 +69,10 @@ void SlotBook::holds(int slot, std::vector<Token> tokens, Keep keep) {
   at(slot).has_copy = keep == Keep::No;
 }
 
-void SlotBook::kept(int slot) { at(slot).has_copy = true; }
+void SlotBook::kept(int slot, std::vector<Token> tokens) {
+  at(slot).tokens = std::move(tokens);
+  at(slot).has_copy = true;
+}
 
 std::vector<int> SlotBook::worth_keeping(std::size_t tokens_min) const {
   std::vector<int> worth;

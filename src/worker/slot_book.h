@@ -40,7 +40,8 @@ class SlotBook final {
   enum class Keep { Yes, No };
   // What it holds from now on; No: no copy of it may be made.
   void holds(int slot, std::vector<Token> tokens, Keep keep);
-  void kept(int slot);  // a copy was made of what it holds
+  void kept(int slot, std::vector<Token> tokens);  // it holds these, and a copy was made
+  [[nodiscard]] bool is_kept(int slot) const { return at(slot).has_copy; }  // or need not be
 
   // Free slots with at least so many tokens of which no copy was made yet.
   [[nodiscard]] std::vector<int> worth_keeping(std::size_t tokens_min) const;

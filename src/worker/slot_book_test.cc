@@ -107,7 +107,9 @@ TEST(WorthKeeping, LongFreeChangedAndAllowedOnes_Once) {
   book.holds(3, run(1, 300), Keep::Yes);
   book.take_slot(3);
   EXPECT_EQ(book.worth_keeping(256), std::vector<int>{0});
-  book.kept(0);
+  book.kept(0, run(1, 258));
+  EXPECT_TRUE(book.is_kept(0));
+  EXPECT_EQ(book.tokens(0).size(), 258u);
   EXPECT_TRUE(book.worth_keeping(256).empty());
   book.holds(0, run(1, 257), Keep::Yes);
   EXPECT_EQ(book.worth_keeping(256), std::vector<int>{0});

@@ -230,6 +230,25 @@ def test_file_changed_under_the_server_is_found_before_the_next_start(
         assert [one for one in server.decisions("f") if one["decision"] == "model-lost"]
 
 
+def test_file_changed_behind_a_spare_is_found_before_it_is_handed_over(
+    tmp_path: Path, models: Models
+) -> None:
+    url, digest, body = models.one(b"spared")
+    with Server(folder=tmp_path) as server:
+        deployed(server, "f", url, template="on")
+        assert server.chat("f", max_tokens=1).status_code == 200
+        for change in (flip, lambda path: os.truncate(path, SIZE - 100), os.unlink):
+            at_zero(server, "f")
+            spare = lambda: server.function("f")["template"].get("spares")  # noqa: E731
+            wait_until(spare, 10, "a spare is ready")
+            before = models.origins[0].asked
+            change(blob(server, digest))
+            answer = server.chat("f", max_tokens=1)
+            assert (answer.status_code, answer.headers[TIER]) == (200, "remote"), answer.text
+            assert models.origins[0].asked == before + 1
+            assert blob(server, digest).read_bytes() == body
+
+
 def test_scrub_finds_a_flipped_bit_and_the_next_call_fetches(
     tmp_path: Path, models: Models
 ) -> None:

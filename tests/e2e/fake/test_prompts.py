@@ -118,6 +118,19 @@ def test_ten_conversations_on_four_slots_all_find_theirs(server: Server) -> None
     assert [cached(ask(server, prompt + " next")) for prompt in prompts] == [300] * 10
 
 
+def test_ten_conversations_without_a_pause_on_four_slots_all_find_theirs(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    prompts = [" ".join(f"talk{talk}word{i}" for i in range(300)) for talk in range(10)]
+    for prompt in prompts:
+        ask(server, prompt)
+    # Copies of what was overwritten come back while the replica serves on.
+    wait_kept(server, 6)
+    assert cached(ask(server, prompts[0] + " next")) == 300
+    to_zero(server)
+    wait_kept(server, 10)
+    assert [cached(ask(server, prompt + " next")) for prompt in prompts[1:]] == [300] * 9
+
+
 def test_cache_salt_keeps_callers_apart(server: Server) -> None:
     server.deploy(fake("chat", template="on"))
     ask(server, LONG, cache_salt="red")
