@@ -36,7 +36,8 @@ LivePlatform::LivePlatform(const Parts& parts)
                  .view = [this](const std::string& name) { return brain_.function(name); }}),
       supervisor_(parts.loop, parts.supervisor, *this),
       sleepers_(parts.loop),
-      prompts_(parts.loop, parts.prompts, parts.engine),
+      prompts_(parts.loop, parts.prompts, parts.engine,
+               [this](control::BeginningShared event) { post(std::move(event)); }),
       // Owner of both lambdas: memory_, a member of this.
       memory_({.loop = parts.loop,
                .clock = parts.clock,
@@ -155,8 +156,8 @@ void LivePlatform::on_ready(domain::ProcessId process, const std::string& sandbo
   memory_.ready(process);
   post(control::ProcessReady{process, sandbox, bytes_read});
 }
-void LivePlatform::on_kept(domain::ProcessId process, std::vector<UniqueFd> states) {
-  prompts_.keep(process, std::move(states), supervisor_);
+void LivePlatform::on_kept(domain::ProcessId process, std::vector<runtime::KeptCopy> copies) {
+  prompts_.keep(process, std::move(copies), supervisor_);
 }
 void LivePlatform::on_wants(domain::ProcessId process, std::uint64_t state) {
   prompts_.give(process, state, supervisor_);

@@ -97,7 +97,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void on_progress(domain::ProcessId process, double fraction) override;
   void on_ready(domain::ProcessId process, const std::string& sandbox,
                 std::optional<std::uint64_t> bytes_read) override;
-  void on_kept(domain::ProcessId process, std::vector<UniqueFd> states) override;
+  void on_kept(domain::ProcessId process, std::vector<runtime::KeptCopy> copies) override;
   void on_wants(domain::ProcessId process, std::uint64_t state) override;
   void on_measured(domain::ProcessId process, const std::string& line) override;
   void on_gone(domain::ProcessId process, const std::string& cause,

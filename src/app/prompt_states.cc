@@ -1,5 +1,6 @@
 #include "app/prompt_states.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -7,12 +8,22 @@
 #include <spdlog/spdlog.h>
 
 #include "models/sha256.h"
+#include "policy/shared_beginning.h"
 
 namespace glowplug::app {
 namespace {
 
 constexpr std::chrono::minutes kExpiryInterval{10};
-constexpr const char* kKeyless = "keyless";  // all callers without a key are one tenant
+constexpr std::size_t kBeingWrittenMax = 64;  // of one replica: a slow disk must not fill memory
+constexpr const char* kKeyless = "keyless";   // all callers without a key are one tenant
+
+constexpr std::size_t kBeginningsMax = 8;  // of one owner
+constexpr std::size_t kOwnersLearnedMax = 256;
+
+std::string key_of(const models::StateOwner& owner, const models::StateFit& fit) {
+  return fmt::format("{}\n{}\n{}\n{}\n{}", owner.tenant, owner.domain, fit.model_sha256, fit.engine,
+                     fit.settings);
+}
 
 }  // namespace
 
@@ -31,8 +42,12 @@ models::StateFit fit_of(const control::StartProcess& start, const std::string& e
 }
 
 PromptStates::PromptStates(boost::asio::io_context& loop, models::PromptStore* store,
-                           std::string engine)
-    : loop_(loop), store_(store), engine_(std::move(engine)), expiry_(loop) {
+                           std::string engine, OnShared on_shared)
+    : loop_(loop),
+      store_(store),
+      engine_(std::move(engine)),
+      on_shared_(std::move(on_shared)),
+      expiry_(loop) {
   if (store_ != nullptr) expire_now_and_then();
 }
 
@@ -67,22 +82,71 @@ void PromptStates::tell(domain::ProcessId process, const Replica& replica,
   for (models::KeptState& state : store_->remembered(replica.owner, replica.fit))
     prompts.push_back({state.id, std::move(state.tokens)});
   supervisor.remember(process, prompts);
+  std::vector<policy::SeenPrompts> seen;
+  for (const Seen& one : learned_[key_of(replica.owner, replica.fit)])
+    seen.push_back({one.tokens, one.prompts});
+  for (const runtime::RememberedPrompt& prompt : prompts) seen.push_back({prompt.tokens});
+  auto shared = policy::shared_beginning(seen);
+  if (!shared) return;
+  // Owners: the brain and the template's start.
+  auto beginning = std::make_shared<std::vector<std::int32_t>>(std::move(shared->tokens));
+  on_shared_({process, std::move(beginning), shared->prompts});
 }
 
-void PromptStates::keep(domain::ProcessId process, std::vector<UniqueFd> states,
-                        runtime::Supervisor& supervisor) {
-  const Replica* replica = find(process);
-  if (replica == nullptr) return;
-  // Owner: the job on the pool.
-  auto files = std::make_shared<std::vector<UniqueFd>>(std::move(states));
-  boost::asio::post(files_, [this, process, replica = *replica, files, &supervisor] {
-    for (const UniqueFd& file : *files) {
-      const auto kept = store_->keep(replica.owner, replica.fit, file.get());
-      if (!kept)
-        spdlog::warn("replica={} a prompt is not kept: {}", process.value, kept.error().message);
+// The same ones as before count together.
+void PromptStates::learn(const Replica& replica, std::vector<Seen> seen) {
+  const std::string key = key_of(replica.owner, replica.fit);
+  if (!learned_.contains(key) && learned_.size() >= kOwnersLearnedMax) learned_.clear();
+  Beginnings& known = learned_[key];
+  for (Seen& one : seen) {
+    const auto same = std::find_if(known.begin(), known.end(),
+                                   [&one](const Seen& it) { return it.tokens == one.tokens; });
+    if (same != known.end()) {
+      one.prompts += same->prompts;
+      known.erase(same);
     }
-    boost::asio::post(loop_, [this, process, &supervisor] {
-      if (const Replica* still = find(process)) tell(process, *still, supervisor);
+    known.insert(known.begin(), std::move(one));
+  }
+  if (known.size() > kBeginningsMax) known.resize(kBeginningsMax);
+}
+
+void PromptStates::keep(domain::ProcessId process, std::vector<runtime::KeptCopy> copies,
+                        runtime::Supervisor& supervisor) {
+  Replica* replica = find(process);
+  if (replica == nullptr) return;
+  if (replica->being_written + copies.size() > kBeingWrittenMax) {
+    spdlog::warn("replica={} {} prompts are not kept: the disk is slower than they come",
+                 process.value, copies.size());
+    return;
+  }
+  replica->being_written += copies.size();
+  // Owner: the job on the pool.
+  auto shared_copies = std::make_shared<std::vector<runtime::KeptCopy>>(std::move(copies));
+  boost::asio::post(files_, [this, process, replica = *replica, shared_copies, &supervisor] {
+    std::map<std::uint64_t, const runtime::KeptCopy*> kept;
+    for (const runtime::KeptCopy& copy : *shared_copies) {
+      if (const auto id = store_->keep(replica.owner, replica.fit, copy.file.get()))
+        kept[*id] = &copy;
+      else
+        spdlog::warn("replica={} a prompt is not kept: {}", process.value, id.error().message);
+    }
+    std::vector<Seen> seen;
+    for (const models::KeptState& state : store_->remembered(replica.owner, replica.fit)) {
+      const auto found = kept.find(state.id);
+      if (found == kept.end() || found->second->shared_prompts == 0) continue;
+      const std::size_t most = std::min(found->second->shared_tokens, state.tokens.size());
+      // The copy itself is one of them.
+      seen.push_back(
+          {{state.tokens.begin(), state.tokens.begin() + static_cast<std::ptrdiff_t>(most)},
+           std::max<std::size_t>(found->second->shared_prompts, 2) - 1});
+    }
+    const std::size_t written = shared_copies->size();
+    boost::asio::post(loop_, [this, process, replica, written, seen, &supervisor] {
+      learn(replica, seen);
+      Replica* still = find(process);
+      if (still == nullptr) return;
+      still->being_written -= written;
+      tell(process, *still, supervisor);
     });
   });
 }
@@ -94,7 +158,7 @@ void PromptStates::give(domain::ProcessId process, std::uint64_t state,
   boost::asio::post(files_, [this, process, replica = *replica, state, &supervisor] {
     auto loaded = store_->load(replica.owner, replica.fit, state);
     if (!loaded)
-      spdlog::warn("replica={} prompt {:016x} is not restored: {}", process.value, state,
+      spdlog::info("replica={} prompt {:016x} is not restored: {}", process.value, state,
                    loaded.error().message);
     // Owner: the event on the loop.
     auto file = std::make_shared<UniqueFd>(loaded ? std::move(*loaded) : UniqueFd());
@@ -104,7 +168,7 @@ void PromptStates::give(domain::ProcessId process, std::uint64_t state,
   });
 }
 
-const PromptStates::Replica* PromptStates::find(domain::ProcessId process) const {
+PromptStates::Replica* PromptStates::find(domain::ProcessId process) {
   const auto found = replicas_.find(process);
   return found == replicas_.end() || found->second.owner.tenant.empty() ? nullptr : &found->second;
 }

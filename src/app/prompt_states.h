@@ -6,6 +6,7 @@
 // loop. Without a store nothing is remembered.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 
 #include "base/unique_fd.h"
 #include "control/effects.h"
+#include "control/events.h"
 #include "domain/cache_domain.h"
 #include "models/prompt_store.h"
 #include "runtime/supervisor.h"
@@ -25,12 +27,15 @@ namespace glowplug::app {
 
 class PromptStates final {
  public:
+  // Told what kept prompts of the replica's domain begin with, where enough of them do.
+  using OnShared = std::function<void(control::BeginningShared)>;
   // All outlive this object, the store may be null.
-  PromptStates(boost::asio::io_context& loop, models::PromptStore* store, std::string engine);
+  PromptStates(boost::asio::io_context& loop, models::PromptStore* store, std::string engine,
+               OnShared on_shared);
 
   void started(const control::StartProcess& start);
   void bind(const control::BindReplica& effect, runtime::Supervisor& supervisor);
-  void keep(domain::ProcessId process, std::vector<UniqueFd> states,
+  void keep(domain::ProcessId process, std::vector<runtime::KeptCopy> copies,
             runtime::Supervisor& supervisor);
   void give(domain::ProcessId process, std::uint64_t state, runtime::Supervisor& supervisor);
   void gone(domain::ProcessId process) { replicas_.erase(process); }
@@ -40,17 +45,28 @@ class PromptStates final {
  private:
   struct Replica {
     models::StateFit fit;
-    models::StateOwner owner;  // empty until it is bound
+    models::StateOwner owner;       // empty until it is bound
+    std::size_t being_written = 0;  // of its states
   };
 
+  // Beginnings that prompts of one owner shared, and how many did; the latest first.
+  struct Seen {
+    std::vector<std::int32_t> tokens;
+    std::size_t prompts = 0;
+  };
+  using Beginnings = std::vector<Seen>;
+
+  void learn(const Replica& replica, std::vector<Seen> seen);
   void tell(domain::ProcessId process, const Replica& replica, runtime::Supervisor& supervisor);
-  const Replica* find(domain::ProcessId process) const;
+  Replica* find(domain::ProcessId process);
   void expire_now_and_then();
 
   boost::asio::io_context& loop_;
   models::PromptStore* store_;
   std::string engine_;
+  OnShared on_shared_;
   std::map<domain::ProcessId, Replica> replicas_;
+  std::map<std::string, Beginnings> learned_;  // by owner and what fits; of this run of the server
   boost::asio::steady_timer expiry_;
   boost::asio::thread_pool files_{2};
 };

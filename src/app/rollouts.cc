@@ -294,7 +294,11 @@ Result<std::vector<control::ServedView>> Rollouts::roll_back(const std::string& 
   if (!*split)
     return conflict(fmt::format("`{}` served nothing before what it serves now", function), "");
   auto told = tell(function, **split);
-  if (!told) (void)parts_.store.serve(function, *now);  // that is what still serves
+  if (!told) {
+    if (const auto undone = parts_.store.serve(function, *now); !undone)
+      spdlog::error("function={} still serves what it did, but the next server will not: {}",
+                    function, undone.error().message);
+  }
   return told;
 }
 

@@ -177,11 +177,20 @@ gateway::GatewayOptions gateway_options(const ServerConfig& config,
           }};
 }
 
+#ifdef GLOWPLUG_CUDA
+constexpr bool kOnGpu = true;
+#else
+constexpr bool kOnGpu = false;
+#endif
+
+// What engine makes prompt states: one of a CPU has laid them out another way.
+std::string engine_build(const std::string& version, const std::string& commit) {
+  return fmt::format("{} llama.cpp {} {}", version, commit, kOnGpu ? "cuda" : "cpu");
+}
+
 // A process that holds a GPU cannot fork its model to a child.
 std::uint64_t template_memory(const ServerConfig& config, std::uint64_t memory) {
-#ifdef GLOWPLUG_CUDA
-  return 0;
-#endif
+  if (kOnGpu) return 0;
   return config.template_bytes == cli::kTemplateMemoryAuto ? memory / kTemplateShare
                                                            : config.template_bytes;
 }
@@ -244,7 +253,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                       .run_dir = run_folder(config->data_dir),
                       .templates_dir = share_dir + "/templates"},
        .prompts = prompts->get(),
-       .engine = version + " llama.cpp " + engine_commit});
+       .engine = engine_build(version, engine_commit)});
   LiveCache cache(loop, models, platform,
                   {.machine_bytes = machine.memory_bytes,
                    .template_bytes = templates,

@@ -314,6 +314,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
     replica.load_ended = from->second.ready;
     replica.from_memory = from->second.from_memory;
     replica.bytes_read = from->second.bytes_read;
+    if (from->second.learned) replica.made_for = from->second.learned->domain;
     if (!replica.is_spare()) {
       from->second.last_used = now_;
       from->second.spare_not_before = std::max(from->second.spare_not_before, now_);

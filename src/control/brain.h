@@ -81,6 +81,10 @@ class Brain final {
     Error error;
     Time forgotten_at{};
   };
+  struct Learned {
+    domain::LearnedPrime prime;
+    Time since{};
+  };
   // One revision of a function with what is known of its model.
   struct Generation {
     domain::Manifest manifest;
@@ -100,8 +104,9 @@ class Brain final {
     // Since its last replica that became ready:
     bool forks_fail = false;
     int starts_killed = 0;
-    Time sleep_not_before{};  // after a replica that did not fall asleep
-    Time prime_not_before{};  // after a primed template that did not come to be, or went
+    Time sleep_not_before{};            // after a replica that did not fall asleep
+    Time prime_not_before{};            // after a primed template that did not come to be, or went
+    std::vector<Learned> learned = {};  // at most one of a domain, the latest first
   };
   // What takes over at once: `fresh` is started first, the rest of the shares serves already.
   struct Rollout {
@@ -147,13 +152,15 @@ class Brain final {
     double progress = 0;
     std::string sandbox;
     bool was_spare = false;
-    std::optional<domain::CacheDomain> domain;  // bound by its first grant
-    bool kept = false;                          // its prompt state, since it was last used
-    std::optional<domain::ProcessId> from;      // the template; it may be gone
-    std::optional<domain::ProcessId> base;      // the same, or what that was forked from
-    Time load_began{}, load_ended{};            // the template's
-    bool from_memory = false;                   // its file, or its template's, was resident
-    std::optional<std::uint64_t> bytes_read;    // by its load, or its template's
+    std::optional<domain::CacheDomain> domain;    // bound by its first grant
+    std::optional<domain::CacheDomain> made_for;  // forked with what was learned of this domain
+    const std::optional<domain::CacheDomain>& serves() const { return domain ? domain : made_for; }
+    bool kept = false;                        // its prompt state, since it was last used
+    std::optional<domain::ProcessId> from;    // the template; it may be gone
+    std::optional<domain::ProcessId> base;    // the same, or what that was forked from
+    Time load_began{}, load_ended{};          // the template's
+    bool from_memory = false;                 // its file, or its template's, was resident
+    std::optional<std::uint64_t> bytes_read;  // by its load, or its template's
     Time started{}, ready{}, idle_since{}, last_used{};
     Sleep sleep = Sleep::Awake;
     Time wake_began{}, awake{};  // the last time it was woken
@@ -169,11 +176,13 @@ class Brain final {
     }
     domain::State shown_state() const;
   };
-  // A base template, or with primes in its manifest one that was forked from it.
+  // A base template, or one that was forked from it and primed: with its manifest's primes, or with
+  // a learned one.
   struct Template {
     domain::Manifest manifest;  // of whoever needed it first
     std::optional<domain::ProcessId> base;
     bool is_primed() const { return base.has_value(); }
+    std::optional<domain::LearnedPrime> learned;  // primed with this instead
     domain::ModelFacts facts;
     domain::State state = domain::State::Loading;  // Draining: killed, not yet gone
     std::uint64_t bytes = 0;
@@ -194,7 +203,8 @@ class Brain final {
   // Cache domains with a call that waits and no replica, neither there nor on its way.
   struct Unserved {
     int domains = 0;
-    std::optional<Time> since;  // the oldest of these calls
+    std::optional<Time> since;                 // the oldest of these calls
+    std::optional<domain::CacheDomain> first;  // its domain
   };
   enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
 
@@ -226,6 +236,7 @@ class Brain final {
   void on(const MemorySetAside& event);
   void on(const MemoryMeasured& event);  // brain_memory.cc
   void on(const MemoryKnown& event);
+  void on(const BeginningShared& event);  // brain_learned.cc
   void on(const DrainStarted& event);
   void on(const Tick& event);
 
@@ -296,6 +307,8 @@ class Brain final {
   static bool may_use(const Template& held, const Generation& generation);
   void prime_templates();
   void prime(const std::string& name, const Generation& generation);
+  void fork_template(const std::string& name, const Generation& generation, Template primed,
+                     const std::string& with);
   void primed_gone(const Template& gone, const std::string& cause);
   bool is_computing() const;
   bool may_fork(const Generation& generation) const;
@@ -312,6 +325,12 @@ class Brain final {
   void keep_templates_within_budget();
   std::vector<policy::IdleTemplate> idle_templates(Idle idle) const;
   std::vector<domain::ProcessId> drop_order(const std::vector<policy::IdleTemplate>& idle) const;
+
+  // brain_learned.cc
+  static bool has_learned(const Generation& generation, const domain::LearnedPrime& prime);
+  TemplateEntry* learned_of(const Generation& generation, const domain::CacheDomain& domain);
+  bool fork_with_learned(const std::string& name, const Generation& generation);
+  void prime_learned(const std::string& name, const Generation& generation);
 
   // brain_holds.cc: what is ready ahead of calls, because somebody declared or asked it.
   policy::Scheduled scheduled(const Generation& generation) const;

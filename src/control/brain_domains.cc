@@ -23,14 +23,14 @@ constexpr Duration kKeepAfterIdle = std::chrono::seconds(5);
 Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting& waiting) {
   ReplicaEntry* best = nullptr;
   const auto better = [](const Replica& a, const Replica& b) {
-    if (a.domain.has_value() != b.domain.has_value()) return a.domain.has_value();
+    if (a.serves().has_value() != b.serves().has_value()) return a.serves().has_value();
     return a.in_flight < b.in_flight;
   };
   for (ReplicaEntry& entry : replicas_) {
     const Replica& replica = entry.second;
     if (replica.function != name || replica.revision != waiting.revision ||
         !replica.takes_calls() || replica.slots - replica.in_flight < waiting.weight ||
-        (replica.domain && *replica.domain != waiting.domain)) {
+        (replica.serves() && *replica.serves() != waiting.domain)) {
       continue;
     }
     if (best == nullptr || better(replica, best->second)) best = &entry;
@@ -55,18 +55,20 @@ Brain::Unserved Brain::unserved(const std::string& name, const Generation& gener
     const bool live =
         replica.state == domain::State::Loading || replica.state == domain::State::Ready;
     if (replica.function != name || replica.revision != generation.revision || !live) continue;
-    if (replica.domain)
-      served.insert(*replica.domain);
+    if (replica.serves())
+      served.insert(*replica.serves());
     else
       ++unbound;
   }
-  std::vector<Time> oldest;  // of each domain; calls wait in the order of their arrival
+  std::vector<const Waiting*> oldest;  // of each domain; calls wait in the order of their arrival
   for (const Waiting& one : function.waiting) {
     if (one.revision != generation.revision) continue;
-    if (served.insert(one.domain).second) oldest.push_back(one.arrived);
+    if (served.insert(one.domain).second) oldest.push_back(&one);
   }
   if (oldest.size() <= unbound) return {};
-  return {.domains = static_cast<int>(oldest.size() - unbound), .since = oldest[unbound]};
+  return {.domains = static_cast<int>(oldest.size() - unbound),
+          .since = oldest[unbound]->arrived,
+          .first = oldest[unbound]->domain};
 }
 
 // Whether a call of this function waits for this very replica.
@@ -76,7 +78,7 @@ bool Brain::serves_waiting(const std::string& name, const Function& function,
   return std::any_of(function.waiting.begin(), function.waiting.end(),
                      [&replica](const Waiting& one) {
                        return one.revision == replica.revision &&
-                              (!replica.domain || *replica.domain == one.domain);
+                              (!replica.serves() || *replica.serves() == one.domain);
                      });
 }
 

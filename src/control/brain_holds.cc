@@ -37,7 +37,7 @@ bool Brain::is_held(const Template& held) const {
   bool found = false;
   for (const auto& [name, function] : functions_)
     each_serving(function, [&, &function = function](const Generation& generation) {
-      found |= holds_template(function, generation) && may_use(held, generation);
+      found |= !held.learned && holds_template(function, generation) && may_use(held, generation);
     });
   return found;
 }

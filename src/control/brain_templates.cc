@@ -22,7 +22,8 @@ bool Brain::may_use(const Template& held, const Generation& generation) {
   return policy::uses_template(generation.manifest) &&
          policy::same_template({held.manifest, held.facts},
                                {generation.manifest, generation.facts}) &&
-         (!held.is_primed() || held.manifest.prime == generation.manifest.prime);
+         (!held.is_primed() || (held.learned ? has_learned(generation, *held.learned)
+                                             : held.manifest.prime == generation.manifest.prime));
 }
 
 Brain::TemplateEntry* Brain::template_of(const Generation& generation) {
@@ -37,7 +38,8 @@ const Brain::TemplateEntry* Brain::template_of(const Generation& generation) con
 
 Brain::TemplateEntry* Brain::primed_of(const Generation& generation) {
   for (TemplateEntry& entry : templates_)
-    if (entry.second.is_primed() && may_use(entry.second, generation)) return &entry;
+    if (entry.second.is_primed() && !entry.second.learned && may_use(entry.second, generation))
+      return &entry;
   return nullptr;
 }
 
@@ -70,6 +72,7 @@ bool Brain::may_fork(const Generation& generation) const {
 // of its own.
 bool Brain::fork_or_load(const std::string& name, const Generation& generation) {
   if (!may_fork(generation)) return false;
+  if (fork_with_learned(name, generation)) return true;
   const policy::TemplateSource source{generation.manifest, generation.facts};
   const std::uint64_t forked = forked_bytes(source);
   TemplateEntry* entry = origin_of(generation);
@@ -116,7 +119,8 @@ void Brain::start_template(domain::ProcessId id, Template made, int revision) {
       .facts = made.facts,
       .limits = policy::limits_of(made.bytes, made.manifest, made.facts, options_.cores),
       .threads = options_.cores,
-      .from = made.base});
+      .from = made.base,
+      .prime = made.learned ? made.learned->tokens : nullptr});
   templates_.emplace(id, std::move(made));
 }
 
@@ -136,7 +140,8 @@ void Brain::template_ready(TemplateEntry& entry) {
   decide(ready.manifest.name, "template",
          fmt::format("template {} ready after {}{}", entry.first.value,
                      format_duration(now_ - ready.started),
-                     ready.is_primed()
+                     ready.learned ? ", primed with what was learned"
+                     : ready.is_primed()
                          ? fmt::format(", primed with {} prompts", ready.manifest.prime.size())
                          : ""));
 }
@@ -147,35 +152,44 @@ void Brain::prime_templates() {
   for (const auto& [name, function] : functions_) {
     each_serving(function, [&, &name = name, &function = function](const Generation& generation) {
       const bool wanted = function.calls > 0 || holds_template(function, generation);
-      if (wanted && !generation.manifest.prime.empty()) prime(name, generation);
+      if (wanted && now_ >= generation.prime_not_before && may_fork(generation)) {
+        if (!generation.manifest.prime.empty()) prime(name, generation);
+        prime_learned(name, generation);
+      }
     });
   }
 }
 
 void Brain::prime(const std::string& name, const Generation& generation) {
-  if (now_ < generation.prime_not_before || !may_fork(generation) ||
-      primed_of(generation) != nullptr)
-    return;
+  if (primed_of(generation) != nullptr) return;
+  Template primed;
+  primed.manifest.prime = generation.manifest.prime;
+  primed.account.need = policy::primed_need({generation.manifest, generation.facts});
+  const std::size_t count = generation.manifest.prime.size();
+  fork_template(name, generation, std::move(primed), fmt::format("{} prompts", count));
+}
+
+// Within the budget of templates, and where nothing has to go for it.
+void Brain::fork_template(const std::string& name, const Generation& generation, Template primed,
+                          const std::string& with) {
   const TemplateEntry* base = template_of(generation);
   if (base == nullptr || base->second.state != domain::State::Ready) return;
-  const std::uint64_t bytes =
-      policy::estimate_primed_bytes({generation.manifest, generation.facts});
+  const std::uint64_t bytes = primed.account.need.estimate;
   if (base->second.bytes + bytes > options_.template_bytes ||
       reserved_bytes() + bytes > options_.memory_bytes)
     return;
-  Template primed;
+  std::vector<std::string> primes = std::move(primed.manifest.prime);
   primed.manifest = base->second.manifest;
   primed.manifest.name = name;
-  primed.manifest.prime = generation.manifest.prime;
+  primed.manifest.prime = std::move(primes);
   primed.facts = generation.facts;
   primed.base = base->first;
   primed.bytes = bytes;
-  primed.account.need = policy::primed_need({generation.manifest, generation.facts});
   primed.last_used = base->second.last_used;
   const domain::ProcessId id{++last_process_};
   decide(name, "prime",
-         fmt::format("template {} from template {}: {} prompts, {} reserved", id.value,
-                     base->first.value, primed.manifest.prime.size(), format_bytes(bytes)));
+         fmt::format("template {} from template {}: {}, {} reserved", id.value, base->first.value,
+                     with, format_bytes(bytes)));
   start_template(id, std::move(primed), generation.revision);
 }
 
@@ -185,7 +199,7 @@ void Brain::primed_gone(const Template& gone, const std::string& cause) {
     each_generation(function, [&, &function = function](Generation& generation) {
       if (!may_use(gone, generation)) return;
       generation.prime_not_before = now_ + kPrimeAgainAfter;
-      if (gone.state == domain::State::Loading)
+      if (gone.state == domain::State::Loading && !gone.learned)
         function.note = fmt::format("its prompts are not primed: {}", cause);
     });
   }

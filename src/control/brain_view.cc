@@ -156,6 +156,10 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                                          .memory_bytes = held->second.bytes,
                                          .primes = held->second.manifest.prime.size(),
                                          .last_used = held->second.last_used};
+      for (const auto& [id, other] : templates_)
+        if (other.learned && other.state == domain::State::Ready &&
+            may_use(other, function.current))
+          ++shown.template_view->learned;
       for (const auto& [id, replica] : replicas_) {
         if (!replica.is_spare() || replica.from != held->first) continue;
         shown.template_view->spares.push_back({id, replica.memory_bytes});

@@ -12,6 +12,7 @@
 #include "base/time_types.h"
 #include "domain/cache_domain.h"
 #include "domain/ids.h"
+#include "domain/learned_prime.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/phase.h"
@@ -40,7 +41,8 @@ struct StartProcess {
   int threads = 1;
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
   std::string file_type;  // Measure: of a stand-in for the model, see glowplug-worker --file-type
-  bool ahead = false;     // of any call: a fork computes a dummy batch before it is ready
+  domain::SharedTokens prime = {};  // Template: to compute, beside its manifest's primes
+  bool ahead = false;               // of any call: a fork computes a dummy batch before it is ready
 };
 // A spare is to serve this function; the manifest of its start was any of its template's. Answered
 // by ReplicaAssigned, or by ModelLost where the file that it was made from is not as it was.

@@ -12,6 +12,7 @@
 #include "base/time_types.h"
 #include "domain/cache_domain.h"
 #include "domain/ids.h"
+#include "domain/learned_prime.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/tier.h"
@@ -169,14 +170,21 @@ struct MemoryKnown {
   std::string key;
   std::uint64_t first_bytes = 0, peak_bytes = 0;
 };
+// Prompts of this replica's cache domain that were kept begin alike: policy/shared_beginning.h.
+struct BeginningShared {
+  domain::ProcessId replica;
+  domain::SharedTokens tokens;
+  std::size_t prompts = 0;
+};
 struct DrainStarted {};  // no new calls; idle replicas stop
 struct Tick {};          // the moment named by Effects::wake_at has come
 
-using Event = std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
-                           ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived,
-                           CallEnded, CallAbandoned, ProcessProgress, ProcessReady, ReplicaAssigned,
-                           ProcessGone, ReplicaAsleep, ReplicaAwake, SleepFailed, WarmWanted,
-                           PreloadWanted, StopWanted, FunctionTuned, TemplatesRecalled,
-                           MemorySetAside, MemoryMeasured, MemoryKnown, DrainStarted, Tick>;
+using Event =
+    std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
+                 ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
+                 CallAbandoned, ProcessProgress, ProcessReady, ReplicaAssigned, ProcessGone,
+                 ReplicaAsleep, ReplicaAwake, SleepFailed, WarmWanted, PreloadWanted, StopWanted,
+                 FunctionTuned, TemplatesRecalled, MemorySetAside, MemoryMeasured, MemoryKnown,
+                 BeginningShared, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

@@ -33,6 +33,7 @@ struct TemplateView {
   domain::State state = domain::State::Loading;
   std::uint64_t memory_bytes = 0;  // reserved
   std::size_t primes = 0;          // prompts that its replicas start with
+  std::size_t learned = 0;         // templates beside it that hold a learned prime each
   Time last_used{};
   struct Spare {
     domain::ProcessId process;

@@ -31,7 +31,8 @@ inline constexpr std::size_t kDecisionsKept = 1'000;
 inline constexpr std::size_t kCallsKept =
     4'096;  // inference calls whose course is told; under 2 KiB each
 inline constexpr std::size_t kClientRequestIdBytesMax = 512;  // as OpenAI bounds it
-inline constexpr std::size_t kKeptTokensMin = 256;  // a shorter prompt is soon computed again
+inline constexpr std::size_t kKeptTokensMin = 256;   // a shorter prompt is soon computed again
+inline constexpr std::size_t kLearnedPrimesMax = 4;  // cache domains of one revision that have one
 inline constexpr std::size_t kPromptBytesPerToken =
     16;  // a longer prompt cannot fit, so it is never tokenised
 inline constexpr int kContextMax = 1 << 20;

@@ -78,7 +78,8 @@ json::object template_object(const control::TemplateView& shown, const GatewayOp
                       {"state", domain::to_string(shown.state)},
                       {"memory_bytes", memory_of(shown.process, shown.memory_bytes, options)},
                       {"reserved_bytes", shown.memory_bytes},
-                      {"primes", shown.primes}};
+                      {"primes", shown.primes},
+                      {"learned", shown.learned}};
   json::array spares;
   for (const control::TemplateView::Spare& spare : shown.spares) {
     const std::uint64_t bytes = memory_of(spare.process, spare.memory_bytes, options);

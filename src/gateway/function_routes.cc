@@ -117,7 +117,6 @@ Reply get_functions(Exchange& exchange) {
 Reply delete_function(Exchange& exchange) {
   const Result<void> removed = exchange.server.platform.remove(exchange.name);
   if (!removed) return exchange.error_reply(removed.error());
-  exchange.server.metrics.forget(exchange.name);
   return json_reply(204, "");
 }
 

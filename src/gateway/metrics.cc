@@ -213,7 +213,10 @@ void Metrics::write_starts(MetricsText& text,
 std::string Metrics::render(const std::vector<control::FunctionView>& functions,
                             std::size_t connections, MetricsFormat format,
                             const std::optional<control::CacheCounters>& cache,
-                            const MemoryOf& memory_of) const {
+                            const MemoryOf& memory_of) {
+  std::set<std::string_view> names;
+  for (const auto& view : functions) names.insert(view.manifest.name);
+  std::erase_if(series_, [&names](const auto& one) { return !names.contains(one.first); });
   MetricsText text(format);
   write_requests(text);
   write_starts(text, functions);

@@ -32,13 +32,13 @@ class Metrics final {
   void count_tokens(const std::string& function, const Usage& usage);
   void observe_first_token(const std::string& function, Duration after);
   void observe_grant(const std::string& function, const control::Grant& grant);
-  void forget(const std::string& function) { series_.erase(function); }
   void count_retry() { ++retries_; }
   void count_stream_refused() { ++streams_refused_; }
 
+  // Forgets what it has counted of functions that are not among these.
   std::string render(const std::vector<control::FunctionView>& functions, std::size_t connections,
                      MetricsFormat format, const std::optional<control::CacheCounters>& cache = {},
-                     const MemoryOf& memory_of = {}) const;
+                     const MemoryOf& memory_of = {});
 
  private:
   static constexpr std::array<double, 14> kFirstTokenBounds{

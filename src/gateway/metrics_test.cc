@@ -1,6 +1,7 @@
 #include "gateway/metrics.h"
 
 #include <chrono>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -34,7 +35,7 @@ class MetricsTest : public testing::Test {
     grant.waited[Phase::Fork] = fork;
     metrics_.observe_grant("f", grant);
   }
-  std::string text(MetricsFormat format = MetricsFormat::PrometheusText) const {
+  std::string text(MetricsFormat format = MetricsFormat::PrometheusText) {
     return metrics_.render(functions_, 0, format);
   }
 
@@ -42,6 +43,16 @@ class MetricsTest : public testing::Test {
   Metrics metrics_{clock_};
   std::vector<control::FunctionView> functions_;
 };
+
+TEST_F(MetricsTest, FunctionIsGone_SoAreItsSeries) {
+  metrics_.count_request("f", 200);
+  EXPECT_THAT(text(), HasSubstr("function=\"f\""));
+  const auto removed = std::exchange(functions_, {});
+  metrics_.count_request("f", 200);  // its last call ends after it
+  EXPECT_THAT(text(), Not(HasSubstr("function=\"f\"")));
+  functions_ = removed;
+  EXPECT_THAT(text(), Not(HasSubstr("code=\"200\"")));
+}
 
 TEST_F(MetricsTest, WarmGrant_IsNoColdStart) {
   grant_warm();

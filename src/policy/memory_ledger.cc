@@ -65,6 +65,10 @@ MemoryNeed primed_need(const TemplateSource& source) {
   return {.estimate = estimate_primed_bytes(source), .lowering = Lowering::Never};
 }
 
+MemoryNeed learned_need(const TemplateSource& source, std::size_t tokens) {
+  return {.estimate = estimate_learned_bytes(source, tokens), .lowering = Lowering::Never};
+}
+
 MemorySeen seen_with(MemorySeen seen, std::uint64_t measured) {
   if (seen.peak == 0) seen.first = measured;
   seen.peak = std::max(seen.peak, measured);

@@ -53,6 +53,7 @@ MemoryNeed replica_need(const TemplateSource& source);   // by exec, with the mo
 MemoryNeed forked_need(const TemplateSource& source);    // from a template that holds the model
 MemoryNeed template_need(const TemplateSource& source);  // once it is loaded
 MemoryNeed primed_need(const TemplateSource& source);    // beside its base
+MemoryNeed learned_need(const TemplateSource& source, std::size_t tokens);  // the same
 
 // Of one process, or of several of a kind.
 struct MemorySeen {

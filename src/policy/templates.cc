@@ -67,6 +67,11 @@ std::uint64_t estimate_primed_bytes(const TemplateSource& source) {
   return source.facts.kv_bytes_per_token * tokens + kForkedFixedBytes;
 }
 
+std::uint64_t estimate_learned_bytes(const TemplateSource& source, std::size_t tokens) {
+  const auto copies = static_cast<std::uint64_t>(source.manifest.slots) + 1;
+  return source.facts.kv_bytes_per_token * tokens * copies + kForkedFixedBytes;
+}
+
 std::vector<domain::ProcessId> eviction_order(std::span<const IdleTemplate> idle, Time now) {
   const auto value = [now](const IdleTemplate& one) {
     const double age = 1 + to_seconds(std::max(Duration(0), now - one.last_used));

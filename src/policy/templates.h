@@ -36,6 +36,8 @@ std::uint64_t estimate_loading_bytes(const TemplateSource& source);
 // What a template holds beside its base once its manifest's primes are computed, in every slot and
 // once more each: by the length of their texts, because their tokens are not known yet.
 std::uint64_t estimate_primed_bytes(const TemplateSource& source);
+// The same of one prime of so many tokens.
+std::uint64_t estimate_learned_bytes(const TemplateSource& source, std::size_t tokens);
 
 struct IdleTemplate {
   domain::ProcessId process;

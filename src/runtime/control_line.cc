@@ -19,6 +19,29 @@ Error bad(std::string why) {
   return Error{std::string(domain::error::kReplicaFailed), std::move(why), {}};
 }
 
+std::optional<std::uint64_t> whole_number(const json::object& object, std::string_view field) {
+  const json::value* number = object.if_contains(field);
+  if (number == nullptr) return std::nullopt;
+  boost::system::error_code out_of_range;
+  const auto whole = number->to_number<std::uint64_t>(out_of_range);
+  return out_of_range ? std::nullopt : std::optional(whole);
+}
+
+// Entries that say something else are left out: it is a hint.
+std::vector<WorkerKept::Shared> shared_in(const json::object& object) {
+  std::vector<WorkerKept::Shared> all;
+  const json::value* list = object.if_contains("shared");
+  if (list == nullptr || !list->is_array()) return all;
+  for (const json::value& one : list->get_array()) {
+    if (!one.is_object()) continue;
+    const auto copy = whole_number(one.get_object(), "copy");
+    const auto tokens = whole_number(one.get_object(), "tokens");
+    const auto prompts = whole_number(one.get_object(), "prompts");
+    if (copy && tokens && prompts) all.push_back({*copy, *tokens, *prompts});
+  }
+  return all;
+}
+
 }  // namespace
 
 Result<ControlMessage> parse_control_line(std::string_view line) {
@@ -67,14 +90,10 @@ Result<ControlMessage> parse_control_line(std::string_view line) {
   if (name == "overwriting") return ControlMessage(WorkerOverwriting{});
   if (name == "kept" || name == "wants") {
     const char* field = name == "kept" ? "count" : "id";
-    const json::value* number = object.if_contains(field);
-    boost::system::error_code out_of_range;
-    const std::uint64_t whole =
-        number == nullptr ? 0 : number->to_number<std::uint64_t>(out_of_range);
-    if (number == nullptr || out_of_range)
-      return bad(fmt::format("has no whole number '{}'", field));
-    if (name == "kept") return ControlMessage(WorkerKept{whole});
-    return ControlMessage(WorkerWants{whole});
+    const std::optional<std::uint64_t> whole = whole_number(object, field);
+    if (!whole) return bad(fmt::format("has no whole number '{}'", field));
+    if (name == "kept") return ControlMessage(WorkerKept{*whole, shared_in(object)});
+    return ControlMessage(WorkerWants{*whole});
   }
   return bad(fmt::format("has the unknown state '{}'", printable(name.substr(0, 80))));
 }

@@ -2,7 +2,9 @@
 //
 //   {"state":"loading","progress":0.4}   {"state":"ready"}   {"state":"failed","cause":"…"}
 //   {"state":"forked","pid":123}    first, of a replica that a template has forked
-//   {"state":"kept","count":2}      so many files of the last order to keep hold a prompt state
+//   {"state":"kept","count":2}      so many files of the oldest order to keep hold a prompt state;
+//                                   "shared":[{"copy":0,"tokens":600,"prompts":3}]: in the first
+//                                   one's slot three prompts began with its first 600 tokens
 //   {"state":"wants","id":7}        this prompt state, of those that it was told of
 //   {"state":"overwriting"}         an order to keep, please: a prompt state is about to be lost
 //
@@ -18,6 +20,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -41,7 +44,12 @@ struct WorkerForked {
   pid_t pid = 0;
 };
 struct WorkerKept {
+  struct Shared {
+    std::size_t copy = 0;
+    std::size_t tokens = 0, prompts = 0;
+  };
   std::size_t count = 0;
+  std::vector<Shared> shared = {};
 };
 struct WorkerWants {
   std::uint64_t id = 0;

@@ -41,6 +41,18 @@ TEST(ControlLine, Failed_CarriesItsCausePrintable) {
       "no?file");
 }
 
+TEST(ControlLine, Kept_MaySayWhatWasShared) {
+  const auto message = parse_control_line(
+      R"({"state":"kept","count":2,"shared":[{"copy":1,"tokens":600,"prompts":3},{"copy":"x"},7]})");
+  ASSERT_TRUE(message);
+  const auto& kept = std::get<WorkerKept>(*message);
+  EXPECT_EQ(kept.count, 2u);
+  ASSERT_EQ(kept.shared.size(), 1u);
+  EXPECT_EQ(kept.shared[0].copy, 1u);
+  EXPECT_EQ(kept.shared[0].tokens, 600u);
+  EXPECT_EQ(kept.shared[0].prompts, 3u);
+}
+
 TEST(ControlLine, Overwriting_IsAWordOfItsOwn) {
   const auto message = parse_control_line(R"({"state":"overwriting"})");
   ASSERT_TRUE(message);

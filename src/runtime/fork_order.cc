@@ -25,8 +25,8 @@ Result<SpawnedChild> order_fork(int template_control, const LaunchPlan& plan, co
     for (const int entry : leaf->entries()) descriptors.push_back(entry);
   }
   UniqueFd primes;
-  if (!plan.primes.empty()) {
-    Result<UniqueFd> file = make_prime_file(plan.primes);
+  if (!plan.primes.empty() || plan.prime) {
+    Result<UniqueFd> file = make_prime_file(plan.primes, plan.prime.get());
     if (!file) return file.error();
     primes = std::move(*file);
     fields["prime"] = true;

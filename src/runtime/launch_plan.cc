@@ -186,7 +186,10 @@ Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchP
   plan.endpoint.socket_path = socket;
   plan.threads = start.threads;
   plan.warm = start.ahead;
-  if (start.role == control::Role::Template) plan.primes = start.manifest.prime;
+  if (start.role == control::Role::Template) {
+    plan.primes = start.manifest.prime;
+    plan.prime = start.prime;
+  }
   if (start.role == control::Role::Replica && policy::has_prompt_state(start.manifest))
     plan.slots = start.manifest.slots;
   std::map<std::string, std::string> env = environment(base, plan.folder);

@@ -47,6 +47,7 @@ struct LaunchPlan {
   int threads = 1;                  // told to a forked replica, which has no command line
   bool warm = false;                // the same
   std::vector<std::string> primes;  // of a template that is forked from another
+  domain::SharedTokens prime;       // of one too: a prompt that has no text; null = none
   int slots = 0;                    // whose prompt states may be kept; 0 = it has none of ours
   Readiness readiness = Readiness::ControlChannel;
   std::string ready_path;    // Http only

@@ -19,9 +19,17 @@ bool reap_member(pid_t group) {
          ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG) == 0;
 }
 
+Standing standing_of(pid_t pid) {
+  siginfo_t info{};
+  if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+    return Standing::NotOurs;
+  return info.si_pid == 0 ? Standing::Runs : Standing::Ended;
+}
+
 std::optional<siginfo_t> reap(pid_t pid) {
   siginfo_t info{};
-  if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED) != 0) return std::nullopt;
+  while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED) != 0)
+    if (errno != EINTR) return std::nullopt;
   return info;
 }
 

@@ -16,6 +16,10 @@
 
 namespace glowplug::runtime {
 
+// Of a child, which is not reaped.
+enum class Standing { Runs, Ended, NotOurs };
+Standing standing_of(pid_t pid);
+
 // Reaps this one; blocks, so for one that was killed. Nothing: it was no child of ours.
 std::optional<siginfo_t> reap(pid_t pid);
 

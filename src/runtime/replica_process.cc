@@ -43,9 +43,8 @@ constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the e
 constexpr Duration kKeepLimit = 5s;                  // for the copies of a replica's prompt states
 constexpr Duration kFailedGrace = 2s;  // a worker that said "failed" has ended by itself then
 constexpr int kUnbornLooks = 10;
-constexpr int kLook = WEXITED | WNOHANG | WNOWAIT;  // has it ended? It is not reaped
-constexpr Duration kLingerPause = 5ms;              // between looks at a killed group
-constexpr int kLingerLooks = 400;                   // then the replica counts as gone all the same
+constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
+constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
 
 Error unwatchable(const std::exception& exception) {
   return Error{std::string(domain::error::kFunctionFailed),
@@ -82,9 +81,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void watch_exit() {
     pidfd_.async_wait(Descriptor::wait_read, [self = shared_from_this()](Code code) {
       if (code) return;
-      siginfo_t info{};
-      const int looked = ::waitid(P_PID, static_cast<id_t>(self->pid_), &info, kLook);
-      if (looked == 0 && info.si_pid == 0) return self->watch_exit();
+      if (standing_of(self->pid_) == Standing::Runs) return self->watch_exit();
       self->exited();
     });
   }
@@ -124,7 +121,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (cause_.empty()) cause_ = "stopped";
     if (pid_ < 0) return;  // ended as soon as it says who it is
     load_timer_.cancel();
-    if (!ready_ || !states_.is_bound() || !states_.keep(control())) return terminate();
+    if (!ready_ || !states_.is_bound() || !states_.keep(control(), StateOrders::Why::Idle))
+      return terminate();
     load_timer_.expires_after(kKeepLimit);
     load_timer_.async_wait([self = shared_from_this()](Code code) {
       if (!code) self->terminate();
@@ -159,7 +157,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
  private:
   // Made before anybody waits for it.
-  bool is_ahead() const { return plan_.warm || !plan_.primes.empty(); }
+  bool is_ahead() const { return plan_.warm || !plan_.primes.empty() || plan_.prime; }
 
   void terminate() {
     if (terminated_ || reaped_) return;
@@ -230,8 +228,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void born(pid_t pid) {
-    siginfo_t info{};
-    if (::waitid(P_PID, static_cast<id_t>(pid), &info, kLook) != 0)
+    if (standing_of(pid) == Standing::NotOurs)
       return break_control("names a process that is not the server's");
     Code code;
     const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
@@ -310,18 +307,19 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       watch_progress();
       return listener_->progress(process_, progress_);
     }
-    if (const auto* kept = std::get_if<WorkerKept>(&message)) return took_copies(kept->count);
-    if (std::holds_alternative<WorkerOverwriting>(message)) return (void)states_.keep(control());
+    if (const auto* kept = std::get_if<WorkerKept>(&message)) return took_copies(*kept);
+    if (std::holds_alternative<WorkerOverwriting>(message))
+      return (void)states_.keep(control(), StateOrders::Why::Overwriting);
     if (const auto* wants = std::get_if<WorkerWants>(&message))
-      return states_.may_want() ? listener_->wants(process_, wants->id)
-                                : break_control("wants too many prompt states at once");
+      return states_.note_wanted() ? listener_->wants(process_, wants->id)
+                                   : (void)states_.give(control(), wants->id, UniqueFd());
     failed_cause_ = std::get<WorkerFailed>(message).cause;
     if (!stopping_ && pid_ > 0) kill_after(kFailedGrace, "failed and did not exit");
   }
 
-  void took_copies(std::size_t count) {
-    std::vector<UniqueFd> files = states_.kept(count);
-    if (!files.empty()) listener_->kept(process_, std::move(files));
+  void took_copies(const WorkerKept& said) {
+    std::vector<KeptCopy> copies = states_.kept(said);
+    if (!copies.empty()) listener_->kept(process_, std::move(copies));
     if (!stopping_ || pid_ < 0 || states_.is_keeping()) return;
     load_timer_.cancel();
     terminate();
@@ -489,7 +487,9 @@ void ReplicaProcess::stop() { state_->stop(); }
 void ReplicaProcess::remember(std::span<const RememberedPrompt> prompts) {
   (void)state_->states().remember(state_->control(), prompts);
 }
-void ReplicaProcess::keep() { (void)state_->states().keep(state_->control()); }
+void ReplicaProcess::keep() {
+  (void)state_->states().keep(state_->control(), StateOrders::Why::Idle);
+}
 void ReplicaProcess::give(std::uint64_t id, UniqueFd state) {
   (void)state_->states().give(state_->control(), id, std::move(state));
 }

@@ -52,7 +52,7 @@ class ReplicaListener {
   virtual void ready(domain::ProcessId process, const std::string& sandbox,
                      std::optional<std::uint64_t> bytes_read) = 0;
   // Copies of what its slots held, a file each.
-  virtual void kept(domain::ProcessId process, std::vector<UniqueFd> states) = 0;
+  virtual void kept(domain::ProcessId process, std::vector<KeptCopy> copies) = 0;
   virtual void wants(domain::ProcessId process, std::uint64_t state) = 0;
   virtual void printed(domain::ProcessId process, std::string_view line) = 0;
   virtual void gone(domain::ProcessId process, const std::string& cause,

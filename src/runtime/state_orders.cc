@@ -56,7 +56,7 @@ Result<void> StateOrders::remember(int control, std::span<const RememberedPrompt
   return send_order(control, {{"remember", true}}, {&descriptor, 1});
 }
 
-Result<void> StateOrders::keep(int control) {
+Result<void> StateOrders::keep(int control, Why why) {
   if (!bound_ || asked_.size() == kKeepOrdersMax) return {};
   std::vector<UniqueFd> files;
   std::vector<int> descriptors;
@@ -66,12 +66,15 @@ Result<void> StateOrders::keep(int control) {
     descriptors.push_back(file->get());
     files.push_back(std::move(*file));
   }
-  if (Result<void> sent = send_order(control, {{"keep", true}}, descriptors); !sent) return sent;
+  if (Result<void> sent =
+          send_order(control, {{"keep", why == Why::Idle ? "idle" : "overwriting"}}, descriptors);
+      !sent)
+    return sent;
   asked_.push_back(std::move(files));
   return {};
 }
 
-bool StateOrders::may_want() { return ++wanted_ <= kWantedMax; }
+bool StateOrders::note_wanted() { return ++wanted_ <= kWantedMax; }
 
 Result<void> StateOrders::give(int control, std::uint64_t id, UniqueFd state) {
   if (wanted_ > 0) --wanted_;
@@ -84,17 +87,26 @@ Result<void> StateOrders::give(int control, std::uint64_t id, UniqueFd state) {
   return send_order(control, {{"give", id}}, {&descriptor, 1});
 }
 
-std::vector<UniqueFd> StateOrders::kept(std::size_t count) {
+std::vector<KeptCopy> StateOrders::kept(const WorkerKept& said) {
   if (asked_.empty()) return {};
   std::vector<UniqueFd> files = std::move(asked_.front());
   asked_.pop_front();
-  files.resize(std::min(count, files.size()));
-  return files;
+  files.resize(std::min(said.count, files.size()));
+  std::vector<KeptCopy> copies;
+  for (UniqueFd& file : files) copies.push_back({.file = std::move(file)});
+  for (const WorkerKept::Shared& one : said.shared) {
+    if (one.copy >= copies.size()) continue;
+    copies[one.copy].shared_tokens = one.tokens;
+    copies[one.copy].shared_prompts = one.prompts;
+  }
+  return copies;
 }
 
-Result<UniqueFd> make_prime_file(std::span<const std::string> texts) {
+Result<UniqueFd> make_prime_file(std::span<const std::string> texts,
+                                 const std::vector<std::int32_t>* tokens) {
   boost::json::array list;
   for (const std::string& text : texts) list.emplace_back(text);
+  if (tokens != nullptr) list.emplace_back(boost::json::array(tokens->begin(), tokens->end()));
   return make_file("primes", boost::json::serialize(list));
 }
 

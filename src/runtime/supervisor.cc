@@ -150,8 +150,8 @@ class Supervisor::State final : public ReplicaListener {
     observer_.on_ready(process, sandbox, bytes_read);
   }
 
-  void kept(domain::ProcessId process, std::vector<UniqueFd> states) override {
-    observer_.on_kept(process, std::move(states));
+  void kept(domain::ProcessId process, std::vector<KeptCopy> copies) override {
+    observer_.on_kept(process, std::move(copies));
   }
   void wants(domain::ProcessId process, std::uint64_t state) override {
     observer_.on_wants(process, state);

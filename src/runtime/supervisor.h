@@ -62,7 +62,7 @@ class ReplicaObserver {
                         std::optional<std::uint64_t> bytes_read) = 0;
   // The line by which a measuring process says its figures; the rest of what it prints is its log.
   virtual void on_measured(domain::ProcessId process, const std::string& line);
-  virtual void on_kept(domain::ProcessId process, std::vector<UniqueFd> states) = 0;
+  virtual void on_kept(domain::ProcessId process, std::vector<KeptCopy> copies) = 0;
   virtual void on_wants(domain::ProcessId process, std::uint64_t state) = 0;
   virtual void on_gone(domain::ProcessId process, const std::string& cause,
                        control::Ending ending) = 0;

@@ -32,8 +32,8 @@ struct Recorder final : ReplicaObserver {
     bytes_read[replica.value] = read;
     sandbox[replica.value] = layers;
   }
-  void on_kept(domain::ProcessId, std::vector<UniqueFd> states) override {
-    for (UniqueFd& state : states) kept.push_back(std::move(state));
+  void on_kept(domain::ProcessId, std::vector<KeptCopy> copies) override {
+    for (KeptCopy& copy : copies) kept.push_back(std::move(copy.file));
   }
   void on_wants(domain::ProcessId, std::uint64_t state) override { wanted.push_back(state); }
   void on_gone(domain::ProcessId replica, const std::string& text, control::Ending how) override {

@@ -442,10 +442,10 @@ ReadyFacts ready_facts(const Options& options, Clock::time_point started) {
 // False after it has said what failed.
 bool prime(const Options& options, const ForkOrder& order, ControlChannel& channel,
            FakeSlots& slots, PromptMemory& memory) {
-  const auto texts = read_primes(order.prime.get());
+  const auto primes = read_primes(order.prime.get());
   const Result<void> primed =
-      texts ? prime_fake_slots(*texts, options.context, options.slots, slots, memory)
-            : texts.error();
+      primes ? prime_fake_slots(*primes, options.context, options.slots, slots, memory)
+             : primes.error();
   if (!primed) channel.failed(primed.error().message);
   return primed.ok();
 }

@@ -15,6 +15,7 @@ namespace glowplug::worker {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x67677371, kVersion = 3;  // "ggsq"
+constexpr std::chrono::milliseconds kAtOnce{0};
 constexpr std::uint32_t kListMark = 0xffffffff, kListVersion = 1;
 
 }  // namespace
@@ -27,7 +28,7 @@ std::vector<Token> word_tokens(std::string_view text) {
 }
 
 // Magic, version, and the core's list: a mark, its version, the tokens, and no pictures.
-std::optional<std::vector<Token>> FakeSlots::save(int slot, int fd) {
+std::optional<std::vector<Token>> FakeSlots::save(int slot, int fd, std::chrono::milliseconds) {
   const std::lock_guard lock(mutex_);
   const std::vector<Token>& tokens = slots_.at(static_cast<std::size_t>(slot));
   const auto count = static_cast<std::uint32_t>(tokens.size());
@@ -64,10 +65,11 @@ std::size_t FakeSlots::compute(int slot, const std::vector<Token>& prompt) {
   return std::min(shared, std::max<std::size_t>(1, prompt.size()) - 1);  // the last one is computed
 }
 
-Result<void> prime_fake_slots(const std::vector<std::string>& texts, int context, int count,
+Result<void> prime_fake_slots(const std::vector<Prime>& primes, int context, int count,
                               FakeSlots& slots, PromptMemory& memory) {
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    std::vector<Token> tokens = word_tokens(texts[i]);
+  for (std::size_t i = 0; i < primes.size(); ++i) {
+    std::vector<Token> tokens =
+        primes[i].tokens.empty() ? word_tokens(primes[i].text) : primes[i].tokens;
     if (tokens.size() >= static_cast<std::size_t>(context))
       return Error{std::string(domain::error::kFunctionFailed),
                    "prime " + std::to_string(i + 1) + " has " + std::to_string(tokens.size()) +
@@ -75,14 +77,14 @@ Result<void> prime_fake_slots(const std::vector<std::string>& texts, int context
                        "; shorten it or raise context",
                    {}};
     for (std::size_t slot = 0; slot < static_cast<std::size_t>(count); ++slot) {
-      if (slot % texts.size() != i) continue;
+      if (slot % primes.size() != i) continue;
       slots.compute(static_cast<int>(slot), tokens);
       memory.holds(static_cast<int>(slot), tokens);
     }
     UniqueFd state(::memfd_create("prime", MFD_CLOEXEC));
     FakeSlots copy(1);
     copy.compute(0, tokens);
-    if (copy.save(0, state.get())) memory.add_prime(std::move(tokens), std::move(state));
+    if (copy.save(0, state.get(), kAtOnce)) memory.add_prime(std::move(tokens), std::move(state));
   }
   return {};
 }

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "worker/prompt_memory.h"
+#include "worker/template_loop.h"
 
 namespace glowplug::worker {
 
@@ -21,7 +22,8 @@ class FakeSlots final : public SlotStates {
  public:
   explicit FakeSlots(int slots) : slots_(static_cast<std::size_t>(slots)) {}
 
-  std::optional<std::vector<Token>> save(int slot, int fd) override;
+  std::optional<std::vector<Token>> save(int slot, int fd,
+                                         std::chrono::milliseconds limit) override;
   bool restore(int slot, int fd) override;
 
   // How many of the prompt's tokens the slot held; it holds these now.
@@ -34,7 +36,7 @@ class FakeSlots final : public SlotStates {
 
 // As a template of the real engine does: each slot holds one of the texts. Errors: one that is no
 // shorter than the context.
-[[nodiscard]] Result<void> prime_fake_slots(const std::vector<std::string>& texts, int context,
+[[nodiscard]] Result<void> prime_fake_slots(const std::vector<Prime>& primes, int context,
                                             int count, FakeSlots& slots, PromptMemory& memory);
 
 }  // namespace glowplug::worker

@@ -180,9 +180,10 @@ SandboxReport confine(const Options& options, const std::string& socket_path,
 bool prime(server_context& engine, const common_params& params, const LlamaPrompts& prompts,
            const ForkOrder& order, ControlChannel& channel, PromptMemory& memory) {
   common_log_resume(common_log_main());
-  const auto texts = read_primes(order.prime.get());
+  const auto primes = read_primes(order.prime.get());
   const Result<void> primed =
-      texts ? prime_slots(engine, params, prompts, *texts, order.threads, memory) : texts.error();
+      primes ? prime_slots(engine, params, prompts, *primes, order.threads, memory)
+             : primes.error();
   if (!primed) channel.failed(primed.error().message);
   return primed.ok();
 }

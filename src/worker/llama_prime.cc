@@ -1,5 +1,6 @@
 #include "worker/llama_prime.h"
 
+#include <chrono>
 #include <thread>
 #include <utility>
 
@@ -12,6 +13,8 @@
 
 namespace glowplug::worker {
 namespace {
+
+constexpr std::chrono::minutes kSaveLimit{10};  // nobody else uses the engine
 
 Error failed(std::string message) {
   return Error{std::string(domain::error::kFunctionFailed), std::move(message), {}};
@@ -51,7 +54,7 @@ Result<void> fill_slots(const Filling& with, std::vector<std::vector<Token>> pro
     const int slot = static_cast<int>(i) % count;
     states.emplace_back(::memfd_create("prime", MFD_CLOEXEC));
     if (!states.back().valid()) return failed("no memory file can be made for a primed prompt");
-    if (!compute(routes, prompts[i], slot) || !slots.save(slot, states.back().get()))
+    if (!compute(routes, prompts[i], slot) || !slots.save(slot, states.back().get(), kSaveLimit))
       return failed("the engine does not compute prime " + std::to_string(i + 1));
   }
   if (!leave_threads(with, routes, prompts[0][0]))
@@ -81,12 +84,12 @@ ggml_threadpool* attach_threads(llama_context* context, int threads) {
 }
 
 Result<void> prime_slots(server_context& engine, const common_params& params,
-                         const LlamaPrompts& prompts, const std::vector<std::string>& texts,
-                         int threads, PromptMemory& memory) {
+                         const LlamaPrompts& prompts, const std::vector<Prime>& primes, int threads,
+                         PromptMemory& memory) {
   const int room = engine.get_meta().slot_n_ctx;
   std::vector<std::vector<Token>> all;
-  for (const std::string& text : texts) {
-    all.push_back(prompts.system_tokens(text));
+  for (const Prime& prime : primes) {
+    all.push_back(prime.tokens.empty() ? prompts.system_tokens(prime.text) : prime.tokens);
     const std::string name = "prime " + std::to_string(all.size());
     if (all.back().empty()) return failed(name + " has no tokens");
     if (all.back().size() >= static_cast<std::size_t>(room))

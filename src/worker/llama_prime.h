@@ -14,12 +14,13 @@
 #include "server-context.h"
 #include "worker/llama_slots.h"
 #include "worker/prompt_memory.h"
+#include "worker/template_loop.h"
 
 namespace glowplug::worker {
 
 [[nodiscard]] Result<void> prime_slots(server_context& engine, const common_params& params,
                                        const LlamaPrompts& prompts,
-                                       const std::vector<std::string>& texts, int threads,
+                                       const std::vector<Prime>& primes, int threads,
                                        PromptMemory& memory);
 
 // A thread pool of this process's own, used until it is freed: a template's has no thread but the

@@ -1,6 +1,8 @@
 #include "worker/llama_slots.h"
 
 #include <cstdio>
+#include <fcntl.h>
+#include <functional>
 #include <unistd.h>
 #include <utility>
 
@@ -14,7 +16,10 @@ namespace {
 // A memory file of the server's, which has no other name.
 std::string path_of(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
-bool run_task(server_context& engine, server_task_type type, int slot, int fd) {
+enum class Outcome { Done, Failed, Late };
+
+Outcome run_task(server_context& engine, server_task_type type, int slot, int fd,
+                 const std::function<bool()>& gives_up) {
   server_response_reader reader = engine.get_response_reader();
   server_task task(type);
   task.id = reader.get_new_id();
@@ -22,12 +27,12 @@ bool run_task(server_context& engine, server_task_type type, int slot, int fd) {
   task.slot_action.filename = "state";
   task.slot_action.filepath = path_of(fd);
   reader.post_task(std::move(task));
-  const server_task_result_ptr result = reader.next([] { return false; });
-  if (result && !result->is_error()) return true;
+  const server_task_result_ptr result = reader.next(gives_up);
+  if (result && !result->is_error()) return Outcome::Done;
   std::fprintf(stderr, "a prompt state is not %s: %s\n",
                type == SERVER_TASK_TYPE_SLOT_SAVE ? "saved" : "restored",
-               result ? safe_json_to_str(result->to_json()).c_str() : "the engine is stopping");
-  return false;
+               result ? safe_json_to_str(result->to_json()).c_str() : "the engine is too late");
+  return result ? Outcome::Failed : Outcome::Late;
 }
 
 // The file begins with a mark, a version and the core's own list of tokens.
@@ -44,13 +49,25 @@ std::optional<std::vector<Token>> tokens_in(int fd) {
 
 }  // namespace
 
-std::optional<std::vector<Token>> LlamaSlots::save(int slot, int fd) {
-  if (!run_task(engine_, SERVER_TASK_TYPE_SLOT_SAVE, slot, fd)) return std::nullopt;
+// The engine opens the file by its number, and late where a call of its own choice holds the slot:
+// the number stays taken until a later save says that the engine is past it.
+std::optional<std::vector<Token>> LlamaSlots::save(int slot, int fd,
+                                                   std::chrono::milliseconds limit) {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  UniqueFd file(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!file.valid()) return std::nullopt;
+  const Outcome outcome = run_task(engine_, SERVER_TASK_TYPE_SLOT_SAVE, slot, file.get(),
+                                   [until] { return std::chrono::steady_clock::now() >= until; });
+  const std::lock_guard lock(mutex_);
+  if (outcome == Outcome::Late) late_.push_back(std::move(file));
+  if (outcome != Outcome::Done) return std::nullopt;
+  late_.clear();
   return tokens_in(fd);
 }
 
 bool LlamaSlots::restore(int slot, int fd) {
-  return run_task(engine_, SERVER_TASK_TYPE_SLOT_RESTORE, slot, fd);
+  return run_task(engine_, SERVER_TASK_TYPE_SLOT_RESTORE, slot, fd, [] { return false; }) ==
+         Outcome::Done;
 }
 
 json LlamaPrompts::chat_prompt(json body) const {

@@ -5,10 +5,13 @@
 // whose prompt cannot be read has no tokens; its own handler says what is wrong with it.
 #pragma once
 
+#include <chrono>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "llama.h"
 #include "server-context.h"
 #include "worker/prompt_memory.h"
@@ -19,11 +22,15 @@ class LlamaSlots final : public SlotStates {
  public:
   explicit LlamaSlots(server_context& engine) : engine_(engine) {}  // outlives this object
 
-  std::optional<std::vector<Token>> save(int slot, int fd) override;
+  // The limit is looked at once a second.
+  std::optional<std::vector<Token>> save(int slot, int fd,
+                                         std::chrono::milliseconds limit) override;
   bool restore(int slot, int fd) override;
 
  private:
   server_context& engine_;
+  std::mutex mutex_;
+  std::vector<UniqueFd> late_;  // files that the engine may still open by their number
 };
 
 // The four ways in which a prompt comes.

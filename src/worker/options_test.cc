@@ -7,7 +7,7 @@ namespace {
 
 std::vector<std::string> fake_line(std::vector<std::string> more = {}) {
   std::vector<std::string> line = {
-      "--protocol", "3",  "--engine",      "fake", "--socket",  "/run/a.sock",
+      "--protocol",   "3",  "--engine",      "fake", "--socket",  "/run/a.sock",
       "--control-fd", "3",  "--lifeline-fd", "4",    "--task",    "generate",
       "--context",    "64", "--slots",       "2",    "--threads", "1"};
   line.insert(line.end(), more.begin(), more.end());

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,9 +21,10 @@ using namespace std::chrono_literals;
 
 constexpr auto kCatchUpLimit = 200ms;  // an order that came before a request counts for it
 constexpr auto kGiveBackLimit = 500ms;
-constexpr auto kFetchLimit = 2s;    // then the prompt is computed as if nothing were known
-constexpr auto kCopyLimit = 500ms;  // that a call waits for a copy of what it overwrites
-constexpr int kPausePerCopy = 19;   // so that such copies take a twentieth of the time at most
+constexpr auto kFetchLimit = 2s;  // then the prompt is computed as if nothing were known
+constexpr auto kIdleSaveLimit = 4s;
+constexpr auto kLosingSaveLimit = 1s;
+constexpr int kPausePerCopy = 19;  // so that such copies take a twentieth of the time at most
 constexpr std::size_t kTableBytesMax = 256 * 1024 * 1024;
 
 bool is_readable(int fd) {
@@ -92,7 +94,9 @@ void PromptMemory::take_orders() {
 void PromptMemory::obey(Order order) {
   if (order.descriptors.empty()) return;
   if (order.fields.contains("remember")) return read_table(order.descriptors.front().get());
-  if (order.fields.contains("keep")) return keep(std::move(order.descriptors));
+  if (const json::value* why = order.fields.if_contains("keep"))
+    return keep(std::move(order.descriptors),
+                *why == "overwriting" ? Copies::Losing : Copies::Idle);
   const json::value* id = order.fields.if_contains("give");
   if (id == nullptr || !id->is_number()) return;
   const std::lock_guard lock(mutex_);
@@ -120,30 +124,49 @@ void PromptMemory::read_table(int fd) {
   }
   const std::lock_guard lock(mutex_);
   remembered_ = std::move(table);
+  bound_ = true;
 }
 
-void PromptMemory::keep(std::vector<UniqueFd> files) {
+void PromptMemory::keep(std::vector<UniqueFd> files, Copies which) {
   std::unique_lock lock(mutex_);
-  obeying_ = asked_ = false;  // calls need not wait for it
+  obeying_ = false;  // calls need not wait for it
+  keeping_ = true;
   changed_.notify_all();
+  if (which == Copies::Losing) asked_ = false;
   // An answer's last byte may be read before its slot is given back.
-  changed_.wait_for(lock, kGiveBackLimit,
-                    [this] { return !losing_.empty() || !book_.any_taken(); });
-  const bool are_losing = !losing_.empty();
-  const auto copy_one = are_losing ? &PromptMemory::copy_losing : &PromptMemory::copy_idle;
+  if (which == Copies::Idle)
+    changed_.wait_for(lock, kGiveBackLimit,
+                      [this] { return !losing_.empty() || !book_.any_taken(); });
   std::size_t count = 0;  // a file that is not counted is the next one's, which is written over it
-  for (const int slot : are_losing ? losing_ : book_.worth_keeping(domain::kKeptTokensMin))
-    if (count < files.size() && (this->*copy_one)(lock, slot, files[count].get())) ++count;
+  json::array shared;
+  const auto copy_each = [&](std::vector<int> slots, auto copy_one) {
+    for (const int slot : slots) {
+      if (count == files.size()) return;
+      const SlotBook::Beginning beginning = book_.tell_beginning(slot);
+      if (!(this->*copy_one)(lock, slot, files[count].get())) continue;
+      if (beginning.tokens > 0)
+        shared.emplace_back(json::object{
+            {"copy", count}, {"tokens", beginning.tokens}, {"prompts", beginning.prompts}});
+      ++count;
+    }
+  };
+  copy_each(losing_, &PromptMemory::copy_losing);
+  if (which == Copies::Idle)
+    copy_each(book_.worth_keeping(domain::kKeptTokensMin), &PromptMemory::copy_idle);
+  keeping_ = false;
   lock.unlock();
-  say(json::serialize(json::object{{"state", "kept"}, {"count", count}}));
+  json::object line{{"state", "kept"}, {"count", count}};
+  if (!shared.empty()) line["shared"] = std::move(shared);
+  say(json::serialize(line));
 }
 
 // The tokens of the copy, where they are those that the book tells of.
 std::optional<std::vector<Token>> PromptMemory::copy(std::unique_lock<std::mutex>& lock, int slot,
-                                                     int fd) {
+                                                     int fd, std::chrono::milliseconds limit) {
+  if (book_.is_kept(slot)) return std::nullopt;  // a call that may not be copied came between
   const std::uint64_t secrets = secrets_;
   lock.unlock();
-  auto tokens = engine_->save(slot, fd);
+  auto tokens = engine_->save(slot, fd, limit);
   lock.lock();
   // A call of the engine's choice may have come between.
   const std::span<const Token> told = book_.tokens(slot);
@@ -155,7 +178,7 @@ std::optional<std::vector<Token>> PromptMemory::copy(std::unique_lock<std::mutex
 
 bool PromptMemory::copy_idle(std::unique_lock<std::mutex>& lock, int slot, int fd) {
   if (!book_.take_slot(slot)) return false;
-  auto copied = copy(lock, slot, fd);
+  auto copied = copy(lock, slot, fd, kIdleSaveLimit);
   if (copied) book_.kept(slot, *std::move(copied));
   book_.give_back(slot);
   return copied.has_value();
@@ -169,9 +192,9 @@ bool PromptMemory::is_losing(int slot) const {
 bool PromptMemory::copy_losing(std::unique_lock<std::mutex>& lock, int slot, int fd) {
   if (!is_losing(slot)) return false;
   const auto began = std::chrono::steady_clock::now();
-  const bool copied = copy(lock, slot, fd).has_value() && is_losing(slot);
+  const bool copied = copy(lock, slot, fd, kLosingSaveLimit).has_value() && is_losing(slot);
   const auto ended = std::chrono::steady_clock::now();
-  next_copy_ = ended + kPausePerCopy * (ended - began);
+  next_copy_ = std::max(next_copy_, ended) + kPausePerCopy * (ended - began);
   std::erase(losing_, slot);
   changed_.notify_all();
   return copied;
@@ -179,24 +202,30 @@ bool PromptMemory::copy_losing(std::unique_lock<std::mutex>& lock, int slot, int
 
 void PromptMemory::copy_before_loss(std::unique_lock<std::mutex>& lock, int slot,
                                     const std::vector<Token>& prompt) {
-  if (channel_ < 0 || book_.is_kept(slot)) return;
+  if (!bound_ || channel_ < 0 || book_.is_kept(slot)) return;
   const std::span<const Token> held = book_.tokens(slot);
   const Remembered* known = best_for(held, 0);
-  const std::size_t stays = std::max(shared_prefix(held, prompt),
-                                     known ? shared_prefix(held, known->tokens) : std::size_t{0});
+  std::size_t stays = shared_prefix(held, prompt);
+  if (states_ == States::Whole && stays < held.size()) stays = 0;  // it cannot be cut
+  if (known) stays = std::max(stays, shared_prefix(held, known->tokens));
   if (held.size() < stays + domain::kKeptTokensMin) return;
-  if (std::chrono::steady_clock::now() < next_copy_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_copy_) return;
   losing_.push_back(slot);
+  changed_.notify_all();
   if (!std::exchange(asked_, true)) say(R"({"state":"overwriting"})");
-  changed_.wait_for(lock, kCopyLimit, [this, slot] { return channel_ < 0 || !is_losing(slot); });
-  std::erase(losing_, slot);
+  changed_.wait_for(lock, copy_limit_, [this, slot] { return channel_ < 0 || !is_losing(slot); });
+  if (std::erase(losing_, slot) == 0) return;
+  asked_ = false;  // whoever comes after the pause asks again
+  next_copy_ = now + kPausePerCopy * copy_limit_;
 }
 
 // What the server sent before a request is known before the request is placed.
 void PromptMemory::catch_up(std::unique_lock<std::mutex>& lock) {
   const auto until = std::chrono::steady_clock::now() + kCatchUpLimit;
-  changed_.wait_until(lock, until,
-                      [this] { return channel_ < 0 || (!obeying_ && !is_readable(channel_)); });
+  changed_.wait_until(lock, until, [this] {
+    return channel_ < 0 || keeping_ || (!obeying_ && !is_readable(channel_));
+  });
 }
 
 const PromptMemory::Remembered* PromptMemory::best_for(std::span<const Token> prompt,

@@ -6,10 +6,11 @@
 //   server ──{"remember":true} + table──▶   what there is for this replica's domain
 //   server ◀─{"state":"wants","id":7}────   one of them is needed
 //   server ──{"give":7} + state──────────▶  here it is (an empty file: it is not there any more)
-//   server ──{"keep":true} + empty files─▶  copy what is worth it
-//   server ◀─{"state":"kept","count":2}──   the first two hold a state each
-//   server ◀─{"state":"overwriting"}─────   an order to keep, please: a call is about to overwrite
-//                                           a slot of which there is no copy, and waits for it
+//   server ──{"keep":"idle"} + empty files─▶  copy what is worth it
+//   server ◀─{"state":"kept","count":2}──   the first two hold a state each; `shared` says of some
+//                                           how many prompts have begun like it, and how far
+//   server ◀─{"state":"overwriting"}─────   a call waits to overwrite a slot that has no copy
+//   server ──{"keep":"overwriting"} + empty files─▶  copy what such calls wait for, nothing else
 //
 // Files are memory files of the server's: no plain text of a prompt touches a disk, and a replica
 // opens none by path but its own descriptors.
@@ -43,8 +44,10 @@ inline constexpr const char* kRestoredHeader = "x-glowplug-restored-us";
 class SlotStates {
  public:
   virtual ~SlotStates() = default;
-  // Writes the slot's state; its tokens, or nothing when it cannot.
-  virtual std::optional<std::vector<Token>> save(int slot, int fd) = 0;
+  // Writes the slot's state; its tokens, or nothing when it cannot within the limit. The file may
+  // then still be written, but not after a later save() has returned tokens.
+  virtual std::optional<std::vector<Token>> save(int slot, int fd,
+                                                 std::chrono::milliseconds limit) = 0;
   virtual bool restore(int slot, int fd) = 0;  // after a failure the slot is empty
 };
 
@@ -52,7 +55,10 @@ class PromptMemory final {
  public:
   // Some models' states cannot be cut: only one that the whole prompt begins with helps.
   enum class States { MayBeCut, Whole };
-  PromptMemory(int slots, States states) : book_(slots), states_(states) {}
+  // A call waits so long for a copy of what it overwrites.
+  static constexpr std::chrono::milliseconds kCopyLimit{500};
+  PromptMemory(int slots, States states, std::chrono::milliseconds copy_limit = kCopyLimit)
+      : book_(slots), states_(states), copy_limit_(copy_limit) {}
   ~PromptMemory();
   PromptMemory(const PromptMemory&) = delete;
   PromptMemory& operator=(const PromptMemory&) = delete;
@@ -87,8 +93,10 @@ class PromptMemory final {
   void take_orders();
   void obey(Order order);
   void read_table(int fd);
-  void keep(std::vector<UniqueFd> files);
-  std::optional<std::vector<Token>> copy(std::unique_lock<std::mutex>& lock, int slot, int fd);
+  enum class Copies { Idle, Losing };  // what is worth it and free; what calls wait for
+  void keep(std::vector<UniqueFd> files, Copies which);
+  std::optional<std::vector<Token>> copy(std::unique_lock<std::mutex>& lock, int slot, int fd,
+                                         std::chrono::milliseconds limit);
   bool copy_idle(std::unique_lock<std::mutex>& lock, int slot, int fd);
   bool copy_losing(std::unique_lock<std::mutex>& lock, int slot, int fd);
   void copy_before_loss(std::unique_lock<std::mutex>& lock, int slot,
@@ -102,16 +110,19 @@ class PromptMemory final {
 
   SlotBook book_;
   States states_;
+  std::chrono::milliseconds copy_limit_;
   std::vector<Remembered> primes_, remembered_;
   int channel_ = -1;
   SlotStates* engine_ = nullptr;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool obeying_ = false;       // an order was taken and is not carried out yet
+  bool keeping_ = false;       // it is one to keep, which no call waits for
+  bool bound_ = false;         // the server has told what there is: it takes copies too
   std::uint64_t secrets_ = 0;  // calls of the engine's choice of which no copy may be made
   std::map<std::uint64_t, Wanted> wanted_;
   std::vector<int> losing_;  // taken by calls that wait for a copy of what is there
-  bool asked_ = false;       // for an order to keep, for their sake
+  bool asked_ = false;       // for an order to keep, for their sake; it may still come
   std::chrono::steady_clock::time_point next_copy_;  // of theirs; not before
   std::thread orders_;
 };

@@ -4,6 +4,8 @@
 #include <tuple>
 #include <utility>
 
+#include "domain/limits.h"
+
 namespace glowplug::worker {
 namespace {
 
@@ -65,8 +67,29 @@ bool SlotBook::any_taken() const {
 }
 
 void SlotBook::holds(int slot, std::vector<Token> tokens, Keep keep) {
+  note_beginning(at(slot), tokens, keep);
   at(slot).tokens = std::move(tokens);
   at(slot).has_copy = keep == Keep::No;
+}
+
+// Of a prompt that goes on where the last one ended, or comes again, nothing is to be learned; nor
+// may anything be of one that is not to be kept.
+void SlotBook::note_beginning(Slot& slot, std::span<const Token> next, Keep keep) {
+  const std::size_t shared = shared_prefix(slot.tokens, next);
+  if (keep == Keep::No || shared < domain::kKeptTokensMin) {
+    slot.beginning = {};
+    return;
+  }
+  if (shared == slot.tokens.size() || shared == next.size()) return;
+  Beginning& known = slot.beginning;
+  known.prompts += known.tokens == 0 ? 2 : 1;
+  known.tokens = known.tokens == 0 ? shared : std::min(known.tokens, shared);
+}
+
+SlotBook::Beginning SlotBook::tell_beginning(int slot) {
+  const Beginning told = at(slot).beginning;
+  at(slot).beginning.prompts = 0;
+  return told.prompts == 0 ? Beginning{} : told;
 }
 
 void SlotBook::kept(int slot, std::vector<Token> tokens) {

@@ -43,6 +43,12 @@ class SlotBook final {
   void kept(int slot, std::vector<Token> tokens);  // it holds these, and a copy was made
   [[nodiscard]] bool is_kept(int slot) const { return at(slot).has_copy; }  // or need not be
 
+  // What prompts that came into the slot one after the other begin with in common.
+  struct Beginning {
+    std::size_t tokens = 0;   // 0: nothing worth a word
+    std::size_t prompts = 0;  // since it was last told
+  };
+  [[nodiscard]] Beginning tell_beginning(int slot);
   // Free slots with at least so many tokens of which no copy was made yet.
   [[nodiscard]] std::vector<int> worth_keeping(std::size_t tokens_min) const;
   [[nodiscard]] std::span<const Token> tokens(int slot) const { return at(slot).tokens; }
@@ -54,7 +60,9 @@ class SlotBook final {
     std::uint64_t last_used = 0;
     bool taken = false;
     bool has_copy = true;  // an empty one needs none
+    Beginning beginning;
   };
+  static void note_beginning(Slot& slot, std::span<const Token> next, Keep keep);
   Slot& at(int slot) { return slots_.at(static_cast<std::size_t>(slot)); }
   const Slot& at(int slot) const { return slots_.at(static_cast<std::size_t>(slot)); }
 

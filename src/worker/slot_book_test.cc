@@ -99,6 +99,39 @@ TEST(SlotBook, TakenSlots_AreNotTakenTwice) {
   EXPECT_EQ(book.take(run(1, 3))->slot, one->slot);
 }
 
+TEST(Beginning, PromptsThatPartAfterIt_AreCountedOnce) {
+  SlotBook book(1);
+  const Tokens system = run(1, 300);
+  book.holds(0, system + run(1000, 40), Keep::Yes);
+  EXPECT_EQ(book.tell_beginning(0).tokens, 0u);
+  book.holds(0, system + run(2000, 40), Keep::Yes);
+  book.holds(0, system + run(3000, 40), Keep::Yes);
+  SlotBook::Beginning told = book.tell_beginning(0);
+  EXPECT_EQ(told.tokens, 300u);
+  EXPECT_EQ(told.prompts, 3u);
+  EXPECT_EQ(book.tell_beginning(0).prompts, 0u);
+  book.holds(0, system + run(4000, 40), Keep::Yes);
+  EXPECT_EQ(book.tell_beginning(0).prompts, 1u);
+}
+
+TEST(Beginning, ConversationThatGoesOn_TeachesNothing) {
+  SlotBook book(1);
+  const Tokens talk = run(1, 300);
+  book.holds(0, talk, Keep::Yes);
+  book.kept(0, talk + run(500, 10));
+  book.holds(0, talk + run(500, 60), Keep::Yes);
+  book.holds(0, talk + run(500, 60), Keep::Yes);
+  EXPECT_EQ(book.tell_beginning(0).prompts, 0u);
+}
+
+TEST(Beginning, PromptThatIsNotToBeKept_TeachesNothing) {
+  SlotBook book(1);
+  const Tokens system = run(1, 300);
+  book.holds(0, system + run(1000, 40), Keep::Yes);
+  book.holds(0, system + run(2000, 40), Keep::No);
+  EXPECT_EQ(book.tell_beginning(0).prompts, 0u);
+}
+
 TEST(WorthKeeping, LongFreeChangedAndAllowedOnes_Once) {
   SlotBook book(5);
   book.holds(0, run(1, 256), Keep::Yes);

@@ -154,7 +154,7 @@ ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline) {
   }
 }
 
-Result<std::vector<std::string>> read_primes(int fd) {
+Result<std::vector<Prime>> read_primes(int fd) {
   const Error unreadable{
       std::string(domain::error::kFunctionFailed), "the prompts to prime with cannot be read", {}};
   struct stat status {};
@@ -164,10 +164,15 @@ Result<std::vector<std::string>> read_primes(int fd) {
   boost::system::error_code error;
   const json::value list = json::parse(text, error);
   if (error || !list.is_array()) return unreadable;
-  std::vector<std::string> texts;
-  for (const json::value& one : list.get_array())
-    if (one.is_string()) texts.emplace_back(one.get_string());
-  return texts;
+  std::vector<Prime> primes;
+  for (const json::value& one : list.get_array()) {
+    if (one.is_string()) primes.push_back({std::string(one.get_string()), {}});
+    if (!one.is_array()) continue;
+    Prime& prime = primes.emplace_back();
+    for (const json::value& token : one.get_array())
+      if (token.is_int64()) prime.tokens.push_back(static_cast<std::int32_t>(token.get_int64()));
+  }
+  return primes;
 }
 
 }  // namespace glowplug::worker

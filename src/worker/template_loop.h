@@ -20,6 +20,7 @@
 // engine.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,15 +34,21 @@ struct ForkOrder {
   int threads = 1;
   bool warm = false;  // compute a dummy batch before it says ready
   UniqueFd control, lifeline;
-  // A JSON array of texts: the child is to compute them and become a template itself.
+  // A JSON array of prompts: the child is to compute them and become a template itself.
   UniqueFd prime;
+};
+
+// Of a system message's text, or of tokens as they are.
+struct Prime {
+  std::string text;
+  std::vector<std::int32_t> tokens;
 };
 
 // Serves orders on the control channel; returns in each child. In the template itself it never
 // returns: SIGTERM and the server's end (the lifeline, or the channel's other end) end the process.
 [[nodiscard]] ForkOrder run_template_loop(UniqueFd channel, UniqueFd lifeline);
 
-// The texts in the file of an order to prime.
-[[nodiscard]] Result<std::vector<std::string>> read_primes(int fd);
+// The prompts in the file of an order to prime.
+[[nodiscard]] Result<std::vector<Prime>> read_primes(int fd);
 
 }  // namespace glowplug::worker

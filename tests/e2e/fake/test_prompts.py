@@ -87,6 +87,48 @@ def test_another_question_after_a_shared_beginning_finds_it(server: Server) -> N
     assert cached(other) == 600
 
 
+def learned(server: Server) -> int:
+    return (server.function("chat").get("template") or {}).get("learned", 0)
+
+
+def test_beginning_that_prompts_share_is_learned_for_their_domain_alone(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    for question in ("one", "two", "three"):
+        ask(server, question, system=LONG)
+    to_zero(server)
+    wait_kept(server, 1)  # in the slot of the last one
+    ask(server, "four", system=LONG)
+    wait_until(lambda: learned(server) == 1, 10, "a template with what they share")
+    to_zero(server)
+    reply = server.post(
+        "/v1/chat/completions",
+        {
+            "model": "chat",
+            "messages": [
+                {"role": "system", "content": LONG},
+                {"role": "user", "content": "something else"},
+            ],
+            "max_tokens": 4,
+        },
+    )
+    assert cached(reply.json()) == 600
+    assert reply.headers["x-glowplug-start-tier"] == "template"
+    assert "restore" not in reply.headers["server-timing"], "it is there from the fork on"
+    assert cached(ask(server, "five", system=LONG, cache_salt="blue")) == 0
+    assert "prompts of one cache domain" in str(server.decisions("chat"))
+
+
+def test_prompts_not_to_be_stored_teach_nothing(server: Server) -> None:
+    server.deploy(fake("chat", template="on"))
+    for question in ("one", "two", "three"):
+        ask(server, question, system=LONG, store=False)
+    to_zero(server)
+    ask(server, "four", system=LONG, store=False)
+    to_zero(server)
+    assert cached(ask(server, "five", system=LONG, store=False)) == 0
+    assert learned(server) == 0
+
+
 def test_kill_of_the_server_loses_nothing_that_was_kept(server: Server) -> None:
     server.deploy(fake("chat", template="on"))
     ask(server, LONG)
@@ -119,7 +161,8 @@ def test_ten_conversations_on_four_slots_all_find_theirs(server: Server) -> None
 
 
 def test_ten_conversations_without_a_pause_on_four_slots_all_find_theirs(server: Server) -> None:
-    server.deploy(fake("chat", template="on"))
+    # Copies for a slot's sake take a twentieth of the time at most: of calls of 200 ms all are made.
+    server.deploy(fake("chat", template="on", tokens_per_second=20))
     prompts = [" ".join(f"talk{talk}word{i}" for i in range(300)) for talk in range(10)]
     for prompt in prompts:
         ask(server, prompt)

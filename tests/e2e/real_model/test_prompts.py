@@ -9,6 +9,7 @@ from pathlib import Path
 from support.server import Server, llama, wait_until
 
 SYSTEM = " ".join(f"Rule {i}: be brief." for i in range(230))  # some 1,500 tokens
+RULES = SYSTEM[:2500]  # some 700 tokens
 CANARY = {"red": "the vault opens with 48151623", "blue": "the safe opens with 42071912"}
 
 
@@ -121,3 +122,27 @@ def test_four_calls_at_once_from_zero_all_have_the_prime(model) -> None:
                 lambda i: ask(server, [*opening, {"role": "user", "content": f"Question {i}?"}]), range(4)
             )
             assert all(cached(answer) > 300 for answer in asked)
+
+
+def test_beginning_that_prompts_share_is_there_from_the_fork_on(model) -> None:
+    with Server() as server:
+        server.deploy(llama("chat", model))
+
+        def question(text: str, **fields) -> dict:
+            return ask(server, [{"role": "system", "content": RULES}, {"role": "user", "content": text}], **fields)
+
+        for text in ("What is rule one?", "How many rules are there?", "Name the last rule."):
+            question(text)
+        to_zero(server, 1)
+        question("Is there a rule about time?")
+        learned = lambda: (server.function("chat").get("template") or {}).get("learned")  # noqa: E731
+        wait_until(learned, 60, "a template with what they share")
+        to_zero(server, 2)
+        asked = [{"role": "system", "content": RULES}, {"role": "user", "content": "Which rule is the longest?"}]
+        reply = server.post(
+            "/v1/chat/completions", {"model": "chat", "messages": asked, "max_tokens": 4, "temperature": 0}
+        )
+        assert cached_share(reply.json()) >= 0.95
+        assert reply.headers["x-glowplug-start-tier"] == "template"
+        assert "restore" not in reply.headers["server-timing"]
+        assert cached(question("And the shortest?", cache_salt="blue")) < 100
