@@ -25,7 +25,7 @@ from support import processes
 GOALS_MS = {"1B": 30, "4B": 80, "8B": 160}  # fork to ready
 MODELS = ("smollm2", "gemma3-270m", *GOALS_MS)
 CONTEXT, SLOTS = 2048, 4
-COPIES = 7  # of the weights, repacked ones among them, when all contestants run
+COPIES = 10  # of the weights, repacked ones among them, when all contestants run and nothing is short
 
 
 def file_of(name: str, kind: str) -> Path:

@@ -8,7 +8,8 @@ llama-server, one process a replica, with the same slots, context and threads an
 counts, so that the mapped file is shared as well.
 
 --functions: that many functions on the same file, called once each; proportional memory of the server, its templates
-and the replicas that are left, and how many those are. No peer: 200 processes of it do not fit. --rounds servers each.
+and the replicas that are left, and how many those are; then twenty of them, spread over all, are stopped and called
+again: the first token, and the phase fork of it. No peer: 200 processes of it do not fit. --rounds servers each.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from typing import Any
 
 from common import Answer, Row, answered, arguments, at_once, deploy_bench, llama_server, mb, model_file, pss, report
 from common import running_llama_server, spread, table, until
-from contestants import LOAD_SECONDS, unseen
+from contestants import LOAD_SECONDS, stop, unseen
 from support import processes
 from support.server import Server, llama
 
 OWN_MB = 16
 CONTEXT, SLOTS = 2048, 4
 AT_ONCE = 16
+WOKEN = 20
 SEED = 4569
 THINGS = ("fox", "crow", "stone", "river")
 
@@ -102,7 +104,8 @@ def further(model: Path, options: argparse.Namespace, same: dict[str, int]) -> d
 
 
 def many(model: Path, options: argparse.Namespace, threads: int) -> dict[str, Any]:
-    found: dict[str, list[float]] = {"server": [], "templates": [], "replicas": [], "all": [], "replicas_left": []}
+    kinds = ("server", "templates", "replicas", "all", "replicas_left", "woken_ms", "fork_ms")
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(options.rounds):
         with Server("--spares", "0") as server:
             for number in range(options.functions):
@@ -115,6 +118,10 @@ def many(model: Path, options: argparse.Namespace, threads: int) -> dict[str, An
                 found[kind].append(pss(of_kind))
             found["all"].append(pss([server.pid, *processes.descendants(server.pid)]))
             found["replicas_left"].append(len(pids["replicas"]))
+            for number in range(0, options.functions, max(1, options.functions // WOKEN)):
+                stop(server, f"f{number}", "template")
+                answer = answered(server.url, unseen(1) | {"model": f"f{number}"})
+                found["woken_ms"].append(answer.seconds * 1000), found["fork_ms"].append(answer.phase_ms("fork"))
     return {key: spread(values) for key, values in found.items()}
 
 
@@ -146,6 +153,8 @@ def main() -> None:
         compared("a replica: proportional", one["pss"], one["peer_pss"]),
         Row(f"{options.functions} functions: proportional, together", "", f"{mb(all_['all']['median'])}: {parts}"),
         Row("replicas left of them", "", f"{all_['replicas_left']['median']:.0f}"),
+        Row("one of them from zero: fork", "", f"{all_['fork_ms']['median']:.1f} ms (p90 {all_['fork_ms']['p90']:.1f})"),
+        Row("the same: first token", "", f"{all_['woken_ms']['median']:.0f} ms (p90 {all_['woken_ms']['p90']:.0f})"),
     ]
     report(
         "further_replica",

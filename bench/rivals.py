@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import Row, answered, arguments, at_once, first_content_seconds, llama_server, mb, model_file, named_copies
 from common import pss, report, running_llama_server, spread, table
@@ -57,9 +57,16 @@ def from_zero(model: Path, rounds: int, same: dict[str, int]) -> tuple[list[Row]
     return rows, results
 
 
-def calls_per_second(url: str, calls: int, callers: int) -> float:
-    """Calls of two models in turn, drawn by so many callers from one row of them."""
+class Rate(NamedTuple):
+    answered_per_second: float
+    refused: int
+
+
+def calls_per_second(url: str, calls: int, callers: int) -> Rate:
+    """Calls of two models in turn, drawn by so many callers from one row of them. A server that refuses some, or breaks
+    them by its own swapping, is slower by as many."""
     numbers, lock = itertools.count(), threading.Lock()
+    refused: list[str] = []
 
     def caller() -> None:
         while True:
@@ -67,11 +74,14 @@ def calls_per_second(url: str, calls: int, callers: int) -> float:
                 number = next(numbers)
             if number >= calls:
                 return
-            answered(url, unseen(4) | {"model": "ab"[number % 2]})
+            try:
+                answered(url, unseen(4) | {"model": "ab"[number % 2]})
+            except (SystemExit, OSError) as failure:
+                refused.append(str(failure))
 
     began = time.perf_counter()
     at_once([caller] * callers)
-    return calls / (time.perf_counter() - began)
+    return Rate((calls - len(refused)) / (time.perf_counter() - began), len(refused))
 
 
 def one_fits(model: Path, same: dict[str, int]) -> int:
@@ -95,13 +105,15 @@ def alternate(model: Path, options: argparse.Namespace, same: dict[str, int]) ->
         urls[peer.name] = peer.url
         if binary:
             urls["llama-swap"] = stack.enter_context(swap(binary, models, **same)).url
-        rates: dict[str, dict[str, list[float]]] = {name: {"one": [], "many": []} for name in urls}
+        rates: dict[str, dict[str, list[float]]] = {name: {"one": [], "many": [], "refused": []} for name in urls}
         for turn in range(options.rounds + 1):
             for name, url in urls.items():
                 one = calls_per_second(url, options.calls, 1)
                 many = calls_per_second(url, options.calls * 4, AT_ONCE)
                 if turn:  # the first turn warms the machine
-                    rates[name]["one"].append(one), rates[name]["many"].append(many)
+                    rates[name]["one"].append(one.answered_per_second)
+                    rates[name]["many"].append(many.answered_per_second)
+                    rates[name]["refused"].append((one.refused + many.refused) / (5 * options.calls))
         decisions = [row["decision"] for name in models for row in server.decisions(name)]
     results = {name: {kind: spread(values) for kind, values in kinds.items()} for name, kinds in rates.items()}
     rows = []
@@ -111,6 +123,8 @@ def alternate(model: Path, options: argparse.Namespace, same: dict[str, int]) ->
             theirs = results[name][kind]["median"]
             row = Row(f"two models in turn, {what}, calls/s; {name}", f"≥ {TIMES_FASTER} ×", f"{ours:.2f}")
             rows.append(row._replace(peer=f"{theirs:.2f}", ratio=f"{ours / theirs:.2f} ×"))
+    refused = ", ".join(f"{name} {row['refused']['median']:.0%}" for name, row in results.items())
+    rows.append(Row("calls not answered", "", refused))
     loads, forks = decisions.count("load"), decisions.count("start")
     rows.append(Row("glowplug's loads and starts, of the last decisions", "", f"{loads} and {forks}"))
     return rows, {"limit_bytes": limit, "calls_per_second": results, "loads": loads, "starts": forks}

@@ -69,6 +69,7 @@ control::CacheCounters LiveCache::counters() const {
   copies = {.count = counted.states,
             .bytes = counted.bytes_held,
             .budget_bytes = options_.prompts->budget_bytes(),
+            .memory_bytes = counted.memory_held,
             .kept = counted.kept,
             .restored = counted.restored,
             .evicted = counted.evicted,

@@ -177,12 +177,6 @@ gateway::GatewayOptions gateway_options(const ServerConfig& config,
           }};
 }
 
-#ifdef GLOWPLUG_CUDA
-constexpr bool kOnGpu = true;
-#else
-constexpr bool kOnGpu = false;
-#endif
-
 // What engine makes prompt states: one of a CPU has laid them out another way.
 std::string engine_build(const std::string& version, const std::string& commit) {
   return fmt::format("{} llama.cpp {} {}", version, commit, kOnGpu ? "cuda" : "cpu");
@@ -196,19 +190,22 @@ std::uint64_t template_memory(const ServerConfig& config, std::uint64_t memory) 
 }
 
 // Null when no prompt is to outlive its replica.
-Result<std::unique_ptr<models::PromptStore>> open_prompts(const ServerConfig& config) {
+Result<std::unique_ptr<models::PromptStore>> open_prompts(const ServerConfig& config,
+                                                          std::uint64_t machine_bytes) {
   if (config.prompt_cache_bytes == 0) return std::unique_ptr<models::PromptStore>();
   const auto unix_seconds = [] { return static_cast<std::int64_t>(std::time(nullptr)); };
-  return models::PromptStore::open({.folder = config.data_dir + "/prompts",
-                                    .budget_bytes = config.prompt_cache_bytes,
-                                    .ttl = domain::kPromptStateTtl,
-                                    .master_key_file = {},
-                                    .on_damage =
-                                        [](std::uint64_t id, const std::string& why) {
-                                          spdlog::warn("prompt={:016x} is damaged and removed: {}",
-                                                       id, why);
-                                        }},
-                                   unix_seconds);
+  return models::PromptStore::open(
+      {.folder = config.data_dir + "/prompts",
+       .budget_bytes = config.prompt_cache_bytes,
+       .memory_bytes =
+           std::min(domain::kPromptMemoryMax, machine_bytes / domain::kPromptMemoryShare),
+       .ttl = domain::kPromptStateTtl,
+       .master_key_file = {},
+       .on_damage =
+           [](std::uint64_t id, const std::string& why) {
+             spdlog::warn("prompt={:016x} is damaged and removed: {}", id, why);
+           }},
+      unix_seconds);
 }
 
 }  // namespace
@@ -238,7 +235,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   models::ModelStore models(store_options(*config, *listen, *admin));
   const std::string bin = folder_of_this_program();
   const std::string share_dir = bin + "/../share/glowplug";
-  auto prompts = open_prompts(*config);
+  auto prompts = open_prompts(*config, machine.memory_bytes);
   if (!prompts) return cannot_start(prompts.error());
   LivePlatform platform(
       {.loop = loop,
@@ -251,7 +248,8 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                  .cores = machine.cores},
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
                       .run_dir = run_folder(config->data_dir),
-                      .templates_dir = share_dir + "/templates"},
+                      .templates_dir = share_dir + "/templates",
+                      .standby = config->standby},
        .prompts = prompts->get(),
        .engine = engine_build(version, engine_commit)});
   LiveCache cache(loop, models, platform,

@@ -211,6 +211,7 @@ const std::vector<std::string_view>& config_keys() {
                                                   "memory",
                                                   "template_memory",
                                                   "spares",
+                                                  "standby",
                                                   "prompt_cache",
                                                   "cache_budget",
                                                   "cache_scrub",
@@ -242,6 +243,7 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.bytes("template_memory", {{"auto", cli::kTemplateMemoryAuto}, {"off", 0}},
                settings.template_bytes);
   reader.number("spares", {0, domain::kSparesMax}, settings.spares);
+  reader.number("standby", {0, domain::kStandbyMax}, settings.standby);
   reader.bytes("prompt_cache", {{"off", 0}}, settings.prompt_cache_bytes);
   reader.bytes("cache_budget", {{"auto", 0}}, settings.cache_budget_bytes);
   reader.interval("cache_scrub", settings.cache_scrub);
@@ -282,6 +284,7 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.worker_path, {options.worker_path, file.worker});
   set(config.log_level, {options.log_level, file.log_level});
   config.memory_bytes = options.memory_bytes.value_or(file.memory_bytes.value_or(0));
+  config.standby = options.standby.value_or(file.standby.value_or(config.standby));
   config.spares = options.spares.value_or(file.spares.value_or(config.spares));
   config.prompt_cache_bytes = options.prompt_cache_bytes.value_or(
       file.prompt_cache_bytes.value_or(config.prompt_cache_bytes));

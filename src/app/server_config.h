@@ -17,6 +17,14 @@
 
 namespace glowplug::app {
 
+// A process that holds a GPU cannot fork; what starts on one begins with its context.
+#ifdef GLOWPLUG_CUDA
+inline constexpr bool kOnGpu = true;
+#else
+inline constexpr bool kOnGpu = false;
+#endif
+inline constexpr int kStandbyDefault = kOnGpu ? 1 : 0;
+
 struct ServerConfig {
   std::string listen = std::string(cli::kListenDefault);
   std::string admin_listen = std::string(cli::kAdminListenDefault);
@@ -27,6 +35,7 @@ struct ServerConfig {
       std::string(cli::kLogLevelDefault);  // trace | debug | info | warn | error
   std::uint64_t memory_bytes = 0;          // 0 = decided from the machine
   int spares = 1;
+  int standby = kStandbyDefault;                              // workers started ahead
   std::uint64_t prompt_cache_bytes = std::uint64_t{1} << 30;  // of prompts on disk; 0 = none
   std::uint64_t template_bytes = cli::kTemplateMemoryAuto;    // 0 = no templates
   std::uint64_t cache_budget_bytes = 0;                       // 0 = what the disk gives
@@ -46,7 +55,7 @@ struct FileSettings {
   std::optional<std::uint64_t> memory_bytes, template_bytes, prompt_cache_bytes;
   std::optional<std::uint64_t> cache_budget_bytes;
   std::optional<Duration> cache_scrub;
-  std::optional<int> spares;
+  std::optional<int> spares, standby;
   std::optional<bool> allow_process_engines, allow_private_sources;
 };
 

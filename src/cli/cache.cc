@@ -78,8 +78,9 @@ std::string totals(const json::value& cache) {
                       held(memory, "machine_bytes"), held(held_by_templates, "bytes"),
                       held(held_by_templates, "budget_bytes"));
   if (const json::value* prompts = field(cache, "prompts"); prompts && prompts->is_object())
-    text += fmt::format("prompts   {} of {}, {} copies\n", held(*prompts, "bytes"),
-                        held(*prompts, "budget_bytes"), number_field(*prompts, "copies"));
+    text += fmt::format("prompts   {} of {}, {} copies; of the last used {} in memory\n",
+                        held(*prompts, "bytes"), held(*prompts, "budget_bytes"),
+                        number_field(*prompts, "copies"), held(*prompts, "memory_bytes"));
   return text;
 }
 

@@ -96,6 +96,11 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       ->check(CLI::Range(0, domain::kSparesMax))
       ->default_str("1");
   command
+      ->add_option("--standby", serve.standby,
+                   "Workers started ahead without a model, for starts without a template")
+      ->check(CLI::Range(0, domain::kStandbyMax))
+      ->default_str("0, on a GPU 1");
+  command
       ->add_option("--prompt-cache", parsed.prompt_cache,
                    "Disk for the prompts of conversations, which outlive their replica; off = none")
       ->check(CLI::Validator(check_bytes_or_off, "BYTES"))
@@ -123,7 +128,8 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
       "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
       "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
-      "spares, prompt_cache, cache_budget, cache_scrub, log_level, hub_url, hub_token_file,\n"
+      "spares, standby, prompt_cache, cache_budget, cache_scrub, log_level, hub_url, "
+      "hub_token_file,\n"
       "pip_index_url, allow_process_engines, allow_private_sources.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });

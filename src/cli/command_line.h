@@ -31,6 +31,7 @@ struct ServeOptions {
   std::optional<std::string> listen, admin_listen, data_dir, cache_dir, worker_path, log_level;
   std::optional<std::uint64_t> memory_bytes;  // 0 = decided from the machine
   std::optional<int> spares;
+  std::optional<int> standby;
   std::optional<std::uint64_t> prompt_cache_bytes;
   std::optional<std::uint64_t> template_bytes;      // kTemplateMemoryAuto = a share of the memory
   std::optional<std::uint64_t> cache_budget_bytes;  // 0 = what the disk gives

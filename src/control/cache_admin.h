@@ -37,6 +37,7 @@ struct PromptCopies {
   std::uint64_t count = 0;
   std::uint64_t bytes = 0;
   std::uint64_t budget_bytes = 0;
+  std::uint64_t memory_bytes = 0;  // of those last used, which lie in memory too
   // Since the server began:
   std::uint64_t kept = 0;      // written
   std::uint64_t restored = 0;  // handed to a replica

@@ -39,6 +39,7 @@ inline constexpr int kContextMax = 1 << 20;
 inline constexpr int kContextMin = 16;  // a chat template's own words must fit
 inline constexpr int kSlotsMax = 64;
 inline constexpr int kReplicasMax = 20;
+inline constexpr int kStandbyMax = 8;        // workers started ahead
 inline constexpr int kSparesMax = 8;         // of one template
 inline constexpr int kStepTokensMax = 4096;  // of the engine, as a manifest may set it
 inline constexpr int kPromptTokensMin =
@@ -49,7 +50,9 @@ inline constexpr int kCheckpointStepMax = 1'000'000'000;
 inline constexpr int kServingsKept = 100;  // of one function: how far back its rollbacks reach
 
 // Prompt states, as files. 16 GiB is a quarter of what AES-GCM may encrypt in one message.
-inline constexpr Duration kPromptStateTtl = std::chrono::hours(7 * 24);  // since its last use
+inline constexpr Duration kPromptStateTtl = std::chrono::hours(7 * 24);      // since its last use
+inline constexpr std::uint64_t kPromptMemoryMax = std::uint64_t{256} << 20;  // of them, in memory
+inline constexpr std::uint64_t kPromptMemoryShare = 50;  // or one part of the machine's in so many
 inline constexpr std::size_t kPromptStatesMax = 16'384;
 inline constexpr std::size_t kPromptStatesPerOwnerMax = 256;
 inline constexpr std::size_t kPromptStatesPendingMax = 8;  // being written; each is held in memory

@@ -84,8 +84,10 @@ json::object blob_object(const control::BlobView& blob, const Running& running) 
 
 json::value prompts_object(const std::optional<control::PromptCopies>& copies) {
   if (!copies) return nullptr;
-  return json::object{
-      {"copies", copies->count}, {"bytes", copies->bytes}, {"budget_bytes", copies->budget_bytes}};
+  return json::object{{"copies", copies->count},
+                      {"bytes", copies->bytes},
+                      {"budget_bytes", copies->budget_bytes},
+                      {"memory_bytes", copies->memory_bytes}};
 }
 
 json::object cache_object(const control::CacheView& view, const Server& server) {

@@ -89,6 +89,9 @@ void write_prompts(MetricsText& text, const control::PromptCopies& copies) {
   text.sample("glowplug_prompt_copies_bytes", "", copies.bytes);
   text.family("glowplug_prompt_copies_budget_bytes", "gauge", "What they may take.");
   text.sample("glowplug_prompt_copies_budget_bytes", "", copies.budget_bytes);
+  text.family("glowplug_prompt_copies_memory_bytes", "gauge",
+              "What those last used take of the server's memory.");
+  text.sample("glowplug_prompt_copies_memory_bytes", "", copies.memory_bytes);
   text.family("glowplug_prompt_copies_kept", "counter", "Copies written.");
   text.sample("glowplug_prompt_copies_kept_total", "", copies.kept);
   text.family("glowplug_prompt_copies_restored", "counter", "Copies handed to a replica.");

@@ -51,10 +51,34 @@ std::uint64_t PromptIndex::bytes() const {
   return total;
 }
 
+std::uint64_t PromptIndex::memory_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [id, entry] : entries_)
+    if (entry.in_memory.valid() && !entry.pending) bytes += entry.bytes;
+  return bytes;
+}
+
+std::vector<UniqueFd> PromptIndex::shrink_memory(std::uint64_t bytes) {
+  std::vector<StateEntry*> held;
+  for (auto& [id, entry] : entries_)
+    if (entry.in_memory.valid() && !entry.pending) held.push_back(&entry);
+  std::stable_sort(held.begin(), held.end(), [](const StateEntry* a, const StateEntry* b) {
+    return a->last_used > b->last_used;
+  });
+  std::vector<UniqueFd> closed;
+  std::uint64_t kept = 0;
+  for (StateEntry* entry : held) {
+    if (kept + entry->bytes <= bytes)
+      kept += entry->bytes;
+    else
+      closed.push_back(std::move(entry->in_memory));
+  }
+  return closed;
+}
+
 std::size_t PromptIndex::pending() const {
-  return static_cast<std::size_t>(
-      std::count_if(entries_.begin(), entries_.end(),
-                    [](const auto& one) { return one.second.pending.valid(); }));
+  return static_cast<std::size_t>(std::count_if(
+      entries_.begin(), entries_.end(), [](const auto& one) { return one.second.pending; }));
 }
 
 StateIds PromptIndex::of_tenant(const std::string& tenant) const {
@@ -74,7 +98,7 @@ StateIds PromptIndex::without_tokens(const StateOwner& owner) const {
 StateIds PromptIndex::last_used_before(std::int64_t when) const {
   StateIds ids;
   for (const auto& [id, entry] : entries_)
-    if (!entry.pending.valid() && entry.last_used < when) ids.push_back(id);
+    if (!entry.pending && entry.last_used < when) ids.push_back(id);
   return ids;
 }
 
@@ -87,7 +111,7 @@ std::optional<std::uint64_t> PromptIndex::with_tokens(const StateEntry& like) co
 StateIds PromptIndex::replaced_by(const StateEntry& longer) const {
   StateIds ids;
   for (const auto& [id, entry] : entries_)
-    if (!entry.pending.valid() && same_kind(entry, longer) && entry.tokens && longer.tokens &&
+    if (!entry.pending && same_kind(entry, longer) && entry.tokens && longer.tokens &&
         entry.tokens->size() < longer.tokens->size() &&
         std::equal(entry.tokens->begin(), entry.tokens->end(), longer.tokens->begin()))
       ids.push_back(id);
@@ -98,7 +122,7 @@ std::vector<policy::PromptWorth> PromptIndex::worths(const StateIds& without,
                                                      std::int64_t now) const {
   std::vector<policy::PromptWorth> worths;
   for (const auto& [id, entry] : entries_)
-    if (!entry.pending.valid() && !contains(without, id))
+    if (!entry.pending && !contains(without, id))
       worths.push_back({.id = id,
                         .bytes = entry.bytes,
                         .tokens = entry.token_count,

@@ -2,7 +2,8 @@
 // used; and, from that, which are equal, which a longer one replaces, which make room.
 //
 // A state that is being written is pending: its entry holds the engine's file in memory, and it is
-// never chosen to go. Tokens are absent from an entry until somebody decrypted them.
+// never chosen to go. Others may hold theirs as well, the last used ones within a bound. Tokens are
+// absent from an entry until somebody decrypted them.
 //
 // Thread: one owner (the store's lock); no I/O, no clock.
 #pragma once
@@ -32,7 +33,8 @@ struct StateEntry {
   std::uint64_t uses = 0;
   std::int64_t last_used = 0;  // unix seconds
   Duration recompute{};
-  UniqueFd pending;  // valid while it is written
+  UniqueFd in_memory;    // the engine's file; always while it is pending
+  bool pending = false;  // being written
 };
 
 class PromptIndex final {
@@ -45,6 +47,9 @@ class PromptIndex final {
   std::optional<StateEntry> take(std::uint64_t id);
   std::uint64_t bytes() const;
   std::size_t pending() const;
+  std::uint64_t memory_bytes() const;  // held there, but for pending ones
+  // What they hold beyond these bytes, the least recently used first; to be closed by the caller.
+  std::vector<UniqueFd> shrink_memory(std::uint64_t bytes);
 
   StateIds of_tenant(const std::string& tenant) const;
   StateIds without_tokens(const StateOwner& owner) const;

@@ -21,9 +21,31 @@ StateEntry entry(Tokens tokens, std::uint64_t bytes = 10, std::int64_t last_used
   return made;
 }
 
-StateEntry pending(StateEntry made) {
-  made.pending.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+StateEntry in_memory(StateEntry made) {
+  made.in_memory.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   return made;
+}
+
+StateEntry pending(StateEntry made) {
+  made = in_memory(std::move(made));
+  made.pending = true;
+  return made;
+}
+
+TEST(PromptIndex, Memory_HoldsTheLastUsedWithinItsBound) {
+  PromptIndex index;
+  index.add(1, in_memory(entry({1}, 10, 40)));
+  index.add(2, in_memory(entry({2}, 10, 50)));
+  index.add(3, in_memory(entry({3}, 10, 60)));
+  index.add(4, pending(entry({4}, 10, 1)));
+  index.add(5, entry({5}, 10, 70));
+  EXPECT_EQ(index.memory_bytes(), 30u);
+  EXPECT_EQ(index.shrink_memory(20).size(), 1u);
+  EXPECT_FALSE(index.find(1)->in_memory.valid());
+  EXPECT_TRUE(index.find(2)->in_memory.valid());
+  EXPECT_TRUE(index.find(4)->in_memory.valid()) << "being written";
+  EXPECT_EQ(index.shrink_memory(0).size(), 2u);
+  EXPECT_EQ(index.memory_bytes(), 0u);
 }
 
 TEST(PromptIndex, LongerState_ReplacesItsProperPrefixesOfOneOwnerAndFit) {

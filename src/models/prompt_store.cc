@@ -142,7 +142,8 @@ Result<std::uint64_t> PromptStore::keep(const StateOwner& owner, const StateFit&
                                      .uses = 0,
                                      .last_used = draft.now,
                                      .recompute = recompute,
-                                     .pending = std::move(*in_memory)},
+                                     .in_memory = std::move(*in_memory),
+                                     .pending = true},
                                     draft.now);
   remove_files(admission.gone);
   if (admission.refused) return refuse(*admission.refused);
@@ -200,12 +201,13 @@ Result<void> PromptStore::write(const Draft& draft) {
 }
 
 OrRefused<StateIds> PromptStore::commit(std::uint64_t id) {
-  UniqueFd closed_without_the_lock;
+  std::vector<UniqueFd> closed_without_the_lock;
   const std::lock_guard lock(mutex_);
   StateEntry* entry = index_.find(id);
   if (entry == nullptr)
     return Refused{StateRefusal::Unknown, "the prompt state was dropped while it was written"};
-  closed_without_the_lock = std::move(entry->pending);
+  entry->pending = false;
+  closed_without_the_lock = index_.shrink_memory(options_.memory_bytes);
   StateIds replaced = index_.replaced_by(*entry);
   for (const std::uint64_t old : replaced) (void)index_.take(old);
   counts_.replaced += replaced.size();
@@ -226,8 +228,8 @@ Result<UniqueFd> PromptStore::load(const StateOwner& owner, const StateFit& fit,
       refused = unknown(StateRefusal::OtherOwner);
     else if (entry->fit != fit)
       refused = other_fit();
-    else if (entry->pending.valid()) {
-      in_memory.reset(::fcntl(entry->pending.get(), F_DUPFD_CLOEXEC, 0));
+    else if (entry->in_memory.valid()) {
+      in_memory.reset(::fcntl(entry->in_memory.get(), F_DUPFD_CLOEXEC, 0));
       if (!in_memory.valid())
         refused = {StateRefusal::Unreadable, file_error("cannot hand out a state", errno).message};
     }
@@ -236,9 +238,22 @@ Result<UniqueFd> PromptStore::load(const StateOwner& owner, const StateFit& fit,
   auto state = in_memory.valid() ? reopen_memory_file(in_memory.get()) : read_kept(id, owner, fit);
   if (!state) return refuse_state(id, state.refused());
   note_use(id, clock_());
+  if (!in_memory.valid()) hold(id, *state);
   const std::lock_guard lock(mutex_);
   ++counts_.restored;
   return std::move(*state);
+}
+
+void PromptStore::hold(std::uint64_t id, const UniqueFd& state) {
+  if (options_.memory_bytes == 0) return;
+  auto again = reopen_memory_file(state.get());
+  if (!again) return;
+  std::vector<UniqueFd> closed_without_the_lock;
+  const std::lock_guard lock(mutex_);
+  StateEntry* entry = index_.find(id);
+  if (entry == nullptr || entry->in_memory.valid()) return;
+  entry->in_memory = std::move(*again);
+  closed_without_the_lock = index_.shrink_memory(options_.memory_bytes);
 }
 
 Result<void> PromptStore::drop(std::uint64_t id) {
@@ -316,15 +331,14 @@ std::vector<StateSummary> PromptStore::list() const {
   const std::lock_guard lock(mutex_);
   std::vector<StateSummary> rows;
   for (const auto& [id, entry] : index_.entries())
-    rows.push_back(
-        {.id = id,
-         .owner = entry.owner,
-         .model_sha256 = entry.fit.model_sha256,
-         .tokens = entry.token_count,
-         .bytes = entry.bytes,
-         .uses = entry.uses,
-         .last_used = entry.last_used,
-         .standing = entry.pending.valid() ? StateStanding::Pending : StateStanding::Kept});
+    rows.push_back({.id = id,
+                    .owner = entry.owner,
+                    .model_sha256 = entry.fit.model_sha256,
+                    .tokens = entry.token_count,
+                    .bytes = entry.bytes,
+                    .uses = entry.uses,
+                    .last_used = entry.last_used,
+                    .standing = entry.pending ? StateStanding::Pending : StateStanding::Kept});
   return rows;
 }
 
@@ -333,6 +347,7 @@ PromptStoreCounts PromptStore::counts() const {
   PromptStoreCounts counts = counts_;
   counts.states = index_.entries().size();
   counts.bytes_held = index_.bytes();
+  counts.memory_held = index_.memory_bytes();
   return counts;
 }
 

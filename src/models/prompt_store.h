@@ -8,8 +8,9 @@
 // was found genuine; no plaintext ever reaches a disk. Damaged files are removed and counted, never
 // served. It is a cache: whatever is refused is prefilled again, and whatever does not fit the
 // budget gives way by its value (policy/prompt_value.h). A state can be loaded from memory while it
-// is being written. When a conversation grew, its new state replaces the old one once it is on the
-// disk; until then both lie there, so the folder may exceed its budget by the one that goes.
+// is being written, and later while it is among those last used. When a conversation grew, its new
+// state replaces the old one once it is on the disk; until then both lie there, so the folder may
+// exceed its budget by the one that goes.
 //
 // Thread: any; one lock around the index, held across no I/O, cryptography or callback. keep() and
 // load() take as long as the disk does: they are not for a loop's thread. One store per folder and
@@ -39,6 +40,7 @@ namespace glowplug::models {
 struct PromptStoreOptions {
   std::string folder;
   std::uint64_t budget_bytes = 0;  // of all states together
+  std::uint64_t memory_bytes = 0;  // of those last used, in memory as well: no disk, no decryption
   Duration ttl{};                  // since the last use
   std::string master_key_file;     // <folder>/master.key when empty
   // Told of each damaged state that is removed, and why; by whichever thread found it.
@@ -73,6 +75,7 @@ struct PromptStoreCounts {
   std::array<std::uint64_t, kStateRefusals.size()> refused{};  // in the order of kStateRefusals
   std::uint64_t states = 0;                                    // now
   std::uint64_t bytes_held = 0;                                // now
+  std::uint64_t memory_held = 0;                               // now, of memory
 
   std::uint64_t refused_for(StateRefusal reason) const {
     return refused[static_cast<std::size_t>(reason)];
@@ -112,6 +115,7 @@ class PromptStore final {
   PromptStore(PromptStoreOptions options, UnixClock clock, FileLock folder_lock,
               std::unique_ptr<TenantKeys> keys);
 
+  void hold(std::uint64_t id, const UniqueFd& state);
   std::string path_of(std::uint64_t id) const;
   Result<void> scan();
   void scan_file(const std::string& path, std::uint64_t id);

@@ -101,7 +101,7 @@ void PromptStore::scan_file(const std::string& path, std::uint64_t id) {
                         .uses = 0,
                         .last_used = std::min(used, now),
                         .recompute = std::chrono::microseconds(header.recompute_us),
-                        .pending = UniqueFd()});
+                        .in_memory = UniqueFd()});
 }
 
 OrRefused<PromptStore::OpenedState> PromptStore::open_kept(std::uint64_t id) {

@@ -284,8 +284,44 @@ TEST(PromptStore, MasterKeyElsewhere_IsNotInTheFolder) {
   EXPECT_EQ(world.files().size(), 1u);  // nothing is thrown away for a fault that a command mends
 }
 
+TEST(PromptStore, LastUsedOnes_ComeFromMemoryWithoutTheDisk) {
+  StateWorld world;
+  world.options.memory_bytes = 5'000;
+  PromptStore& store = world.open();
+  const std::uint64_t first = StateWorld::keep(store, {1, 2}, 3'000);
+  world.now += 10;
+  const std::uint64_t second = StateWorld::keep(store, {3, 4}, 3'000);  // pushes the first one out
+  EXPECT_GT(store.counts().memory_held, 3'000u);
+  EXPECT_LT(store.counts().memory_held, 5'000u);
+  for (const std::string& file : world.files()) write_file(file, "damaged");
+  EXPECT_EQ(loaded(store, second), engine_text({3, 4}, 3'000));
+  EXPECT_NE(loaded(store, first), engine_text({1, 2}, 3'000));
+}
+
+TEST(PromptStore, LoadedFromTheDisk_IsInMemoryTheNextTime) {
+  StateWorld world;
+  world.options.memory_bytes = 1 << 20;
+  const std::uint64_t id = StateWorld::keep(world.open(), {1, 2}, 3'000);
+  PromptStore& store = world.open();
+  EXPECT_EQ(store.counts().memory_held, 0u);
+  EXPECT_EQ(loaded(store, id), engine_text({1, 2}, 3'000));
+  write_file(world.files()[0], "damaged");
+  EXPECT_EQ(loaded(store, id), engine_text({1, 2}, 3'000));
+}
+
+TEST(PromptStore, ForgottenTenantsState_IsNotInMemoryEither) {
+  StateWorld world;
+  world.options.memory_bytes = 1 << 20;
+  PromptStore& store = world.open();
+  const std::uint64_t id = StateWorld::keep(store, {1, 2}, 3'000);
+  ASSERT_TRUE(store.forget_tenant(kAnn.tenant).ok());
+  EXPECT_EQ(store.counts().memory_held, 0u);
+  EXPECT_NE(loaded(store, id), engine_text({1, 2}, 3'000));
+}
+
 TEST(PromptStore, Descriptors_AreNotLeaked) {
   StateWorld world;
+  world.options.memory_bytes = 1 << 20;
   world.open();
   const std::size_t before = open_descriptors();
   PromptStore& store = world.open();

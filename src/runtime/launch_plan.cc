@@ -169,6 +169,14 @@ BaseEnvironment base_environment() {
   return base;
 }
 
+LaunchPlan plan_standby(const std::string& worker_path, const BaseEnvironment& base) {
+  LaunchPlan plan;
+  plan.program = worker_path;
+  plan.argv = {worker_path, "--standby"};
+  for (const auto& [name, value] : environment(base, {})) plan.env.push_back(name + "=" + value);
+  return plan;
+}
+
 bool wants_port(const Manifest& manifest) {
   return manifest.engine.kind == EngineKind::Process && !mentions(manifest, "{socket}");
 }

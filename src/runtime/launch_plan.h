@@ -58,6 +58,9 @@ struct LaunchPlan {
 // it.
 inline constexpr std::string_view kReplicaVariable = "GLOWPLUG_REPLICA";
 
+// Of a worker that is started ahead, and told later what it is to be.
+LaunchPlan plan_standby(const std::string& worker_path, const BaseEnvironment& base);
+
 BaseEnvironment base_environment();  // of this process, with the defaults above where it has none
 
 // Whether the replica listens on a port, so that a free one must be found first.

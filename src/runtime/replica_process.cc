@@ -441,8 +441,9 @@ ReplicaProcess::ReplicaProcess(std::shared_ptr<State> state) : state_(std::move(
 
 Result<std::unique_ptr<ReplicaProcess>> ReplicaProcess::start(
     asio::io_context& loop, domain::ProcessId process, LaunchPlan plan, std::optional<Leaf> leaf,
-    ReplicaTimes times, ReplicaListener& listener) {
-  Result<SpawnedChild> child = spawn_child(plan, leaf ? &*leaf : nullptr);
+    ReplicaTimes times, ReplicaListener& listener, std::optional<SpawnedChild> begun) {
+  Result<SpawnedChild> child =
+      begun ? *std::move(begun) : spawn_child(plan, leaf ? &*leaf : nullptr);
   if (!child) return child.error();
   const pid_t pid = child->pid;
   const Result<void> recorded = write_pid_file(plan.folder, pid);

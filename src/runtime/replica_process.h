@@ -27,6 +27,7 @@
 #include "control/events.h"
 #include "control/platform.h"
 #include "domain/ids.h"
+#include "runtime/child_spawn.h"
 #include "runtime/launch_plan.h"
 #include "runtime/leaf_cgroup.h"
 #include "runtime/state_orders.h"
@@ -61,11 +62,13 @@ class ReplicaListener {
 
 class ReplicaProcess final {
  public:
-  // `leaf`: where it lives and what it may take; nothing where cgroups are off or refuse.
+  // `leaf`: where it lives and what it may take; nothing where cgroups are off or refuse. `begun`:
+  // a worker that stood by and was told the plan; nothing: it is executed now.
   static Result<std::unique_ptr<ReplicaProcess>> start(boost::asio::io_context& loop,
                                                        domain::ProcessId process, LaunchPlan plan,
                                                        std::optional<Leaf> leaf, ReplicaTimes times,
-                                                       ReplicaListener& listener);
+                                                       ReplicaListener& listener,
+                                                       std::optional<SpawnedChild> begun = {});
   // From a template that is ready. When it dies before the replica has said its number, the replica
   // is gone; one that does not fork in time is killed.
   static Result<std::unique_ptr<ReplicaProcess>> fork(boost::asio::io_context& loop,

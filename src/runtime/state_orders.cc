@@ -102,6 +102,16 @@ std::vector<KeptCopy> StateOrders::kept(const WorkerKept& said) {
   return copies;
 }
 
+Result<UniqueFd> make_start_file(std::span<const std::string> argv,
+                                 std::span<const std::string> env) {
+  boost::json::object start;
+  boost::json::array& words = start["argv"].emplace_array();
+  for (const std::string& word : argv.subspan(1)) words.emplace_back(word);
+  boost::json::array& variables = start["env"].emplace_array();
+  for (const std::string& variable : env) variables.emplace_back(variable);
+  return make_file("start", boost::json::serialize(start));
+}
+
 Result<UniqueFd> make_prime_file(std::span<const std::string> texts,
                                  const std::vector<std::int32_t>* tokens) {
   boost::json::array list;

@@ -58,6 +58,10 @@ class StateOrders final {
   std::size_t wanted_ = 0;                   // and not given yet
 };
 
+// The order of a worker that stands by: what it would have been executed with, its program first.
+Result<UniqueFd> make_start_file(std::span<const std::string> argv,
+                                 std::span<const std::string> env);
+
 // The order of a template to be: its prompts as a JSON array of texts, and an array of tokens where
 // there are any.
 Result<UniqueFd> make_prime_file(std::span<const std::string> texts,

@@ -19,6 +19,7 @@
 #include "runtime/leftovers.h"
 #include "runtime/log_ring.h"
 #include "runtime/replica_process.h"
+#include "runtime/standby_pool.h"
 
 namespace glowplug::runtime {
 namespace {
@@ -64,6 +65,7 @@ class Supervisor::State final : public ReplicaListener {
                 options_.templates_dir} {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     reap_leftovers(options_.run_dir);
+    if (options_.standby > 0) standby_.emplace(loop, options_.worker_path, options_.standby);
     if (!options_.cgroups) return;
     tree_.emplace(CgroupTree::open({}));
     sweep(kSweeps);
@@ -92,9 +94,11 @@ class Supervisor::State final : public ReplicaListener {
                              .fork_limit = options_.fork_limit};
     make_log_room(start.manifest.name);
     std::optional<Leaf> leaf = make_leaf(start);
+    std::optional<SpawnedChild> begun;
+    if (from == nullptr && standby_) begun = standby_->take(*plan, leaf ? &*leaf : nullptr);
     Result<std::unique_ptr<ReplicaProcess>> process =
         from == nullptr ? ReplicaProcess::start(loop_, start.process, std::move(*plan),
-                                                std::move(leaf), times, *this)
+                                                std::move(leaf), times, *this, std::move(begun))
                         : ReplicaProcess::fork(loop_, start.process, std::move(*plan),
                                                std::move(leaf), times, *this, *from);
     if (!process) {
@@ -224,6 +228,7 @@ class Supervisor::State final : public ReplicaListener {
   boost::asio::steady_timer sweep_timer_;
   LaunchPlaces places_;
   std::optional<CgroupTree> tree_;  // outlives the leaves in processes_
+  std::optional<StandbyPool> standby_;
   std::map<domain::ProcessId, Process> processes_;
   std::map<std::string, LogRing> logs_;
 };

@@ -44,6 +44,7 @@ struct SupervisorOptions {
   Duration load_stall_timeout = domain::kLoadStallTimeout;
   Duration stop_grace = domain::kStopGrace;
   Duration fork_limit = domain::kForkLimit;
+  int standby = 0;      // workers started ahead: standby_pool.h
   bool cgroups = true;  // a leaf of its own for each process, as far as the machine lets us
 };
 

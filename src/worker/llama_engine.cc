@@ -295,6 +295,12 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
 
 }  // namespace
 
+void open_device() {
+  if (!llama_supports_gpu_offload()) return;
+  if (ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU))
+    (void)ggml_backend_dev_init(device, nullptr);  // kept for its context
+}
+
 int run_llama_engine(const Options& options, ControlChannel& channel, UniqueFd lifeline,
                      SandboxReport sandbox, Clock::time_point started) {
   // Outlives every engine thread that logs.

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdio>
 #include <fcntl.h>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "worker/control_channel.h"
@@ -11,6 +13,7 @@
 #include "worker/options.h"
 #include "worker/process.h"
 #include "worker/sandbox.h"
+#include "worker/standby.h"
 #ifdef GLOWPLUG_HAS_ENGINE
 #include "worker/llama_engine.h"
 #include "worker/stand_in_model.h"
@@ -24,6 +27,7 @@ namespace glowplug::worker {
 namespace {
 
 constexpr int kBadArguments = 2;
+constexpr int kStandbyControlFd = 3, kStandbyLifelineFd = 4;  // as the server gives them to each
 
 int refuse(const std::string& message) {
   std::fprintf(stderr, "glowplug-worker: %s\n", message.c_str());
@@ -33,9 +37,21 @@ int refuse(const std::string& message) {
 // False when the caller did not pass this descriptor.
 bool adopt(int fd) { return ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0; }
 
-int run(const std::vector<std::string>& arguments) {
-  const auto started = std::chrono::steady_clock::now();
+int run(std::vector<std::string> arguments) {
+  auto started = std::chrono::steady_clock::now();
   harden_process();
+  std::optional<SandboxReport> namespaces;
+  if (!arguments.empty() && arguments.front() == "--standby") {
+    namespaces = enter_namespaces();
+#ifdef GLOWPLUG_HAS_ENGINE
+    open_device();
+#endif
+    auto told = await_start(kStandbyControlFd, kStandbyLifelineFd);
+    if (!told) return 0;
+    started = std::chrono::steady_clock::now();
+    arguments = *std::move(told);
+    harden_process();  // of the environment, which is another one now
+  }
   auto parsed = parse_options(arguments);
   if (!parsed) return refuse(parsed.error().message);
   Options& options = *parsed;
@@ -49,7 +65,7 @@ int run(const std::vector<std::string>& arguments) {
 
   ControlChannel channel{UniqueFd(options.control_fd)};
   UniqueFd lifeline(options.lifeline_fd);
-  SandboxReport sandbox = enter_namespaces();
+  SandboxReport sandbox = namespaces ? *std::move(namespaces) : enter_namespaces();
   if (options.engine == EngineKind::kFake)
     return run_fake_engine(options, channel, std::move(lifeline), std::move(sandbox), started);
 #ifdef GLOWPLUG_HAS_ENGINE

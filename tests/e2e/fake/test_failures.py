@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from support import processes, sse
@@ -289,6 +290,24 @@ def test_killed_replicas_and_server_under_load(tmp_path) -> None:
         wait_until(lambda: ended(replicas), 3, "the replicas ended with their server")
         server.start()
         assert server.chat("shaken", max_tokens=1).status_code == 200
+
+
+def standing_by(server: Server) -> list[int]:
+    """Its workers that were started so, whatever they have become."""
+    lines = {pid: Path(f"/proc/{pid}/cmdline") for pid in processes.children(server.pid)}
+    return [pid for pid, line in lines.items() if line.exists() and b"--standby" in line.read_bytes()]
+
+
+def test_worker_that_stands_by_becomes_the_replica_and_ends_with_the_server() -> None:
+    with Server("--standby", "1", "--template-memory", "off") as server:
+        server.deploy(fake("plain"))
+        [worker] = wait_until(lambda: standing_by(server), 5, "a worker stands by")
+        assert server.chat("plain", max_tokens=1).status_code == 200
+        assert server.replica_pids() == [worker]
+        wait_until(lambda: len(standing_by(server)) == 2, 5, "the next one stands by")
+        left = processes.descendants(server.pid)
+        server.kill()
+        wait_until(lambda: not any(processes.alive(pid) for pid in left), 5, "nothing is left")
 
 
 def test_second_server_on_the_same_data_folder_refuses(tmp_path) -> None:

@@ -226,11 +226,13 @@ def test_damaged_copy_is_named_and_the_prompt_is_computed(server: Server) -> Non
     ask(server, LONG)
     to_zero(server)
     [state] = wait_kept(server, 1)
+    server.kill()  # and with it what lies in its memory
     content = bytearray(state.read_bytes())
     content[-40] ^= 1
     state.write_bytes(content)
+    server.start()
     assert cached(ask(server, LONG + " now")) == 0
-    assert f"{state.stem} is not restored" in server.log()
+    assert f"prompt={state.stem} is damaged and removed" in server.log()
     assert not state.exists()
 
 
