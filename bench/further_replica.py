@@ -142,6 +142,9 @@ def main() -> None:
     def said(row: dict[str, float]) -> str:
         return f"{mb(row['median'])} (p90 {mb(row['p90'])})"
 
+    def in_ms(row: dict[str, float]) -> str:
+        return f"{row['median']:.1f} ms (p90 {row['p90']:.1f})"
+
     def compared(what: str, ours: dict[str, float], theirs: dict[str, float]) -> Row:
         return Row(what, "", said(ours), said(theirs), f"{ours['median'] / theirs['median']:.3f} ×")
 
@@ -153,8 +156,8 @@ def main() -> None:
         compared("a replica: proportional", one["pss"], one["peer_pss"]),
         Row(f"{options.functions} functions: proportional, together", "", f"{mb(all_['all']['median'])}: {parts}"),
         Row("replicas left of them", "", f"{all_['replicas_left']['median']:.0f}"),
-        Row("one of them from zero: fork", "", f"{all_['fork_ms']['median']:.1f} ms (p90 {all_['fork_ms']['p90']:.1f})"),
-        Row("the same: first token", "", f"{all_['woken_ms']['median']:.0f} ms (p90 {all_['woken_ms']['p90']:.0f})"),
+        Row("one of them from zero: fork", "", in_ms(all_["fork_ms"])),
+        Row("the same: first token", "", in_ms(all_["woken_ms"])),
     ]
     report(
         "further_replica",

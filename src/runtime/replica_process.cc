@@ -47,9 +47,8 @@ constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
 constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
 
 Error unwatchable(const std::exception& exception) {
-  return Error{std::string(domain::error::kFunctionFailed),
-               fmt::format("the replica's process cannot be watched: {}", exception.what()),
-               {}};
+  return {std::string(domain::error::kFunctionFailed),
+          fmt::format("the replica's process cannot be watched: {}", exception.what()), ""};
 }
 
 }  // namespace
