@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "base/read_file.h"
 #include "domain/errors.h"
@@ -101,7 +102,29 @@ std::vector<pid_t> kill_strays(std::string_view folder) {
   return killed;
 }
 
+Result<void> own_run_folder(const std::string& run_dir) {
+  std::error_code code;
+  fs::create_directories(run_dir, code);
+  const auto refused = [&run_dir](const std::string& why) {
+    return Error{
+        std::string(domain::error::kStorageFailed),
+        fmt::format("the run folder '{}' {}; remove it, or set XDG_RUNTIME_DIR to a folder "
+                    "of your own",
+                    run_dir, why),
+        {}};
+  };
+  struct stat status {};
+  if (::lstat(run_dir.c_str(), &status) != 0)
+    return refused(fmt::format("cannot be made: {}", std::strerror(errno)));
+  if (!S_ISDIR(status.st_mode)) return refused("is no folder");
+  if (status.st_uid != ::geteuid()) return refused("belongs to another user");
+  if ((status.st_mode & 077) != 0 && ::chmod(run_dir.c_str(), 0700) != 0)
+    return refused("is open to other users");
+  return {};
+}
+
 int reap_leftovers(const std::string& run_dir) {
+  if (!own_run_folder(run_dir)) return 0;
   int found = 0;
   std::error_code code;
   std::vector<fs::path> folders;

@@ -23,9 +23,13 @@ Result<void> write_pid_file(const std::string& folder, pid_t pid);
 // Sends SIGKILL to every process whose environment says that it belongs to the replica in `folder`.
 std::vector<pid_t> kill_strays(std::string_view folder);
 
+// The folder is there, is this user's and nobody else's to write: its name can be told in advance,
+// and who owns it could swap sockets, or name processes for us to kill. Makes it where it is not.
+Result<void> own_run_folder(const std::string& run_dir);
+
 // Ends what a killed server left in its run folder and empties the folder. Only for whoever owns
-// the data folder's lock: a second server on the same run folder would lose its replicas. Returns
-// the groups found.
+// the data folder's lock: a second server on the same run folder would lose its replicas. Looks at
+// no folder of another user. Returns the groups found.
 int reap_leftovers(const std::string& run_dir);
 
 }  // namespace glowplug::runtime

@@ -66,6 +66,12 @@ std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes) {
                      format_bytes(*limit_bytes));
 }
 
+std::optional<std::string> memory_kill_in(const Leaf& leaf) {
+  if (leaf.oom_kills().value_or(0) == 0) return std::nullopt;
+  return describe_memory_kill(leaf.met_memory_limit() ? leaf.in_force().memory_bytes
+                                                      : std::nullopt);
+}
+
 control::Ending ending_of(const siginfo_t& info, bool asked) {
   const bool killed = info.si_code == CLD_KILLED && info.si_status == SIGKILL;
   if (!asked) return killed ? control::Ending::Killed : control::Ending::Itself;

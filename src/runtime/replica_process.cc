@@ -43,6 +43,7 @@ constexpr std::size_t kDrainBytesMax = 1024 * 1024;  // read at once after the e
 constexpr Duration kKeepLimit = 5s;                  // for the copies of a replica's prompt states
 constexpr Duration kFailedGrace = 2s;  // a worker that said "failed" has ended by itself then
 constexpr int kUnbornLooks = 10;
+constexpr const char* kTemplateGone = "its template is gone";
 constexpr Duration kLingerPause = 5ms;  // between looks at a killed group
 constexpr int kLingerLooks = 400;       // then the replica counts as gone all the same
 
@@ -209,7 +210,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (pid_ > 0 || listener_ == nullptr) return;
     reaped_ = true;
     if (cause_.empty()) {
-      cause_ = failed_cause_.empty() ? "its template is gone" : failed_cause_;
+      cause_ = failed_cause_.empty() ? kTemplateGone : failed_cause_;
       ending_ = control::Ending::Itself;
     }
     await_unborn(kUnbornLooks);
@@ -219,7 +220,9 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   // after it has closed its channel.
   void await_unborn(int looks) {
     const auto origin = template_.lock();
-    if (!origin || origin->pid_ < 0 || looks == 0 || reap_member(origin->pid_)) return finish();
+    const bool died = origin && origin->pid_ > 0 && reap_member(origin->pid_);
+    if (died && cause_ == kTemplateGone) cause_ = "ended before it said its number";
+    if (!origin || origin->pid_ < 0 || looks == 0 || died) return finish();
     end_timer_.expires_after(kLingerPause);
     end_timer_.async_wait([self = shared_from_this(), looks](Code code) {
       if (!code) self->await_unborn(looks - 1);
@@ -354,18 +357,11 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       cause_ = info ? describe_exit(info->si_code, info->si_status) : "ended";
     // A broken answer may have asked for the stop before the exit was seen.
     if (info && !kill_sent_ && info->si_code == CLD_KILLED && info->si_status == SIGKILL)
-      if (const std::optional<std::string> kernel = memory_kill()) cause_ = *kernel;
+      if (const auto kernel = leaf_ ? memory_kill_in(*leaf_) : std::nullopt) cause_ = *kernel;
     const bool asked = own && (cause_ == "stopped" || cause_ == "killed");
     const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
     if (!asked && !detail.empty()) cause_ += ": " + detail;
     linger(kLingerLooks);
-  }
-
-  // The cause, when the kernel has killed in the leaf for want of memory.
-  std::optional<std::string> memory_kill() const {
-    if (!leaf_ || leaf_->oom_kills().value_or(0) == 0) return std::nullopt;
-    return describe_memory_kill(leaf_->met_memory_limit() ? leaf_->in_force().memory_bytes
-                                                          : std::nullopt);
   }
 
   void drain() {  // what the process wrote just before its end is still in the pipes

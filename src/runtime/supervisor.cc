@@ -37,7 +37,7 @@ Error storage_failed(std::string message) {
 // Makes the replica's folder anew, for its owner alone.
 Result<void> make_folder(const std::string& run_dir, const std::string& folder) {
   std::error_code code;
-  if (fs::create_directories(run_dir, code)) ::chmod(run_dir.c_str(), 0700);
+  if (Result<void> owned = own_run_folder(run_dir); !owned) return owned;
   fs::remove_all(folder, code);
   if (::mkdir(folder.c_str(), 0700) == 0) return {};
   return storage_failed(
