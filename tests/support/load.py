@@ -1,11 +1,15 @@
-"""A steady load on one function while something happens to it; every answer is kept."""
+"""Loads: a steady one on one function while something happens to it, and a herd of calls at one moment."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
+
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -79,3 +83,68 @@ def at_once(count: int, call: Callable[[int], Any]) -> list[Any]:
     """What `call(0)` … `call(count - 1)` give, each on a thread of its own; the first exception is raised."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(call, range(count)))
+
+
+class Answer:
+    """Of a call of a herd."""
+
+    def __init__(self, reply: bytes) -> None:
+        head, _, self.body = reply.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        self.status = int(first.split()[1])
+        fields = (line.partition(":") for line in lines)
+        self.headers = {name.lower(): value.strip() for name, _, value in fields}
+
+    @property
+    def code(self) -> str:
+        return json.loads(self.body)["error"]["code"]
+
+
+def herd(server: Server, name: str, count: int, *, max_tokens: int = 1) -> list[Answer]:
+    """`count` calls, each on a connection of its own; all connections are open before the first call is sent."""
+    at = urlsplit(server.url)
+    body = json.dumps(
+        {
+            "model": name,
+            "max_tokens": max_tokens,
+            "messages": [{"role": "user", "content": "all at once"}],
+        }
+    ).encode()
+    call = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {at.netloc}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+        try:
+            writer.write(call)
+            return Answer(await reader.read())
+        finally:
+            writer.close()
+
+    async def all_of_them() -> list[Answer]:
+        opened = [await asyncio.open_connection(at.hostname, at.port) for _ in range(count)]
+        return await asyncio.gather(*(ask(*one) for one in opened))
+
+    return asyncio.run(asyncio.wait_for(all_of_them(), 60))
+
+
+class Highest:
+    """Asks `look()` over and over while the block runs; `.seen` is the highest it gave."""
+
+    def __init__(self, look: Callable[[], float]) -> None:
+        self.seen = float("-inf")
+        self._look, self._stop = look, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Highest:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.seen = max(self.seen, self._look())

@@ -110,6 +110,7 @@ class Server:
         self.args = args
         self.listen = "127.0.0.1:0"  # set to the address of an earlier start to come back there
         self.env = env or {}
+        self._run_base: tempfile.TemporaryDirectory | None = None
         self.process: subprocess.Popen | None = None
         self.url = self.admin_url = ""
         self._client: httpx.Client | None = None
@@ -143,9 +144,12 @@ class Server:
 
     def start(self) -> Server:
         assert GLOWPLUG.exists(), f"{GLOWPLUG} is not built; build it or set GLOWPLUG_BIN"
+        if self._run_base is None:  # short, because the paths of sockets are
+            self._run_base = tempfile.TemporaryDirectory(prefix="gp-", dir="/tmp")
         environment = {
             k: v for k, v in os.environ.items() if not k.startswith("GLOWPLUG_")
-        } | self.env
+        } | {"XDG_RUNTIME_DIR": self._run_base.name}
+        environment |= self.env
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -166,9 +170,7 @@ class Server:
         threading.Thread(
             target=self._drain_stdout, args=(self.process.stdout,), daemon=True
         ).start()
-        self._client = httpx.Client(
-            base_url=self.url, timeout=60, limits=httpx.Limits(max_connections=None)
-        )
+        self.drop_connections()
         return self
 
     def _first_line(self) -> str:
@@ -219,9 +221,27 @@ class Server:
         if self.process and self.process.stdout:
             with contextlib.suppress(OSError):
                 self.process.stdout.close()
+        if self._run_base:
+            with contextlib.suppress(OSError):
+                self._run_base.cleanup()
+            self._run_base = None
         if self._temporary:
             with contextlib.suppress(OSError):
                 self._temporary.cleanup()
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Where its replicas' folders are, once it has started one; it stays through kill() and start()."""
+        assert self._run_base is not None
+        return next(Path(self._run_base.name).glob("glowplug-*"), None)
+
+    def drop_connections(self) -> None:
+        """Closes the connections of `http`; the next question opens a new one."""
+        if self._client:
+            self._client.close()
+        self._client = httpx.Client(
+            base_url=self.url, timeout=60, limits=httpx.Limits(max_connections=None)
+        )
 
     def log(self) -> str:
         return (self.folder / "server.log").read_text(errors="replace")
@@ -296,11 +316,9 @@ class Server:
     def pid_of(self, process: int) -> int | None:
         """Of a replica, spare or template by its number."""
         ours = processes.children(self.pid)
-        for base in {"/tmp", os.environ.get("XDG_RUNTIME_DIR") or "/tmp"}:
-            for file in Path(base).glob(f"glowplug-*/{process}/pid"):
-                with contextlib.suppress(OSError, ValueError):
-                    if (pid := int(file.read_text().split()[0])) in ours:
-                        return pid
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            pid = int((self.run_dir / str(process) / "pid").read_text().split()[0])
+            return pid if pid in ours else None
         return None
 
     def template_pids(self) -> list[int]:

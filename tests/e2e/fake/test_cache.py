@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 from support import gguf_corpus
+from support.disks import small_disk
+from support.leaks import nothing_left
 from support.origin import Origin
 from support.server import Server, fake, wait_until
 
@@ -174,37 +175,22 @@ def test_what_does_not_fit_is_refused_and_fits_once_there_is_room(
         assert not blob(server, digest).exists()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    size = str(SIZE * 3)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine mounts no tmpfs")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_full_disk_refuses_clearly_and_recovers(
-    tmp_path: Path, small_disk: Path, models: Models
-) -> None:
+def test_full_disk_refuses_clearly_and_recovers(tmp_path: Path, models: Models) -> None:
     url, digest, _ = models.one(b"small")
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"\0" * (SIZE * 5 // 2))
     folder = tmp_path / "server"
     folder.mkdir()
-    with Server(folder=folder, cache=small_disk) as server:
+    with (
+        small_disk(tmp_path / "small", SIZE * 3) as disk,
+        Server(folder=folder, cache=disk) as server,
+    ):
+        ballast = disk / "ballast"
+        ballast.write_bytes(b"\0" * (SIZE * 5 // 2))
         server.deploy(fake("small", model=url))
         answer = server.chat("small", max_tokens=1)
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (503, "no_cache_space"), answer.text
         assert "free" in error["message"]
-        assert sum(f.stat().st_size for f in (small_disk / "models/partial").iterdir()) < SIZE
+        assert sum(f.stat().st_size for f in (disk / "models/partial").iterdir()) < SIZE
         ballast.unlink()
         wait_until(lambda: server.chat("small", max_tokens=1).status_code == 200, 15, "room again")
         assert blob(server, digest).exists()
@@ -221,12 +207,13 @@ def test_file_changed_under_the_server_is_found_before_the_next_start(
         at_zero(server, "f")
         for change in (flip, lambda path: os.truncate(path, SIZE - 100), os.unlink):
             before = models.origins[0].asked
-            change(blob(server, digest))
-            answer = server.chat("f", max_tokens=1)
-            assert answer.status_code == 200, answer.text
+            with nothing_left(server):
+                change(blob(server, digest))
+                answer = server.chat("f", max_tokens=1)
+                assert answer.status_code == 200, answer.text
+                at_zero(server, "f")
             assert models.origins[0].asked == before + 1
             assert blob(server, digest).read_bytes() == body
-            at_zero(server, "f")
         assert [one for one in server.decisions("f") if one["decision"] == "model-lost"]
 
 

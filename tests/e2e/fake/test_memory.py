@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from support.leaks import nothing_left
+from support.load import Highest, at_once
 from support.server import Server, fake, wait_until
 
 HOLDS_MB = 80
@@ -122,19 +124,59 @@ def test_pressure_takes_as_many_idle_templates_as_it_needs(tmp_path) -> None:
             server.deploy(fake(f"t{i}", template="on", keep_alive="0s", context=1024 + i))
             for i in range(10)
         ]
-        for name in names:
-            assert server.chat(name, max_tokens=1).status_code == 200
-            wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
-        assert len(server.template_pids()) == 10
+
+        def all_resident() -> None:
+            for name in names:
+                assert server.chat(name, max_tokens=1).status_code == 200
+                wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+            assert len(server.template_pids()) == 10
+
+        all_resident()
         each = max(server.function(name)["template"]["reserved_bytes"] for name in names)
-        large = server.deploy(
-            fake("large", template="off", keep_alive="1m", resources={"memory": 10**9 - 3 * each})
-        )
-        assert server.chat(large, max_tokens=1).status_code == 200
-        assert 1 <= len(server.template_pids()) <= 3
-        dropped = [name for name in names if any("needed by large" in why for why in reasons(server, name, "drop"))]
-        assert 7 <= len(dropped) <= 9
-        server.post(f"/v1/functions/{large}/stop")
+        with nothing_left(server):
+            large = server.deploy(
+                fake("large", template="off", keep_alive="1m", resources={"memory": 10**9 - 3 * each})
+            )
+            assert server.chat(large, max_tokens=1).status_code == 200
+            assert 1 <= len(server.template_pids()) <= 3
+            dropped = [
+                name
+                for name in names
+                if any("needed by large" in why for why in reasons(server, name, "drop"))
+            ]
+            assert 7 <= len(dropped) <= 9
+            server.post(f"/v1/functions/{large}/stop")
+            for name in names:
+                assert server.chat(name, max_tokens=1).status_code == 200
+                assert server.chat(name, max_tokens=1).status_code == 200
+            all_resident()
+
+
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_two_starts_that_race_for_the_last_bytes_come_one_after_the_other(
+    tmp_path, template: str
+) -> None:
+    """There is room for either, not for both: nobody is refused, and nothing is promised twice."""
+    budget = 80 * MB
+    with Server("--memory", "80MB", "--spares", "0", folder=tmp_path) as server:
+        names = ["red", "blue"]
         for name in names:
-            assert server.chat(name, max_tokens=1).status_code == 200
-            assert server.chat(name, max_tokens=1).status_code == 200
+            context = 1024 + len(name)  # no two share a template
+            more = {} if template == "on" else {"resources": {"memory": "60MB"}}
+            server.deploy(fake(name, template=template, context=context, load_time="100ms", **more))
+
+        def reserved() -> float:
+            shown = gauges(server)
+            return sum(
+                shown[f'glowplug_process_memory_reserved_bytes{{kind="{kind}"}}']
+                for kind in ("replica", "template", "spare")
+            )
+
+        with Highest(reserved) as most:
+            for _ in range(5):
+                replies = at_once(2, lambda i: server.chat(names[i], max_tokens=20))
+                assert [reply.status_code for reply in replies] == [200, 200]
+        assert budget / 2 < most.seen <= budget, most.seen
+        for name in names:  # each was pushed out by the other, none failed
+            assert any("needed by" in why for why in reasons(server, name, "stop")), name
+            assert not reasons(server, name, "failed")

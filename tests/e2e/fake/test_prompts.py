@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
+from support.disks import fill, small_disk
+from support.leaks import nothing_left
 from support.load import at_once
 from support.server import Server, fake, wait_until
 
@@ -54,6 +57,13 @@ def primed(server: Server) -> bool:
 @pytest.fixture
 def server():
     with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A server without spares, so that nothing comes and goes by itself."""
+    with Server("--spares", "0", folder=tmp_path) as running:
         yield running
 
 
@@ -221,18 +231,55 @@ def test_files_show_no_word_of_a_prompt_and_no_salt(server: Server) -> None:
     assert os.stat(server.data_dir / "prompts" / "master.key").st_mode & 0o777 == 0o600
 
 
-def test_damaged_copy_is_named_and_the_prompt_is_computed(server: Server) -> None:
-    server.deploy(fake("chat", template="on"))
-    ask(server, LONG)
-    to_zero(server)
-    [state] = wait_kept(server, 1)
-    server.kill()  # and with it what lies in its memory
+def flip_in_header(state: Path) -> None:
+    flip(state, 40)
+
+
+def flip_in_contents(state: Path) -> None:
+    flip(state, -40)
+
+
+def cut_short(state: Path) -> None:
+    os.truncate(state, state.stat().st_size // 2)
+
+
+def flip(state: Path, at: int) -> None:
     content = bytearray(state.read_bytes())
-    content[-40] ^= 1
+    content[at] ^= 1
     state.write_bytes(content)
-    server.start()
-    assert cached(ask(server, LONG + " now")) == 0
-    assert f"prompt={state.stem} is damaged and removed" in server.log()
+
+
+def refused_copies(server: Server) -> float:
+    counts = re.findall(
+        r"^glowplug_prompt_copies_refused_total(?:{.*})? (\S+)$", server.get("/metrics").text, re.M
+    )
+    assert counts, "it is not counted"
+    return sum(map(float, counts))
+
+
+@pytest.mark.parametrize("damage", [flip_in_header, flip_in_contents, cut_short])
+def test_copy_damaged_while_no_server_ran_is_named_counted_and_computed_again(
+    bare: Server, damage
+) -> None:
+    """A running server has the copy in its memory too, and would not read the file."""
+    bare.deploy(fake("chat", template="on"))
+    ask(bare, LONG)
+    to_zero(bare)
+    [state] = wait_kept(bare, 1)
+    bare.terminate()
+    assert bare.wait_exit() == 0
+    damage(state)
+    before = len(bare.log())
+    bare.start()
+    with nothing_left(bare):
+        assert cached(ask(bare, LONG + " now")) == 0
+        bare.remove("chat")
+        wait_until(lambda: not bare.template_pids(), 5, "nothing runs")
+    named = [line for line in bare.log()[before:].splitlines() if state.stem in line]
+    assert any(
+        re.search(rf"prompt={state.stem} is (damaged|refused)[^:]*: .*\w", line) for line in named
+    ), named
+    assert refused_copies(bare) == 1
     assert not state.exists()
 
 
@@ -245,15 +292,53 @@ def test_copy_of_another_context_does_not_fit(server: Server) -> None:
     assert cached(ask(server, LONG + " now")) == 0
 
 
-def test_full_disk_keeps_nothing_and_answers(server: Server) -> None:
-    server.deploy(fake("chat", template="on"))
-    states = server.data_dir / "prompts" / "states"
+def test_folder_that_cannot_be_written_keeps_nothing_and_answers(bare: Server) -> None:
+    bare.deploy(fake("chat", template="on"))
+    ask(bare, "hello")
+    to_zero(bare)
+    states = bare.data_dir / "prompts" / "states"
     states.rmdir()
     states.write_text("in the way")
-    ask(server, LONG)
-    to_zero(server)
-    wait_until(lambda: "is not kept" in server.log(), 10, "a word about it")
-    assert ask(server, LONG)["usage"]["prompt_tokens"] == 600
+    with nothing_left(bare):
+        ask(bare, LONG)
+        to_zero(bare)
+        wait_until(lambda: "is not kept" in bare.log(), 10, "a word about it")
+        assert ask(bare, LONG)["usage"]["prompt_tokens"] == 600
+        to_zero(bare)
+
+
+@pytest.mark.parametrize("what,left", [("key", 0), ("states", 0), ("states", 16384)])
+def test_full_disk_keeps_nothing_answers_and_keeps_again_once_there_is_room(
+    tmp_path: Path, what: str, left: int
+) -> None:
+    """It fills before the tenant has a key, before the state has a byte, and within the state."""
+    words = 12_000  # of four bytes each when they are kept
+    prompt = " ".join(f"item{i}" for i in range(words))
+    server = Server("--spares", "0", folder=tmp_path)
+    with small_disk(server.data_dir, 4 << 20) as disk, server:
+        server.deploy(fake("chat", template="on", tokens_per_second=50, context=16384))
+        ask(server, "hello" if what == "key" else LONG)
+        to_zero(server)
+        before = wait_kept(server, 1) if what == "states" else []
+        with nothing_left(server):
+            fill(disk / "ballast", left=left)
+            with server.stream("chat", prompt, max_tokens=10) as reply:
+                lines = reply.iter_lines()
+                next(lines)
+                server.post("/v1/functions/chat/stop")
+                assert [line for line in lines if line][-1] == "data: [DONE]"
+            lost = rf"replica=\d+ a prompt is not kept: .*prompts/{what}.*No space left on device"
+            wait_until(lambda: re.search(lost, server.log()), 10, "a word about it")
+            assert "item" not in server.log()
+            assert kept(server) == before
+            assert ask(server, prompt)["usage"]["prompt_tokens"] == words
+            to_zero(server)
+        assert server.get("/readyz").status_code == 200
+        (disk / "ballast").unlink()
+        ask(server, prompt)
+        to_zero(server)
+        wait_kept(server, len(before) + 1)
+        assert cached(ask(server, prompt + " now")) == words
 
 
 def test_without_a_prompt_cache_nothing_is_written() -> None:
@@ -291,13 +376,21 @@ def test_more_primes_than_slots_are_all_found(server: Server) -> None:
     assert [cached(ask(server, "x", system=prime)) for prime in primes] == [100] * 6
 
 
-def test_prime_longer_than_the_context_is_said_and_calls_are_answered(server: Server) -> None:
-    server.deploy(fake("chat", template="on", context=256, prime=[LONG]))
-    assert ask(server, "hello")["usage"]["prompt_tokens"] == 1
-    reason = wait_until(lambda: server.function("chat")["reason"], 10, "a reason")
-    assert "600 tokens" in reason and "256" in reason
-    to_zero(server)
-    assert ask(server, "hello")["usage"]["prompt_tokens"] == 1
+def test_prime_longer_than_the_context_is_said_and_calls_are_answered(bare: Server) -> None:
+    ready = lambda: (bare.function("chat").get("template") or {}).get("state") == "ready"  # noqa: E731
+    bare.deploy(fake("chat", template="on", context=256))
+    assert ask(bare, "hello")["usage"]["prompt_tokens"] == 1
+    to_zero(bare)
+    assert ready()
+    with nothing_left(bare):
+        bare.deploy(fake("chat", template="on", context=256, prime=[LONG]))
+        assert ask(bare, "hello")["usage"]["prompt_tokens"] == 1
+        reason = wait_until(lambda: bare.function("chat")["reason"], 10, "a reason")
+        assert "600 tokens" in reason and "256" in reason
+        to_zero(bare)
+        assert ask(bare, "hello")["usage"]["prompt_tokens"] == 1
+        to_zero(bare)
+    assert ready()
 
 
 def test_killed_primed_template_leaves_its_replicas_and_comes_back(server: Server) -> None:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from support import processes, sse
+from support.load import Highest, herd
 from support.server import Server, holds_for, wait_until
 
 
@@ -69,6 +70,43 @@ def test_line_43_more_than_slots_wait_and_are_answered(server: Server, deploy) -
         )
     assert [reply.status_code for reply in replies] == [200] * 20
     assert starts(server, name) == 1
+
+
+@pytest.mark.parametrize("queue", [100, 512])
+def test_thousand_calls_at_once_load_once_and_wait_no_more_than_the_queue_holds(
+    server: Server, deploy, queue: int
+) -> None:
+    """512 is what a manifest has that says nothing. Who finds the queue full is told so at once."""
+    limits = {} if queue == 512 else {"limits": {"queue": queue}}
+    name = deploy(
+        f"herd-{queue}",
+        template="on",
+        load_time="3s",
+        slots=64,
+        tokens_per_second=100_000,
+        **limits,
+    )
+    with Highest(lambda: server.function(name)["waiting"]) as waiting:
+        answers = herd(server, name, 1000)
+    assert waiting.seen == queue
+    refused = [answer for answer in answers if answer.status != 200]
+    assert len(answers) - len(refused) == queue
+    for answer in refused:
+        assert (answer.status, answer.code) == (503, "queue_full"), answer.body
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    row = server.function(name)
+    assert (row["calls"], row["cold_starts"], row["in_flight"], row["waiting"]) == (1000, 1, 0, 0)
+    kinds = [decision["decision"] for decision in server.decisions(name)]
+    assert (kinds.count("load"), kinds.count("start")) == (1, 1)
+    assert server.chat(name, max_tokens=1).status_code == 200
+
+
+def test_two_hundred_calls_at_once_are_all_answered(server: Server, deploy) -> None:
+    name = deploy("crowd-200", template="on", load_time="300ms", tokens_per_second=100_000)
+    answers = herd(server, name, 200)
+    assert [answer.status for answer in answers] == [200] * 200
+    kinds = [decision["decision"] for decision in server.decisions(name)]
+    assert (kinds.count("load"), kinds.count("start")) == (1, 1)
 
 
 def look_at_everything(server: Server, name: str) -> None:

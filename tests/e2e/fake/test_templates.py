@@ -10,6 +10,7 @@ import time
 
 import pytest
 from support import processes, sse
+from support.leaks import nothing_left
 from support.server import Server, fake, wait_until
 
 
@@ -94,12 +95,14 @@ def test_template_that_hangs_is_passed_over(server: Server) -> None:
     name = deploy(server, "hung", keep_alive="0s")
     assert server.chat(name, max_tokens=1).status_code == 200
     wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
-    hung = only_template(server)
-    os.kill(hung, signal.SIGSTOP)
-    assert server.chat(name, max_tokens=1).status_code == 200
-    assert not processes.alive(hung)
-    assert any("did not fork" in line["reason"] for line in server.decisions(name))
-    assert server.chat(name, max_tokens=1).status_code == 200
+    with nothing_left(server):
+        hung = only_template(server)
+        os.kill(hung, signal.SIGSTOP)
+        assert server.chat(name, max_tokens=1).status_code == 200
+        assert not processes.alive(hung)
+        assert any("did not fork" in line["reason"] for line in server.decisions(name))
+        assert server.chat(name, max_tokens=1).status_code == 200
+        wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
 
 
 def test_template_that_cannot_load_says_why(server: Server) -> None:
@@ -125,8 +128,8 @@ def test_any_process_killed_at_any_moment_the_next_call_is_answered(server: Serv
     seed = random.randrange(1 << 30)
     print("seed", seed)
     chance = random.Random(seed)
-    name = deploy(server, "shaken", load_time="20ms", keep_alive="0s", tokens_per_second=1000)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with nothing_left(server), concurrent.futures.ThreadPoolExecutor(2) as pool:
+        name = deploy(server, "shaken", load_time="20ms", keep_alive="0s", tokens_per_second=1000)
         for step in range(60):
             call = pool.submit(server.chat, name, max_tokens=2)
             time.sleep(step % 30 / 1000)
@@ -139,10 +142,9 @@ def test_any_process_killed_at_any_moment_the_next_call_is_answered(server: Serv
             assert call.result().status_code in (200, 502, 503), call.result().text
             retry = server.chat(name, max_tokens=2)
             assert retry.status_code == 200, (step, retry.text)
-    wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
-    assert not server.replica_pids() and len(server.template_pids()) <= 1
-    zombies = [pid for pid in processes.children(server.pid) if not processes.alive(pid)]
-    assert zombies == []
+        wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
+        assert not server.replica_pids() and len(server.template_pids()) <= 1
+        server.remove(name)
 
 
 def test_process_engine_cannot_have_one(server: Server) -> None:
