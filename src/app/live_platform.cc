@@ -214,10 +214,16 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
   }
   boost::asio::post(preparers_, [this, manifest = effect.manifest, name, revision] {
     Time reported{};
+    std::optional<Time> verifying;
     bool fetched = false;
-    const auto progress = [this, &reported, &fetched, &name, revision](const models::Progress& at) {
-      fetched |= at.phase == domain::to_string(domain::Phase::Fetch);
+    const auto progress = [&, this](const models::Progress& at) {
       const Time now = clock_.now();
+      if (at.phase == domain::to_string(domain::Phase::Fetch)) {
+        fetched = true;
+        verifying.reset();
+      } else if (!verifying) {
+        verifying = now;
+      }
       if (now - reported < kProgressInterval) return;
       reported = now;
       const double fraction =
@@ -227,13 +233,15 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
     };
     auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress,
                                  [this] { return stopping_.load(); });
+    const Duration verified = verifying ? clock_.now() - *verifying : Duration(0);
     const bool resident = facts && is_resident(facts->path);
-    boost::asio::post(loop_, [this, name, revision, fetched, resident, outcome = std::move(facts)] {
-      if (outcome)
-        post(control::ModelPrepared{name, revision, *outcome, fetched, resident});
-      else
-        post(control::ModelUnavailable{name, revision, outcome.error()});
-    });
+    boost::asio::post(
+        loop_, [this, name, revision, verified, fetched, resident, outcome = std::move(facts)] {
+          if (outcome)
+            post(control::ModelPrepared{name, revision, *outcome, verified, fetched, resident});
+          else
+            post(control::ModelUnavailable{name, revision, outcome.error()});
+        });
   });
 }
 

@@ -23,8 +23,9 @@ domain::Tier start_tier(bool fetched, domain::Tier load_tier, const domain::Phas
   const auto took = [&waited](domain::Phase phase) {
     return waited[phase].value_or(Duration(0)) > Duration(0);
   };
-  if (took(domain::Phase::Fetch) && fetched) return domain::Tier::Remote;
-  if (took(domain::Phase::Fetch) || took(domain::Phase::Load)) return load_tier;
+  const bool prepared = took(domain::Phase::Fetch) || took(domain::Phase::Verify);
+  if (prepared && fetched) return domain::Tier::Remote;
+  if (prepared || took(domain::Phase::Load)) return load_tier;
   return took(domain::Phase::Fork) ? domain::Tier::Template : domain::Tier::Replica;
 }
 
@@ -122,7 +123,9 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const Generation& served = *serving_generation(function, replica.revision);
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   times[domain::Phase::Fetch] =
-      prepared_for_it ? overlap(served.prepare_began, served.prepare_ended) : Duration(0);
+      prepared_for_it ? overlap(served.prepare_began, served.verify_began) : Duration(0);
+  times[domain::Phase::Verify] =
+      prepared_for_it ? overlap(served.verify_began, served.prepare_ended) : Duration(0);
   const Duration woken = overlap(replica.wake_began, replica.awake);
   times[domain::Phase::Load] =
       woken + (replica.from ? overlap(replica.load_began, replica.load_ended) : started);

@@ -126,7 +126,7 @@ TEST_F(Models, LostFile_IsPreparedAgainByTheNextCall) {
   world.call("f");
   ASSERT_EQ(world.prepared.size(), before + 1);
   EXPECT_TRUE(world.started.empty());
-  world.post(ModelPrepared{"f", 1, {.path = "/m/a", .sha256 = "a"}, true});
+  world.post(ModelPrepared{"f", 1, {.path = "/m/a", .sha256 = "a"}, 0s, true});
   world.now += 100ms;
   world.ready(0);
   EXPECT_EQ(world.granted.size(), 1u);
@@ -141,7 +141,7 @@ TEST_F(Models, LostBeforeAStart_TheCallWaitsForTheNextOne) {
   world.post(ProcessGone{refused, "its model file is gone", Ending::Asked});
   EXPECT_TRUE(world.refused.empty());
   EXPECT_EQ(world.prepared.size(), 2u);
-  world.post(ModelPrepared{"f", 1, {.path = "/m/a", .sha256 = "a"}, true});
+  world.post(ModelPrepared{"f", 1, {.path = "/m/a", .sha256 = "a"}, 0s, true});
   ASSERT_EQ(world.started.size(), 2u);
   world.ready(1);
   EXPECT_EQ(world.granted.size(), 1u);
@@ -154,7 +154,7 @@ TEST_F(Models, LostBeforeATemplatesLoad_TheCallWaitsForTheNextOne) {
   const domain::ProcessId refused = world.started.back().process;
   world.post(ModelLost{"a", "its model file is gone"});
   world.post(ProcessGone{refused, "its model file is gone", Ending::Asked});
-  world.post(ModelPrepared{"f", 1, {.path = "/m/a", .sha256 = "a"}, true});
+  world.post(ModelPrepared{"f", 1, {.path = "/m/a", .sha256 = "a"}, 0s, true});
   EXPECT_TRUE(world.refused.empty());
   ASSERT_EQ(world.started.size(), 2u);
   EXPECT_EQ(world.started.back().role, Role::Template);
@@ -174,6 +174,63 @@ TEST_F(Models, LostWhileServing_ReplicasFinishAndTheTemplateGoes) {
   world.post(CallEnded{id});
   EXPECT_EQ(world.stopped, std::vector{world.started[1].process});
   EXPECT_TRUE(world.refused.empty());
+}
+
+TEST(ColdFunction_ModelFetchedForTheCall, StartsFromRemote) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.call("f");
+  world.now += 2s;
+  world.post(ModelPrepared{"f", 1, {}, 0s, true});
+  world.now += 100ms;
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Remote);
+  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(2s));
+  EXPECT_EQ(world.decisions.back().reason,
+            "cold from remote: queue 0.0 ms, fetch 2.0 s, load 100.0 ms; replica 1");
+}
+
+TEST(ColdFunction_ModelFetchedBeforeTheCall, StartsFromDisk) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.now += 2s;
+  world.post(ModelPrepared{"f", 1, {}, 0s, true});
+  world.call("f");
+  world.now += 100ms;
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
+}
+
+TEST(ColdFunction_CallCameDuringTheCheck, WaitedForItsRest) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.now += 20ms;
+  world.call("f");
+  world.now += 10ms;
+  world.post(ModelPrepared{"f", 1, {}, 15ms, true});
+  world.now += 100ms;
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Remote);
+  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(0));
+  EXPECT_EQ(world.granted[0].waited[domain::Phase::Verify], Duration(10ms));
+}
+
+TEST(ColdFunction_ModelOnlyCheckedForTheCall, StartsFromDisk) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.call("f");
+  world.now += 20ms;
+  world.post(ModelPrepared{"f", 1, {}, 15ms, false});
+  world.now += 100ms;
+  world.ready(0);
+  ASSERT_EQ(world.granted.size(), 1u);
+  EXPECT_TRUE(world.granted[0].cold);
+  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
+  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(5ms));
+  EXPECT_EQ(world.granted[0].waited[domain::Phase::Verify], Duration(15ms));
 }
 
 }  // namespace

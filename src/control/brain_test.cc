@@ -53,46 +53,6 @@ TEST(ColdFunction_FiftyFirstCalls, StartOneReplicaAndAllAreServed) {
   EXPECT_EQ(world.granted.front().waited[domain::Phase::Queue], Duration(0));
 }
 
-TEST(ColdFunction_ModelFetchedForTheCall, StartsFromRemote) {
-  World world;
-  world.post(FunctionPut{world.manifest("f"), 1});
-  world.call("f");
-  world.now += 2s;
-  world.post(ModelPrepared{"f", 1, {}, true});
-  world.now += 100ms;
-  world.ready(0);
-  ASSERT_EQ(world.granted.size(), 1u);
-  EXPECT_EQ(world.granted[0].tier, domain::Tier::Remote);
-  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(2s));
-  EXPECT_EQ(world.decisions.back().reason,
-            "cold from remote: queue 0.0 ms, fetch 2.0 s, load 100.0 ms; replica 1");
-}
-
-TEST(ColdFunction_ModelFetchedBeforeTheCall, StartsFromDisk) {
-  World world;
-  world.post(FunctionPut{world.manifest("f"), 1});
-  world.now += 2s;
-  world.post(ModelPrepared{"f", 1, {}, true});
-  world.call("f");
-  world.now += 100ms;
-  world.ready(0);
-  ASSERT_EQ(world.granted.size(), 1u);
-  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
-}
-
-TEST(ColdFunction_ModelOnlyCheckedForTheCall, StartsFromDisk) {
-  World world;
-  world.post(FunctionPut{world.manifest("f"), 1});
-  world.call("f");
-  world.now += 20ms;
-  world.post(ModelPrepared{"f", 1, {}, false});
-  world.now += 100ms;
-  world.ready(0);
-  ASSERT_EQ(world.granted.size(), 1u);
-  EXPECT_TRUE(world.granted[0].cold);
-  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
-}
-
 TEST(WarmFunction_CallWaitsForASlot, IsNotCold) {
   World world;
   auto manifest = world.manifest("f");

@@ -48,6 +48,7 @@ struct ModelPrepared {
   std::string function;
   int revision = 0;
   domain::ModelFacts facts;
+  Duration verified{};    // what its digest took, at the end
   bool fetched = false;   // it was not on this machine before
   bool resident = false;  // the page cache holds it wholly
 };

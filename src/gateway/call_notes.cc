@@ -74,7 +74,12 @@ void note_end(Exchange& exchange, const std::string& function, const CallResult&
   record->error =
       (result.failure ? result.failure->code : result.broken_by).substr(0, kCodeBytesMax);
   record->ended = exchange.server.clock.now();
-  if (result.phases[domain::Phase::Prefill]) record->phases = result.phases;
+  if (result.phases[domain::Phase::Prefill]) {
+    record->phases = result.phases;
+    if (record->cold)
+      metrics.observe_restore(record->tier,
+                              result.phases[domain::Phase::Restore].value_or(Duration(0)));
+  }
   record->usage = result.usage;
   if (exchange.anthropic) record->usage.prompt_tokens += result.usage.cached_tokens;  // apart there
 }

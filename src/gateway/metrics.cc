@@ -159,10 +159,16 @@ void Metrics::observe_grant(const std::string& function, const control::Grant& g
       .first->second.observe(grant.waited.sum());
   // A phase that a start did not have counts as 0 s, so that the means of the phases add up.
   for (const domain::Phase phase :
-       {domain::Phase::Queue, domain::Phase::Fetch, domain::Phase::Load, domain::Phase::Fork}) {
+       {domain::Phase::Queue, domain::Phase::Fetch, domain::Phase::Verify, domain::Phase::Load,
+        domain::Phase::Fork}) {
     start_phases_.try_emplace({phase, grant.tier}, kStartBounds)
         .first->second.observe(grant.waited[phase].value_or(Duration(0)));
   }
+}
+
+void Metrics::observe_restore(domain::Tier tier, Duration took) {
+  start_phases_.try_emplace({domain::Phase::Restore, tier}, kStartBounds)
+      .first->second.observe(took);
 }
 
 void Metrics::write_requests(MetricsText& text) const {
@@ -197,7 +203,7 @@ void Metrics::write_starts(MetricsText& text,
                   fmt::format("{},tier=\"{}\"", label(name), domain::to_string(tier)));
   }
   text.family("glowplug_start_phase_seconds", "histogram",
-              "The same by phase: 0 s where a start had none of it.");
+              "The same by phase, 0 s where a start had none of it; restore comes on top.");
   for (const auto& [key, taken] : start_phases_) {
     taken.write(text, "glowplug_start_phase_seconds",
                 fmt::format("phase=\"{}\",tier=\"{}\"", domain::to_string(key.first),

@@ -32,6 +32,7 @@ class Metrics final {
   void count_tokens(const std::string& function, const Usage& usage);
   void observe_first_token(const std::string& function, Duration after);
   void observe_grant(const std::string& function, const control::Grant& grant);
+  void observe_restore(domain::Tier tier, Duration took);  // of a cold call, 0 for none
   void count_retry() { ++retries_; }
   void count_stream_refused() { ++streams_refused_; }
 

@@ -79,6 +79,11 @@ TEST_F(MetricsTest, ColdGrants_AreKeptApartByTierAndPhase) {
               HasSubstr("glowplug_start_phase_seconds_count{phase=\"fetch\",tier=\"disk\"} 1\n"));
 }
 
+TEST_F(MetricsTest, Restore_IsAPhaseOfItsTier) {
+  metrics_.observe_restore(Tier::Spare, 30ms);
+  EXPECT_THAT(text(), HasSubstr("_phase_seconds_sum{phase=\"restore\",tier=\"spare\"} 0.03\n"));
+}
+
 TEST_F(MetricsTest, ColdStartRate_IsAbsentBelowTenCalls) {
   grant_cold(Tier::Disk, 0ms, 1s, 0ms);
   grant_warm(8);

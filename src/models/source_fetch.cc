@@ -74,6 +74,7 @@ Result<std::string> SourceFetch::hash(const std::string& path) const {
   const std::uint64_t total = fs::file_size(path, ignored);
   const auto started = std::chrono::steady_clock::now();
   std::uint64_t reported = 0;
+  progress({"verify", 0, total, 0});
   return sha256_file(path, [&](std::uint64_t done) {
     if (done - reported >= (8u << 20) || done == total) {
       reported = done;

@@ -71,9 +71,9 @@ def test_model_that_is_fetched_starts_from_remote(server: Server, tmp_path: Path
         origin.close()
     assert (reply.status_code, reply.headers[TIER]) == (200, "remote")
     took = phases_of(reply)
-    assert took["fetch"] > 0 and took["load"] > 0 and took["fork"] == 0
+    assert took["fetch"] > 0 and took["verify"] > 0 and took["load"] > 0 and took["fork"] == 0
     assert re.fullmatch(
-        r"remote: queue [\d.]+ ms, fetch [\d.]+ m?s, load [\d.]+ ms; replica \d+",
+        r"remote: queue [\d.]+ ms, fetch [\d.]+ m?s, verify [\d.]+ ms, load [\d.]+ ms; replica \d+",
         why(server, "far")[0],
     )
     back_at_zero(server, "far")
