@@ -44,7 +44,7 @@ case $variant in
     fi
     flags+=(-DGGML_OPENMP=OFF -DGGML_CUDA=ON -DGGML_CUDA_NCCL=OFF "-DCMAKE_CUDA_ARCHITECTURES=${CUDAARCHS:-native}")
     # Part of the key: the card of "native", so that a cache carried to another machine is not taken for its own.
-    toolkit="$(nvcc --version | tail -1) $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | xargs)" ;;
+    toolkit="$(nvcc --version | tail -1) $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | xargs || true)" ;;
   *) die "unknown variant '$variant'; choose engine, stock or cuda" ;;
 esac
 

@@ -25,6 +25,7 @@
 #include "worker/llama_params.h"
 #include "worker/llama_prime.h"
 #include "worker/llama_slots.h"
+#include "worker/llama_upload.h"
 #include "worker/memory_pages.h"
 #include "worker/process.h"
 #include "worker/template_loop.h"
@@ -247,6 +248,7 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     channel.failed(errors.cause());
     return 1;
   }
+  close_uploads();
   const MeasureTask task{options, params->n_batch, !params->no_extra_bufts, started};
   if (options.measures) return measure(engine, task, probe, std::move(sandbox));
   const LlamaPrompts prompts(engine);
@@ -294,12 +296,6 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
 }
 
 }  // namespace
-
-void open_device() {
-  if (!llama_supports_gpu_offload()) return;
-  if (ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU))
-    (void)ggml_backend_dev_init(device, nullptr);  // kept for its context
-}
 
 int run_llama_engine(const Options& options, ControlChannel& channel, UniqueFd lifeline,
                      SandboxReport sandbox, Clock::time_point started) {

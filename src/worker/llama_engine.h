@@ -18,8 +18,4 @@ namespace glowplug::worker {
                                    UniqueFd lifeline, SandboxReport sandbox,
                                    std::chrono::steady_clock::time_point started);
 
-// On a GPU: makes the device's context, which then lives as long as the process. A worker that
-// stands by has it ready; without a GPU it does nothing and starts no thread.
-void open_device();
-
 }  // namespace glowplug::worker

@@ -16,6 +16,7 @@
 #include "worker/standby.h"
 #ifdef GLOWPLUG_HAS_ENGINE
 #include "worker/llama_engine.h"
+#include "worker/llama_upload.h"
 #include "worker/stand_in_model.h"
 #endif
 
