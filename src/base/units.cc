@@ -114,4 +114,20 @@ std::string format_duration(Duration duration) {
                       : fmt::format("{}h", whole / 3600);
 }
 
+std::optional<std::int64_t> micros_of(double units) {
+  constexpr double kUnitsMax = 1e7;     // up to it a double tells a tenth of a micro-unit
+  constexpr double kReadError = 4e-15;  // a reader and the product may be wrong in the last bits
+  if (!(units >= 0 && units <= kUnitsMax)) return std::nullopt;
+  const double micros = units * 1e6;
+  const double whole = std::round(micros);
+  if (std::abs(micros - whole) > whole * kReadError) return std::nullopt;
+  return static_cast<std::int64_t>(whole);
+}
+
+std::string format_micros(std::int64_t micros) {
+  const auto size = micros < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(micros)
+                               : static_cast<std::uint64_t>(micros);
+  return fmt::format("{}{}.{:06}", micros < 0 ? "-" : "", size / 1'000'000, size % 1'000'000);
+}
+
 }  // namespace glowplug

@@ -1,5 +1,7 @@
 #include "base/units.h"
 
+#include <limits>
+
 #include <gtest/gtest.h>
 
 namespace glowplug {
@@ -41,6 +43,35 @@ TEST(Format, WritesWhatPeopleRead) {
   EXPECT_EQ(format_duration(300s), "5m");
   EXPECT_EQ(format_duration(90min), "1h30m");
   EXPECT_EQ(format_duration(kForever), "forever");
+}
+
+TEST(Micros, AreReadExactlyOrNotAtAll) {
+  const std::pair<double, std::int64_t> cases[] = {
+      {0, 0},
+      {1, 1'000'000},
+      {0.5, 500'000},
+      {0.0001, 100},
+      {0.00001, 10},
+      {0.000001, 1},
+      {0.05, 50'000},
+      {0.1 + 0.2, 300'000},  // off by one in the last bit
+      {1.000001, 1'000'001},
+      {9'999'999.999999, 9'999'999'999'999},
+      {1e7, 10'000'000'000'000}};
+  for (const auto& [units, micros] : cases) EXPECT_EQ(micros_of(units), micros) << units;
+  for (const double units :
+       {-0.1, 0.0000001, 1e-300, 0.0000015, 1.0000001, 0.00000099, 9'999'999.9999995, 1e7 + 1,
+        1e300, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
+    EXPECT_EQ(micros_of(units), std::nullopt) << units;
+}
+
+TEST(Micros, AreWrittenWithAllSixDecimals) {
+  EXPECT_EQ(format_micros(0), "0.000000");
+  EXPECT_EQ(format_micros(200), "0.000200");
+  EXPECT_EQ(format_micros(10'666'667), "10.666667");
+  EXPECT_EQ(format_micros(-1), "-0.000001");
+  EXPECT_EQ(format_micros(INT64_MAX), "9223372036854.775807");
+  EXPECT_EQ(format_micros(INT64_MIN), "-9223372036854.775808");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 #include "base/time_types.h"
 
@@ -48,6 +49,14 @@ inline constexpr int kTuneTrialsMax = 32;  // settings that one tune tries
 inline constexpr int kCheckpointsMax = 1'000;  // of one function
 inline constexpr int kCheckpointStepMax = 1'000'000'000;
 inline constexpr int kServingsKept = 100;  // of one function: how far back its rollbacks reach
+
+// Of the price table and what is estimated from it.
+inline constexpr std::size_t kDeviceNameBytesMax = 32;
+inline constexpr std::size_t kPricesMax = 64;
+inline constexpr int kPriceMax = 1'000'000;  // an hour or a request, in units
+inline constexpr std::int64_t kRequestsPerDayMax = 1'000'000'000'000;
+inline constexpr Duration kMeanRequestMax = std::chrono::hours(24);
+inline constexpr int kDeviceCountMax = 1'000;  // of one function
 
 // Prompt states, as files. 16 GiB is a quarter of what AES-GCM may encrypt in one message.
 inline constexpr Duration kPromptStateTtl = std::chrono::hours(7 * 24);      // since its last use
