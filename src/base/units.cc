@@ -29,12 +29,14 @@ constexpr std::array kByteUnits{Unit{"", 1},
                                 Unit{"GiB", 1073741824.0},
                                 Unit{"TiB", 1099511627776.0}};
 
-// Reads a non-negative decimal number and moves `text` behind it.
+// Reads a non-negative decimal number and moves `text` behind it; from_chars takes "nan" and "inf"
+// for numbers too.
 std::optional<double> take_number(std::string_view& text) {
   double value = 0;
   const auto [end, error] =
       std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
-  if (error != std::errc() || end == text.data() || value < 0) return std::nullopt;
+  if (error != std::errc() || end == text.data() || value < 0 || !std::isfinite(value))
+    return std::nullopt;
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
   return value;
 }

@@ -21,8 +21,8 @@ TEST(ParseDuration, ReadsOllamasGrammar) {
 }
 
 TEST(ParseDuration, RefusesWhatIsNone) {
-  for (const char* text :
-       {"", "-", "m", "5 m", "1h30", "5x", "ten", "1e400", "99999999999999h", "5mm5"})
+  for (const char* text : {"", "-", "m", "5 m", "1h30", "5x", "ten", "1e400", "99999999999999h",
+                           "5mm5", "nan", "inf", "1h nan", "-nan"})
     EXPECT_EQ(parse_duration(text), std::nullopt) << text;
 }
 
@@ -33,6 +33,8 @@ TEST(ParseBytes, TellsDecimalFromBinaryUnits) {
   EXPECT_EQ(parse_bytes("1.5 GiB"), 1610612736u);
   EXPECT_EQ(parse_bytes("-1"), std::nullopt);
   EXPECT_EQ(parse_bytes("1GBx"), std::nullopt);
+  EXPECT_EQ(parse_bytes("nan"), std::nullopt);
+  EXPECT_EQ(parse_bytes("infGB"), std::nullopt);
   EXPECT_EQ(parse_bytes("99999999TiB"), std::nullopt);
 }
 
