@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "app/price_settings.h"
 #include "base/units.h"
 #include "cli/folders.h"
 #include "cli/read_input.h"
@@ -166,6 +167,10 @@ class SettingsReader final {
     into = std::string(read);
   }
 
+  void prices(std::string_view key, std::optional<domain::PriceTable>& into) {
+    if (const json::value* rows = fields_.find(key)) into = read_prices(*rows, fields_.faults());
+  }
+
   // The content of the file that `key` names.
   void token(std::string_view key, std::optional<std::string>& into) {
     std::optional<std::string> file;
@@ -220,7 +225,8 @@ const std::vector<std::string_view>& config_keys() {
                                                   "hub_token_file",
                                                   "pip_index_url",
                                                   "allow_process_engines",
-                                                  "allow_private_sources"};
+                                                  "allow_private_sources",
+                                                  "prices"};
   return keys;
 }
 
@@ -253,6 +259,7 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.url("hub_url", settings.hub_url);
   reader.token("hub_token_file", settings.hub_token);
   reader.url("pip_index_url", settings.pip_index_url);
+  reader.prices("prices", settings.prices);
   if (faults.empty()) return settings;
   return fault(fmt::format("{}", fmt::join(faults, "\n  ")));
 }
@@ -300,6 +307,7 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.hub_url, {environment("HF_ENDPOINT"), file.hub_url});
   set(config.pip_index_url, {environment("PIP_INDEX_URL"), file.pip_index_url});
   set(config.hub_token, {environment("HF_TOKEN"), file.hub_token});
+  if (file.prices) config.prices = *std::move(file.prices);
   return config;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/result.h"
 #include "cli/command_line.h"
+#include "domain/price.h"
 
 namespace glowplug::app {
 
@@ -45,6 +46,7 @@ struct ServerConfig {
   std::string hub_url = "https://huggingface.co";
   std::string hub_token;      // never shown
   std::string pip_index_url;  // empty = pip's configuration, else the public index
+  domain::PriceTable prices = domain::default_prices();
 };
 
 // What a file says; a setting that it does not name is absent. Paths are absolute.
@@ -57,6 +59,7 @@ struct FileSettings {
   std::optional<Duration> cache_scrub;
   std::optional<int> spares, standby;
   std::optional<bool> allow_process_engines, allow_private_sources;
+  std::optional<domain::PriceTable> prices;  // with the rows of the default that it leaves alone
 };
 
 const std::vector<std::string_view>& config_keys();

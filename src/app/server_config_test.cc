@@ -62,6 +62,7 @@ TEST_F(ServerConfigTest, NothingGiven_IsTheDefaults) {
   EXPECT_FALSE(made->allow_process_engines);
   EXPECT_EQ(made->hub_url, "https://huggingface.co");
   EXPECT_EQ(made->hub_token + made->pip_index_url + made->worker_path, "");
+  EXPECT_EQ(made->prices, domain::default_prices());
 }
 
 TEST_F(ServerConfigTest, File_SetsEverything) {
@@ -72,7 +73,8 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
       "cache_budget: 3GiB\ncache_scrub: off\nallow_process_engines: "
       "true\nallow_private_sources: "
       "true\nlog_level: debug\n"
-      "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n");
+      "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n"
+      "prices: {H100: {per_hour: 4, per_request: 0}}\n");
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_EQ(made->listen, "127.0.0.1:1");
   EXPECT_EQ(made->admin_listen, "[::1]:2");
@@ -91,6 +93,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->hub_url, "https://hub.example");
   EXPECT_EQ(made->hub_token, "hf_secret");
   EXPECT_EQ(made->pip_index_url, "http://127.0.0.1:8/s");
+  EXPECT_EQ(made->prices.back(), (domain::DevicePrice{"H100", {{4'000'000}, {0}}}));
 }
 
 TEST_F(ServerConfigTest, CommandLine_BeatsEnvironment_BeatsFile) {
@@ -126,10 +129,12 @@ TEST_F(ServerConfigTest, Faults_AreAllListedWithTheirKeys) {
   const std::string fault = fault_of(
       "lisen: 127.0.0.1:1\nlisten: 4569\nmemory: lots\nallow_process_engines: \"yes\"\n"
       "log_level: loud\nhub_token_file: /nonexistent/token\ndata_dir: ~/data\n"
-      "hub_url: http://hub.example\nrevision: 7\ncache_scrub: 0\ncache_budget: off\n");
+      "hub_url: http://hub.example\nrevision: 7\ncache_scrub: 0\ncache_budget: off\n"
+      "prices: {T4: {per_hour: free}}\n");
   for (const char* part :
        {"\n  cache_scrub: must be off or a duration such as 24h, not 0",
         "\n  cache_budget: must be auto or a size such as 8GiB, not \"off\"",
+        "\n  prices.T4.per_hour: must be a number", "\n  prices.T4.per_request: is missing",
         "glowplug.yaml cannot be used:\n  ", "\n  lisen: unknown key; did you mean \"listen\"?",
         "\n  revision: unknown key; known are listen, ",
         "\n  listen: must be HOST:PORT such as 127.0.0.1:4569, not 4569",
@@ -201,13 +206,15 @@ TEST_F(ServerConfigTest, Example_IsTheDefaultsAndNamesEverySetting) {
   EXPECT_EQ(made->hub_url, defaults->hub_url);
   EXPECT_EQ(made->allow_process_engines, defaults->allow_process_engines);
   EXPECT_EQ(made->allow_private_sources, defaults->allow_private_sources);
+  EXPECT_EQ(made->prices, defaults->prices);
 
   write("hub-token", "hf_x\n");
   const auto all = read_settings(uncommented.str(), dir_);
   ASSERT_TRUE(all.ok()) << all.error().message;
   EXPECT_TRUE(all->listen && all->admin_listen && all->data_dir && all->cache_dir && all->worker &&
               all->log_level && all->hub_url && all->hub_token && all->pip_index_url &&
-              all->memory_bytes && all->allow_process_engines && all->allow_private_sources);
+              all->memory_bytes && all->allow_process_engines && all->allow_private_sources &&
+              all->prices);
 }
 
 }  // namespace

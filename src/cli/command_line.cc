@@ -130,7 +130,7 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
       "spares, standby, prompt_cache, cache_budget, cache_scrub, log_level, hub_url, "
       "hub_token_file,\n"
-      "pip_index_url, allow_process_engines, allow_private_sources.\n"
+      "pip_index_url, allow_process_engines, allow_private_sources, prices.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });
 }
