@@ -172,9 +172,9 @@ gateway::GatewayOptions gateway_options(const ServerConfig& config,
           .version = version,
           .engine_commit = engine_commit,
           .read_manifest = models::read_manifest,
-          .in_catalogue = [](std::string_view name) {
-            return models::find_in_catalogue(name) != nullptr;
-          }};
+          .in_catalogue =
+              [](std::string_view name) { return models::find_in_catalogue(name) != nullptr; },
+          .prices = config.prices};
 }
 
 // What engine makes prompt states: one of a CPU has laid them out another way.

@@ -19,6 +19,7 @@
 #include "control/cache_admin.h"
 #include "control/platform.h"
 #include "domain/manifest.h"
+#include "domain/price.h"
 
 namespace boost::asio {
 class io_context;
@@ -48,6 +49,7 @@ struct GatewayOptions {
       memory_of;  // bytes resident now; 0 or absent = the reservation
   std::string openapi_yaml;
   control::CacheAdmin* cache = nullptr;  // null = no model cache to show
+  domain::PriceTable prices = domain::default_prices();
 };
 
 struct Server;

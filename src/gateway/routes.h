@@ -69,6 +69,8 @@ Reply delete_checkpoint(Exchange&);
 Reply activate_checkpoint(Exchange&);
 Reply put_traffic(Exchange&);
 Reply roll_back(Exchange&);
+// cost_route.cc
+Reply estimate_cost(Exchange&);
 // function_events.cc
 Coroutine<> run_events(Exchange&);
 // tune_route.cc
