@@ -21,6 +21,7 @@ struct Parsed {
   bool json = false;
   ServeOptions serve;
   std::optional<std::string> memory, template_memory, prompt_cache, cache_budget, cache_scrub;
+  std::string seconds;  // of cost estimate
   DeployOptions deploy;
   RunOptions run;
   std::vector<std::string> prompt_words;
@@ -30,6 +31,7 @@ struct Parsed {
   PreloadOptions preload;
   TuneOptions tune;
   CheckpointsOptions checkpoints;
+  CostOptions cost;
   LogsOptions logs;
   WhyOptions why;
   CacheOptions cache;
@@ -60,6 +62,13 @@ std::string check_duration_or_off(const std::string& text) {
   return read && *read > Duration(0) && *read != kForever
              ? ""
              : fmt::format("'{}' is no duration; write 24h, 30m or off", text);
+}
+
+std::string check_seconds(const std::string& text) {
+  const auto read = parse_duration(text);
+  return read && *read != kForever
+             ? ""
+             : fmt::format("'{}' is no time; write seconds, as 1.2, or 800ms", text);
 }
 
 std::string check_name(const std::string& text) { return text.empty() ? "NAME is empty" : ""; }
@@ -299,6 +308,30 @@ void add_checkpoints(CLI::App& app, Parsed& parsed) {
   });
 }
 
+void add_cost(CLI::App& app, Parsed& parsed) {
+  CLI::App* cost = add(app, "cost", "Reckon with the server's price table");
+  cost->require_subcommand(1);
+  CLI::App* command = add(*cost, "estimate", "Say what a day of calls costs on a device");
+  CostOptions& options = parsed.cost;
+  command->add_option("--gpu", options.gpu, "T4, A10G, A100, CPU, or what the settings add")
+      ->required();
+  command->add_option("--requests-per-day", options.requests_per_day, "How many calls")
+      ->required()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seconds", parsed.seconds, "How long one takes on average, as 1.2 or 800ms")
+      ->required()
+      ->check(CLI::Validator(check_seconds, "SECONDS"));
+  command->add_option("--count", options.count, "Devices that a call occupies")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->callback([&parsed] {
+    parsed.cost.mean_time = parse_duration(parsed.seconds).value_or(Duration(0));
+    parsed.command = [&parsed](const Context& context) {
+      return estimate_cost(context, parsed.cost);
+    };
+  });
+}
+
 void add_about(CLI::App& app, Parsed& parsed) {
   CLI::App* doctor_command = add(app, "doctor", "Check this machine and the server");
   // The same options as serve has, so that what will be served can be checked first.
@@ -384,6 +417,7 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   add_preload(app, parsed);
   add_tune(app, parsed);
   add_checkpoints(app, parsed);
+  add_cost(app, parsed);
   add_about(app, parsed);
   try {
     app.parse(argc, argv);

@@ -4,6 +4,7 @@
 // Thread: one command at a time.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,6 +64,14 @@ struct CheckpointsOptions {
   std::vector<std::string> words;  // what the action takes
 };
 int checkpoints(const Context& context, const CheckpointsOptions& options);
+
+struct CostOptions {
+  std::string gpu;  // a device of the server's price table
+  std::int64_t requests_per_day = 0;
+  Duration mean_time{};  // of a request
+  int count = 1;         // devices that a request occupies
+};
+int estimate_cost(const Context& context, const CostOptions& options);
 
 struct LogsOptions {
   std::string name;
