@@ -48,13 +48,13 @@ class Metadata final {
 
   // One value per layer: the key holds either an array of that length or one number for all.
   std::vector<std::int64_t> per_layer(const std::string& key, std::int64_t layers,
-                                      std::int64_t high) const {
+                                      std::int64_t high, std::int64_t low_for_all = 1) const {
     const GgufValue* value = find(key);
     if (value == nullptr) throw GgufFault(fmt::format("the key {} is missing", key));
     const auto* array = std::get_if<GgufArray>(value);
     if (array == nullptr)
       return std::vector<std::int64_t>(static_cast<std::size_t>(layers),
-                                       checked(key, *value, 1, high));
+                                       checked(key, *value, low_for_all, high));
     // Layers without attention have 0 heads, but some layer must have them.
     if (array->integers.size() < static_cast<std::size_t>(layers))
       throw GgufFault(
@@ -157,11 +157,17 @@ void check_layers(const GgufHeader& header, std::int64_t layers, std::int64_t ma
 
 std::uint64_t cache_bytes_per_token(const Metadata& metadata, const std::string& prefix,
                                     std::int64_t layers, std::int64_t embedding) {
-  const auto heads = metadata.per_layer(prefix + "attention.head_count", layers, 65'536);
+  // A model of states alone, Mamba or RWKV, says that it has 0 heads.
+  const bool has_states = metadata.find(prefix + "ssm.state_size") != nullptr ||
+                          metadata.find(prefix + "wkv.head_size") != nullptr;
+  const auto heads =
+      metadata.per_layer(prefix + "attention.head_count", layers, 65'536, has_states ? 0 : 1);
   const std::string kv_key = prefix + "attention.head_count_kv";
-  const auto kv_heads =
-      metadata.find(kv_key) == nullptr ? heads : metadata.per_layer(kv_key, layers, 65'536);
+  const auto kv_heads = metadata.find(kv_key) == nullptr
+                            ? heads
+                            : metadata.per_layer(kv_key, layers, 65'536, has_states ? 0 : 1);
   const std::int64_t widest = *std::max_element(heads.begin(), heads.end());
+  if (widest == 0) return 0;
   const std::int64_t head = std::max<std::int64_t>(1, embedding / widest);
   const auto key = metadata.integer_or(prefix + "attention.key_length", 1, kLengthMax, head);
   const auto value = metadata.integer_or(prefix + "attention.value_length", 1, kLengthMax, head);

@@ -53,6 +53,15 @@ TEST_F(GgufReader, HeadCountKvPerLayer_IsSummed) {
   EXPECT_EQ(facts->kv_bytes_per_token, 1u * (4 + 4) * 2);
 }
 
+TEST_F(GgufReader, ModelOfStatesAlone_HasNoHeadsAndNoCache) {
+  TestGguf file;
+  file.set("llama.attention.head_count", 0).set("llama.attention.head_count_kv", 0);
+  file.set("llama.ssm.state_size", 16);
+  const auto facts = read(file.bytes());
+  ASSERT_TRUE(facts.ok()) << facts.error().message;
+  EXPECT_EQ(facts->kv_bytes_per_token, 0u);
+}
+
 TEST_F(GgufReader, NotAModel_SaysWhatItIs) {
   EXPECT_THAT(why(""), HasSubstr("empty"));
   EXPECT_THAT(why("<html>not found</html>"), HasSubstr("not a GGUF"));

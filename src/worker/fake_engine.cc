@@ -350,7 +350,7 @@ PromptMemory::Placed FakeServer::Connection::place(const json::object& request, 
   std::vector<Token> tokens = word_tokens(prompt_text(request));
   if (plan.choices.size() == 1) placed = server_.memory_.place(tokens, keep);
   if (placed.slot() < 0) {
-    server_.memory_.leave_to_engine(keep);
+    (void)server_.memory_.leave_to_engine(keep);  // no state of this engine is beyond cutting
     return placed;
   }
   plan.cached_tokens = static_cast<int>(server_.slots_.compute(placed.slot(), tokens));
@@ -455,7 +455,7 @@ bool prime(const Options& options, const ForkOrder& order, ControlChannel& chann
 int run_fake_engine(Options options, ControlChannel& channel, UniqueFd lifeline,
                     SandboxReport sandbox, Clock::time_point started) {
   FakeSlots slots(options.slots);
-  PromptMemory memory(options.slots, PromptMemory::States::MayBeCut);
+  PromptMemory memory(options.slots, StateKind::may_be_cut());
   if (options.is_template) {
     const StopEvent never;
     load(options.fake, channel, never);

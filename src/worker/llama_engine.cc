@@ -264,8 +264,7 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
     sandbox = confine(options, order.socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
     attach_threads(engine.get_llama_context(), order.threads);
-    const bool leaves_no_trace =
-        !memory.is_primed() || states_of(engine) == PromptMemory::States::MayBeCut;
+    const bool leaves_no_trace = !memory.is_primed() || !states_of(engine).slots_too;
     if (order.warm && leaves_no_trace)
       compute_dummy_batch(engine.get_llama_context(), order.threads);
     params->hostnames = {order.socket_path};

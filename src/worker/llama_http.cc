@@ -175,9 +175,11 @@ PromptMemory::Placed LlamaHttp::place(PromptForm form, server_http_req& request)
   if (!wants_choices(request.body)) tokens = prompts_.tokens(form, request.body);
   PromptMemory::Placed placed;
   if (!tokens.empty()) placed = memory_.place(std::move(tokens), keep);
-  if (placed.slot() >= 0 && request.body.starts_with('{'))
-    request.body.insert(1, "\"id_slot\":" + std::to_string(placed.slot()) + ",");
-  if (placed.slot() < 0) memory_.leave_to_engine(keep);
+  const bool afresh = placed.slot() < 0 ? memory_.leave_to_engine(keep) : placed.afresh();
+  std::string fields;
+  if (placed.slot() >= 0) fields += "\"id_slot\":" + std::to_string(placed.slot()) + ",";
+  if (afresh) fields += "\"cache_prompt\":false,";
+  if (request.body.starts_with('{')) request.body.insert(1, fields);
   return placed;
 }
 

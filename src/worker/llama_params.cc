@@ -151,8 +151,8 @@ Result<common_params> engine_params(const Options& options) {
   params.kv_unified = false;
   params.kv_unified_per_slot = options.context;
   params.ctx_shift = false;
-  // Prompt states are files of one sequence: with full windows such a file holds all that a later
-  // prompt may share; context checkpoints would stay behind.
+  // A slot may then be cut anywhere. Without it the engine cuts only at its context checkpoints,
+  // and takes nothing of a restored state, which has none.
   params.swa_full = true;
   params.cache_ram_mib = 0;         // prompt states outside the server's memory ledger
   params.cache_idle_slots = false;  // the same, and one caller's conversation could reach another

@@ -113,11 +113,11 @@ std::vector<Token> LlamaPrompts::system_tokens(const std::string& text) const {
   return tokens(PromptForm::Text, json{{"prompt", text}}.dump());
 }
 
-PromptMemory::States states_of(const server_context& engine) {
+StateKind states_of(const server_context& engine) {
   const llama_model* model = llama_get_model(engine.get_llama_context());
-  return llama_model_is_recurrent(model) || llama_model_is_hybrid(model)
-             ? PromptMemory::States::Whole
-             : PromptMemory::States::MayBeCut;
+  if (llama_model_is_recurrent(model) || llama_model_is_hybrid(model)) return StateKind::whole();
+  const std::int32_t window = llama_model_n_swa(model);
+  return window > 0 ? StateKind::window(static_cast<std::size_t>(window)) : StateKind::may_be_cut();
 }
 
 }  // namespace glowplug::worker

@@ -59,6 +59,6 @@ class LlamaPrompts final {
 };
 
 // Whether a state can be cut back to the part that a prompt shares with it.
-[[nodiscard]] PromptMemory::States states_of(const server_context& engine);
+[[nodiscard]] StateKind states_of(const server_context& engine);
 
 }  // namespace glowplug::worker

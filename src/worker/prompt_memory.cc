@@ -61,7 +61,19 @@ void PromptMemory::add_prime(std::vector<Token> tokens, UniqueFd state) {
 
 void PromptMemory::holds(int slot, std::vector<Token> tokens) {
   const std::lock_guard lock(mutex_);
+  restored(slot, tokens.size());
   book_.holds(slot, std::move(tokens), SlotBook::Keep::No);
+}
+
+void PromptMemory::restored(int slot, std::size_t tokens) {
+  const bool as_computed = states_.slots_too || tokens <= states_.cut_max;
+  restored_[static_cast<std::size_t>(slot)] = as_computed ? 0 : tokens;
+}
+
+// The engine computes a prompt's last token in any case.
+bool PromptMemory::is_beyond_use(int slot, const std::vector<Token>& prompt) const {
+  const std::size_t from = std::min(shared_prefix(book_.tokens(slot), prompt), prompt.size() - 1);
+  return from < restored_[static_cast<std::size_t>(slot)];
 }
 
 void PromptMemory::serve(int channel, SlotStates& engine) {
@@ -206,7 +218,7 @@ void PromptMemory::copy_before_loss(std::unique_lock<std::mutex>& lock, int slot
   const std::span<const Token> held = book_.tokens(slot);
   const Remembered* known = best_for(held, 0);
   std::size_t stays = shared_prefix(held, prompt);
-  if (states_ == States::Whole && stays < held.size()) stays = 0;  // it cannot be cut
+  if (states_.slots_too && stays < held.size()) stays = 0;  // it cannot be cut
   if (known) stays = std::max(stays, shared_prefix(held, known->tokens));
   if (held.size() < stays + domain::kKeptTokensMin) return;
   const auto now = std::chrono::steady_clock::now();
@@ -236,7 +248,7 @@ const PromptMemory::Remembered* PromptMemory::best_for(std::span<const Token> pr
     for (const Remembered& one : *table) {
       const std::size_t shared = shared_prefix(one.tokens, prompt);
       const bool whole = shared == one.tokens.size() && shared < prompt.size();
-      if (shared <= most || (states_ == States::Whole && !whole)) continue;
+      if (shared <= most || (one.tokens.size() > states_.cut_max && !whole)) continue;
       most = shared;
       best = &one;
     }
@@ -270,22 +282,29 @@ PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Ke
   Placed placed(*this, place->slot, std::move(prompt), keep);
   placed.secrets_ = secrets_;
   copy_before_loss(lock, place->slot, state ? tokens : placed.prompt_);
+  if (!state) {
+    placed.afresh_ = is_beyond_use(place->slot, placed.prompt_);
+    if (placed.afresh_) restored(place->slot, 0);
+    return placed;
+  }
   lock.unlock();
-  if (!state) return placed;
   const auto began = std::chrono::steady_clock::now();
   const bool restored = engine_->restore(place->slot, state->get());
   placed.restored_in_ = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::steady_clock::now() - began);
   lock.lock();
+  this->restored(place->slot, restored ? tokens.size() : 0);
   book_.holds(place->slot, restored ? tokens : std::vector<Token>{}, SlotBook::Keep::No);
   return placed;
 }
 
-void PromptMemory::leave_to_engine(SlotBook::Keep keep) {
-  if (keep == SlotBook::Keep::Yes) return;
+bool PromptMemory::leave_to_engine(SlotBook::Keep keep) {
   const std::lock_guard lock(mutex_);
-  ++secrets_;
-  for (int slot = 0; slot < book_.size(); ++slot) book_.holds(slot, {}, keep);
+  if (keep == SlotBook::Keep::No) {
+    ++secrets_;
+    for (int slot = 0; slot < book_.size(); ++slot) book_.holds(slot, {}, keep);
+  }
+  return std::any_of(restored_.begin(), restored_.end(), [](std::size_t each) { return each > 0; });
 }
 
 void PromptMemory::say(const std::string& line) {
@@ -308,6 +327,7 @@ PromptMemory::Placed& PromptMemory::Placed::operator=(Placed&& other) noexcept {
   prompt_ = std::move(other.prompt_);
   keep_ = other.keep_;
   computed_ = other.computed_;
+  afresh_ = other.afresh_;
   secrets_ = other.secrets_;
   restored_in_ = other.restored_in_;
   return *this;

@@ -51,19 +51,32 @@ class SlotStates {
   virtual bool restore(int slot, int fd) = 0;  // after a failure the slot is empty
 };
 
+// Whether a prompt state is of use to a prompt that parts from it before its end.
+struct StateKind {
+  // A copy of more tokens than this cannot be cut: only a prompt that it begins with gains from it.
+  std::size_t cut_max = 0;
+  bool slots_too = false;  // and nor can what a slot has computed by itself; the engine sees to it
+
+  static StateKind whole() { return {.cut_max = 0, .slots_too = true}; }  // recurrent models
+  static StateKind may_be_cut() { return {.cut_max = SIZE_MAX}; }
+  // Layers with a sliding window see no further back, and a copy holds no more of them.
+  static StateKind window(std::size_t tokens) { return {.cut_max = tokens}; }
+};
+
 class PromptMemory final {
  public:
-  // Some models' states cannot be cut: only one that the whole prompt begins with helps.
-  enum class States { MayBeCut, Whole };
   // A call waits so long for a copy of what it overwrites.
   static constexpr std::chrono::milliseconds kCopyLimit{500};
-  PromptMemory(int slots, States states, std::chrono::milliseconds copy_limit = kCopyLimit)
-      : book_(slots), states_(states), copy_limit_(copy_limit) {}
+  PromptMemory(int slots, StateKind states, std::chrono::milliseconds copy_limit = kCopyLimit)
+      : book_(slots),
+        states_(states),
+        copy_limit_(copy_limit),
+        restored_(static_cast<std::size_t>(slots)) {}
   ~PromptMemory();
   PromptMemory(const PromptMemory&) = delete;
   PromptMemory& operator=(const PromptMemory&) = delete;
 
-  // In a template: every slot holds one of these from here on, or can be given it.
+  // In a template: every slot holds the copy of one of these from here on, or can be given it.
   void add_prime(std::vector<Token> tokens, UniqueFd state);
   void holds(int slot, std::vector<Token> tokens);
   bool is_primed() const { return !primes_.empty(); }  // settled before a replica is forked
@@ -75,8 +88,9 @@ class PromptMemory final {
   // For a request with this prompt. Gives no slot when all are taken: the engine then chooses.
   Placed place(std::vector<Token> prompt, SlotBook::Keep keep);
   // For a request whose slots the engine chooses: where no copy of it may be made, none is made of
-  // what any slot holds now.
-  void leave_to_engine(SlotBook::Keep keep);
+  // what any slot holds now. True: it must be computed from its first token on, because the engine
+  // might cut what cannot be cut.
+  [[nodiscard]] bool leave_to_engine(SlotBook::Keep keep);
 
  private:
   struct Remembered {
@@ -107,10 +121,13 @@ class PromptMemory final {
   std::shared_ptr<UniqueFd> fetch(std::unique_lock<std::mutex>& lock, const Remembered& state);
   void say(const std::string& line);
   void give_back(Placed& placed);
+  void restored(int slot, std::size_t tokens);
+  bool is_beyond_use(int slot, const std::vector<Token>& prompt) const;
 
   SlotBook book_;
-  States states_;
+  StateKind states_;
   std::chrono::milliseconds copy_limit_;
+  std::vector<std::size_t> restored_;  // by slot: its first tokens, of a copy that cannot be cut
   std::vector<Remembered> primes_, remembered_;
   int channel_ = -1;
   SlotStates* engine_ = nullptr;
@@ -142,6 +159,9 @@ class PromptMemory::Placed final {
   // and no copy of it is made.
   void computed() { computed_ = true; }
   std::chrono::microseconds restored_in() const { return restored_in_; }
+  // What the slot holds is of no use to this prompt, though it begins alike: the engine, which does
+  // not know that, is to compute all of it.
+  bool afresh() const { return afresh_; }
 
  private:
   friend class PromptMemory;
@@ -150,6 +170,7 @@ class PromptMemory::Placed final {
   std::vector<Token> prompt_;
   SlotBook::Keep keep_ = SlotBook::Keep::Yes;
   bool computed_ = false;
+  bool afresh_ = false;
   std::uint64_t secrets_ = 0;
   std::chrono::microseconds restored_in_{0};
 };

@@ -12,7 +12,7 @@ namespace glowplug::worker {
 namespace {
 
 TEST_F(PromptMemoryTest, PromptThatASlotHolds_AsksForNothing) {
-  PromptMemory memory(2, PromptMemory::States::MayBeCut);
+  PromptMemory memory(2, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   int slot = -1;
   {
@@ -28,7 +28,7 @@ TEST_F(PromptMemoryTest, PromptThatASlotHolds_AsksForNothing) {
 }
 
 TEST_F(PromptMemoryTest, RememberedPrompt_IsFetchedAndRestoredBeforeTheCall) {
-  PromptMemory memory(2, PromptMemory::States::MayBeCut);
+  PromptMemory memory(2, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   remember(7, run(1, 500));
   std::thread answer([this] {
@@ -46,7 +46,7 @@ TEST_F(PromptMemoryTest, RememberedPrompt_IsFetchedAndRestoredBeforeTheCall) {
 }
 
 TEST_F(PromptMemoryTest, FourCallsAtOnceForOneState_AllAreRestored) {
-  PromptMemory memory(4, PromptMemory::States::MayBeCut);
+  PromptMemory memory(4, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   remember(7, run(1, 500));
   std::thread answer([this] {
@@ -66,7 +66,7 @@ TEST_F(PromptMemoryTest, FourCallsAtOnceForOneState_AllAreRestored) {
 }
 
 TEST_F(PromptMemoryTest, StateIsGone_PromptIsComputed) {
-  PromptMemory memory(2, PromptMemory::States::MayBeCut);
+  PromptMemory memory(2, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   remember(7, run(1, 500));
   std::thread answer([this] {
@@ -82,7 +82,7 @@ TEST_F(PromptMemoryTest, StateIsGone_PromptIsComputed) {
 
 TEST_F(PromptMemoryTest, RestoreFails_SlotCountsAsEmpty) {
   engine.failing = true;
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.add_prime(run(1, 100), memory_file("prime"));
   memory.serve(worker.get(), engine);
   { EXPECT_EQ(memory.place(run(1, 200), Keep::Yes).slot(), 0); }
@@ -90,7 +90,7 @@ TEST_F(PromptMemoryTest, RestoreFails_SlotCountsAsEmpty) {
 }
 
 TEST_F(PromptMemoryTest, PrimeThatNoSlotHolds_IsRestoredWithoutTheServer) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.add_prime(run(1, 100), memory_file("prime"));
   memory.holds(0, run(1, 100));
   memory.serve(worker.get(), engine);
@@ -102,7 +102,7 @@ TEST_F(PromptMemoryTest, PrimeThatNoSlotHolds_IsRestoredWithoutTheServer) {
 }
 
 TEST_F(PromptMemoryTest, StatesThatCannotBeCut_AreOnlyRestoredWhole) {
-  PromptMemory memory(2, PromptMemory::States::Whole);
+  PromptMemory memory(2, StateKind::whole());
   memory.add_prime(run(1, 100), memory_file("prime"));
   memory.serve(worker.get(), engine);
   { memory.place(run(1, 50), Keep::Yes); }
@@ -113,7 +113,7 @@ TEST_F(PromptMemoryTest, StatesThatCannotBeCut_AreOnlyRestoredWhole) {
 }
 
 TEST_F(PromptMemoryTest, KeepOrder_CopiesLongPromptsOnce) {
-  PromptMemory memory(3, PromptMemory::States::MayBeCut);
+  PromptMemory memory(3, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   int slot = -1;
   {
@@ -134,7 +134,7 @@ TEST_F(PromptMemoryTest, KeepOrder_CopiesLongPromptsOnce) {
 }
 
 TEST_F(PromptMemoryTest, KeepOrderBeforeTheSlotIsGivenBack_WaitsForIt) {
-  PromptMemory memory(2, PromptMemory::States::MayBeCut);
+  PromptMemory memory(2, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   {
     auto placed = memory.place(run(1, 300), Keep::Yes);
@@ -150,7 +150,7 @@ TEST_F(PromptMemoryTest, KeepOrderBeforeTheSlotIsGivenBack_WaitsForIt) {
 }
 
 TEST_F(PromptMemoryTest, SaveFails_NothingIsKept) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   memory.place(run(1, 300), Keep::Yes).computed();
   engine.failing = true;
@@ -160,17 +160,17 @@ TEST_F(PromptMemoryTest, SaveFails_NothingIsKept) {
 }
 
 TEST_F(PromptMemoryTest, NotToBeStoredInSlotsOfTheEnginesChoice_NothingIsKept) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   memory.place(run(1, 300), Keep::Yes).computed();
-  memory.leave_to_engine(Keep::No);
+  EXPECT_FALSE(memory.leave_to_engine(Keep::No));
   EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   server.reset();
 }
 
 // Whatever the slot held before may be what no copy may be made of.
 TEST_F(PromptMemoryTest, CallThatWasNotComputed_NothingIsKept) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   memory.place(run(2000, 300), Keep::No).computed();
   { const auto refused = memory.place(run(1, 300), Keep::Yes); }
@@ -179,19 +179,19 @@ TEST_F(PromptMemoryTest, CallThatWasNotComputed_NothingIsKept) {
 }
 
 TEST_F(PromptMemoryTest, GivenBackAfterASecretOfTheEnginesChoice_NothingIsKept) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   {
     auto streamed = memory.place(run(1, 300), Keep::Yes);
     streamed.computed();
-    memory.leave_to_engine(Keep::No);
+    EXPECT_FALSE(memory.leave_to_engine(Keep::No));
   }
   EXPECT_EQ(keep(), R"({"state":"kept","count":0})");
   server.reset();
 }
 
 TEST_F(PromptMemoryTest, SlotHoldsAnotherPromptThanTold_NothingIsKept) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   memory.place(run(1, 300), Keep::Yes).computed();
   engine.saved = run(2000, 300);
@@ -200,7 +200,7 @@ TEST_F(PromptMemoryTest, SlotHoldsAnotherPromptThanTold_NothingIsKept) {
 }
 
 TEST_F(PromptMemoryTest, TableCutShort_WholeEntriesCount) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   memory.serve(worker.get(), engine);
   order(R"({"remember":true})", {memory_file(std::string(13, '\x7f')).get()});
   EXPECT_EQ(memory.place(run(1, 300), Keep::Yes).slot(), 0);
@@ -209,9 +209,59 @@ TEST_F(PromptMemoryTest, TableCutShort_WholeEntriesCount) {
 }
 
 TEST_F(PromptMemoryTest, AllSlotsTaken_EngineChooses) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut);
+  PromptMemory memory(1, StateKind::may_be_cut());
   const auto first = memory.place(run(1, 3), Keep::Yes);
   EXPECT_EQ(memory.place(run(1, 3), Keep::Yes).slot(), -1);
+}
+
+// ---- models with a sliding window
+
+TEST_F(PromptMemoryTest, CopyLongerThanTheWindow_HelpsOnlyAPromptThatGoesOn) {
+  PromptMemory memory(1, StateKind::window(299));
+  memory.serve(worker.get(), engine);
+  memory.add_prime(run(1, 300), memory_file("copy"));
+  EXPECT_FALSE(memory.place(run(1, 200), Keep::Yes).afresh());
+  EXPECT_EQ(engine.words[0], "");
+  EXPECT_FALSE(memory.place(run(1, 310), Keep::Yes).afresh());
+  EXPECT_EQ(engine.words[0], "copy");
+  server.reset();
+}
+
+TEST_F(PromptMemoryTest, CopyWithinTheWindow_MayBeCut) {
+  PromptMemory memory(1, StateKind::window(300));
+  memory.serve(worker.get(), engine);
+  memory.add_prime(run(1, 300), memory_file("copy"));
+  EXPECT_FALSE(memory.place(run(1, 200), Keep::Yes).afresh());
+  EXPECT_EQ(engine.words[0], "copy");
+  server.reset();
+}
+
+TEST_F(PromptMemoryTest, SlotOfACopyWithoutItsBeginning_IsNotCutIntoIt) {
+  PromptMemory memory(1, StateKind::window(100));
+  memory.holds(0, run(1, 300));
+  memory.serve(worker.get(), engine);
+  const auto asked = [&memory](int count) {
+    auto placed = memory.place(run(1, count), Keep::Yes);
+    placed.computed();
+    return placed.afresh();
+  };
+  EXPECT_FALSE(asked(320));
+  EXPECT_FALSE(asked(310));
+  EXPECT_FALSE(asked(301));
+  EXPECT_TRUE(memory.leave_to_engine(Keep::Yes));
+  EXPECT_TRUE(asked(300)) << "its last token is computed again";
+  EXPECT_FALSE(asked(200)) << "all of it was computed here";
+  EXPECT_FALSE(memory.leave_to_engine(Keep::Yes));
+  server.reset();
+}
+
+TEST_F(PromptMemoryTest, SlotOfACopyOfARecurrentModel_IsTheEnginesMatter) {
+  PromptMemory memory(1, StateKind::whole());
+  memory.holds(0, run(1, 300));
+  memory.serve(worker.get(), engine);
+  EXPECT_FALSE(memory.place(run(1, 200), Keep::Yes).afresh());
+  EXPECT_FALSE(memory.leave_to_engine(Keep::Yes));
+  server.reset();
 }
 
 }  // namespace

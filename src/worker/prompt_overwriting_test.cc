@@ -59,7 +59,7 @@ class Overwriting : public PromptMemoryTest {
 };
 
 TEST_F(Overwriting, LongPromptWithoutACopy_IsCopiedFirst) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);
   serve(memory);
   hold(memory, run(1, 300));
   EXPECT_EQ(said_for(memory, run(5000, 300)), (Said{kAsks, kKept}));
@@ -68,7 +68,7 @@ TEST_F(Overwriting, LongPromptWithoutACopy_IsCopiedFirst) {
 }
 
 TEST_F(Overwriting, CopyExists_NothingIsAsked) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);
   serve(memory);
   hold(memory, run(1, 300));
   EXPECT_EQ(keep(), kKept);
@@ -77,7 +77,7 @@ TEST_F(Overwriting, CopyExists_NothingIsAsked) {
 }
 
 TEST_F(Overwriting, LittleIsLost_NothingIsAsked) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);
   serve(memory);
   hold(memory, run(1, 500));
   EXPECT_EQ(said_for(memory, run(1, 400)), Said{});  // 100 tokens
@@ -85,7 +85,7 @@ TEST_F(Overwriting, LittleIsLost_NothingIsAsked) {
 }
 
 TEST_F(Overwriting, StateThatCannotBeCut_IsLostWhole) {
-  PromptMemory memory(1, PromptMemory::States::Whole, kNever);
+  PromptMemory memory(1, StateKind::whole(), kNever);
   serve(memory);
   hold(memory, run(1, 500));
   EXPECT_EQ(said_for(memory, run(1, 400)), (Said{kAsks, kKept}));
@@ -93,7 +93,7 @@ TEST_F(Overwriting, StateThatCannotBeCut_IsLostWhole) {
 }
 
 TEST_F(Overwriting, MostOfItIsRemembered_NothingIsAsked) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);
   memory.add_prime(run(1, 400), memory_file("prime"));
   serve(memory);
   hold(memory, run(1, 500));
@@ -102,7 +102,7 @@ TEST_F(Overwriting, MostOfItIsRemembered_NothingIsAsked) {
 }
 
 TEST_F(Overwriting, NotToBeStored_NothingIsAsked) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);
   serve(memory);
   memory.place(run(1, 300), Keep::No).computed();
   EXPECT_EQ(said_for(memory, run(5000, 300)), Said{});
@@ -110,7 +110,7 @@ TEST_F(Overwriting, NotToBeStored_NothingIsAsked) {
 }
 
 TEST_F(Overwriting, ServerThatTakesNoCopies_IsNotAsked) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);
   memory.serve(worker.get(), engine);
   hold(memory, run(1, 300));
   EXPECT_EQ(said_for(memory, run(5000, 300)), Said{});
@@ -118,7 +118,7 @@ TEST_F(Overwriting, ServerThatTakesNoCopies_IsNotAsked) {
 }
 
 TEST_F(Overwriting, ServerThatIsGone_CallDoesNotWait) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);  // else this test would hang
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);  // else this test would hang
   serve(memory);
   hold(memory, run(1, 300));
   std::thread gone([this] {
@@ -130,7 +130,7 @@ TEST_F(Overwriting, ServerThatIsGone_CallDoesNotWait) {
 }
 
 TEST_F(Overwriting, NoOrderComes_LaterCallsDoNotWaitForOne) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, 1ms);
+  PromptMemory memory(1, StateKind::may_be_cut(), 1ms);
   serve(memory);
   hold(memory, run(1, 300));
   hold(memory, run(5000, 300));
@@ -141,7 +141,7 @@ TEST_F(Overwriting, NoOrderComes_LaterCallsDoNotWaitForOne) {
 
 // The order comes when the call has gone on: the slot may hold what no copy may be made of.
 TEST_F(Overwriting, OrderAfterTheCallHasGoneOn_CopiesNothing) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, 1ms);
+  PromptMemory memory(1, StateKind::may_be_cut(), 1ms);
   serve(memory);
   hold(memory, run(1, 300));
   hold(memory, run(5000, 300));
@@ -153,7 +153,7 @@ TEST_F(Overwriting, OrderAfterTheCallHasGoneOn_CopiesNothing) {
 }
 
 TEST_F(Overwriting, CallGoesOnWhileItsSlotIsCopied_TheCopyDoesNotCount) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, 1ms);
+  PromptMemory memory(1, StateKind::may_be_cut(), 1ms);
   serve(memory);
   hold(memory, run(1, 300));
   std::promise<void> overwritten;
@@ -172,7 +172,7 @@ TEST_F(Overwriting, CallGoesOnWhileItsSlotIsCopied_TheCopyDoesNotCount) {
 
 // A slot of the list is taken and given back while an earlier one is copied.
 TEST_F(Overwriting, SlotGetsWhatMayNotBeCopiedMeanwhile_ItIsLeftOut) {
-  PromptMemory memory(2, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(2, StateKind::may_be_cut(), kNever);
   serve(memory);
   hold(memory, run(5000, 300));
   hold(memory, run(1, 300));  // in the slot that is copied first
@@ -185,12 +185,12 @@ TEST_F(Overwriting, SlotGetsWhatMayNotBeCopiedMeanwhile_ItIsLeftOut) {
 
 // An engine's own choice may put what may not be copied into a slot that a call waits for.
 TEST_F(Overwriting, SecretOfTheEnginesChoiceMeanwhile_NothingIsCopied) {
-  PromptMemory memory(1, PromptMemory::States::MayBeCut, kNever);
+  PromptMemory memory(1, StateKind::may_be_cut(), kNever);
   serve(memory);
   hold(memory, run(1, 300));
   std::thread server_loop([this, &memory] {
     EXPECT_EQ(heard(), kAsks);
-    memory.leave_to_engine(Keep::No);
+    EXPECT_FALSE(memory.leave_to_engine(Keep::No));
     order(R"({"keep":"overwriting"})", {file.get()});
     EXPECT_EQ(heard(), R"({"state":"kept","count":0})");
   });
