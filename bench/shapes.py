@@ -22,7 +22,11 @@ from support.server import cache_dir
 
 ARCHITECTURE = "llama"
 VOCABULARIES = {"llama-bpe": "ggml-vocab-llama-bpe.gguf", "llama-spm": "ggml-vocab-llama-spm.gguf"}
-FILE_TYPES = {Type.Q8_0: LlamaFileType.MOSTLY_Q8_0, Type.Q4_0: LlamaFileType.MOSTLY_Q4_0}
+FILE_TYPES = {
+    Type.Q8_0: LlamaFileType.MOSTLY_Q8_0,
+    Type.Q4_0: LlamaFileType.MOSTLY_Q4_0,
+    Type.F32: LlamaFileType.ALL_F32,
+}
 PATTERN_BLOCKS = 65_537  # random blocks that a tensor repeats; a prime, so that no two rows of it are alike
 SEED = 4569
 
@@ -80,6 +84,8 @@ def random_weights(size: tuple[int, ...], kind: Type, chance: numpy.random.Gener
     layer grows beyond what a float holds."""
     if len(size) == 1:
         return numpy.ones(size, numpy.float32)
+    if kind == Type.F32:
+        return chance.standard_normal(size, numpy.float32) / numpy.float32(math.sqrt(size[1]))
     values, block = GGML_QUANT_SIZES[kind]
     of_a_value = {Type.Q8_0: 74.0, Type.Q4_0: 4.6}[kind]  # standard deviation of evenly drawn values, unscaled
     scale = numpy.float16(1 / (of_a_value * math.sqrt(size[1])))
@@ -89,13 +95,15 @@ def random_weights(size: tuple[int, ...], kind: Type, chance: numpy.random.Gener
     return numpy.resize(pattern, (count, block)).reshape(size[0], -1)
 
 
-def copy_vocabulary(reader: GGUFReader, writer: GGUFWriter) -> None:
+def copy_vocabulary(reader: GGUFReader, writer: GGUFWriter, first: int | None = None) -> None:
+    """All of it, or its first tokens."""
     for field in reader.fields.values():
         if not field.name.startswith("tokenizer."):
             continue
         kind = field.types[0]
         inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, field.contents(), kind, inner)
+        value = field.contents(slice(first)) if inner is not None else field.contents()
+        writer.add_key_value(field.name, value, kind, inner)
 
 
 def describe(writer: GGUFWriter, name: str, shape: Shape, kind: Type, tokens: int) -> None:

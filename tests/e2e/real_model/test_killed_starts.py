@@ -1,0 +1,214 @@
+"""Starts of the real engine that are killed at a step, seen in /proc or in the API. The process is stopped first, so
+that it is at that step yet when it is killed. The call under way and the next one are answered, and nothing is left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+from support import model_kinds, processes
+from support.leaks import nothing_left
+from support.server import Server, llama, wait_until
+from support.token_calls import ask, tokens
+
+NAME = "shaken"
+SHORT, LONG = tokens(1, 20), tokens(2, 600)
+SEEN_WITHIN_SECONDS = 30.0
+FORKED = ("glowplug-templ", "glowplug-worker")  # one has its template's name at first
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its states are large, so that restoring one takes a while: 64 KiB a token."""
+    return model_kinds.write("llama", tmp_path_factory.mktemp("models"), heads=32, head=128)
+
+
+@pytest.fixture
+def spares_kept() -> int:
+    return 0
+
+
+@pytest.fixture
+def server(tmp_path: Path, spares_kept: int) -> Iterator[Server]:
+    with Server("--spares", str(spares_kept), folder=tmp_path) as running, nothing_left(running):
+        yield running
+        running.remove(NAME)
+
+
+def deploy(server: Server, file: Path) -> None:
+    server.deploy(llama(NAME, file, context=1024, slots=2, keep_alive=0))
+
+
+def answer(server: Server, prompt: list[int] = SHORT) -> list[int]:
+    answered = ask(server, NAME, prompt, max_tokens=4)
+    assert answered.is_sure, "another prompt is needed"
+    return answered.tokens
+
+
+def at_zero(server: Server) -> None:
+    wait_until(lambda: server.function(NAME)["replicas"] == 0, 10, "back at zero")
+
+
+def stands_still(pid: int) -> bool:
+    """Stops it; false when it has ended."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        while (state := Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) not in "TZX":
+            pass
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state == "T"
+
+
+def killed_at(find: Callable[[], int | None], is_there: Callable[[int], bool], over: Callable[[], bool]) -> bool:
+    """Kills what `find` gives, where it is at the step yet when it stands still; false when the step is over before."""
+    while not over():
+        if (pid := find()) is None or not stands_still(pid):
+            continue
+        if is_there(pid):
+            os.kill(pid, signal.SIGKILL)
+            return True
+        os.kill(pid, signal.SIGCONT)
+    return False
+
+
+def until_killed(attempt: Callable[[], bool]) -> None:
+    """A step may be over before it is seen."""
+    deadline = time.monotonic() + SEEN_WITHIN_SECONDS
+    while not attempt():
+        assert time.monotonic() < deadline, f"the step was not seen in {SEEN_WITHIN_SECONDS} s"
+
+
+def killed_in_a_call(
+    server: Server, wanted: list[int], find: Callable, is_there: Callable, prompt: list[int] = SHORT
+) -> bool:
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(answer, server, prompt)
+        killed = killed_at(find, is_there, call.done)
+        assert call.result() == wanted
+    return killed
+
+
+class Newborn:
+    """Gives each fork of a template once, but for those that are there already.
+
+    Others are left alone: while a child is about to execute a program, the server waits for it.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._known = server, set(processes.children(server.pid))
+
+    def __call__(self) -> int | None:
+        for thread in Path(f"/proc/{self._server.pid}/task").iterdir():  # quicker than a look at all processes
+            for pid in map(int, (thread / "children").read_text().split()):
+                if pid not in self._known and processes.name_of(pid) in FORKED:
+                    self._known.add(pid)
+                    return pid
+        return None
+
+
+def has_socket(server: Server, pid: int) -> bool:
+    """A replica has one from just before it says that it is ready."""
+    for record in server.run_dir.glob("*/pid"):
+        if record.read_text().split()[:1] == [str(pid)]:
+            return (record.parent / "r.sock").exists()
+    return False
+
+
+def holds_state(pid: int) -> bool:
+    """Whether it has the state of a prompt, which it closes when that is restored."""
+    try:
+        links = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False
+    return any(re.match(r"/memfd:(prompt-)?state", link) for link in links)
+
+
+def test_template_killed_while_it_loads(server: Server, file: Path) -> None:
+    deploy(server, file)
+    wanted = answer(server)
+
+    def loading() -> int | None:
+        template = server.function(NAME).get("template", {})
+        return server.pid_of(template["id"]) if template.get("state") == "loading" else None
+
+    def attempt() -> bool:
+        server.remove(NAME)
+        wait_until(lambda: not processes.children(server.pid), 5, "all has ended")
+        deploy(server, file)
+        # It takes another name with its first order.
+        return killed_in_a_call(server, wanted, loading, lambda pid: processes.name_of(pid) == "glowplug-worker")
+
+    until_killed(attempt)
+    assert any("killed; one more try" in line["reason"] for line in server.decisions(NAME))
+    assert answer(server) == wanted
+
+
+def test_replica_killed_between_fork_and_ready(server: Server, file: Path) -> None:
+    deploy(server, file)
+    wanted = answer(server)
+
+    def attempt() -> bool:
+        at_zero(server)
+        return killed_in_a_call(server, wanted, Newborn(server), lambda pid: not has_socket(server, pid))
+
+    until_killed(attempt)
+    assert answer(server) == wanted
+
+
+def test_replica_killed_while_a_prompt_is_restored(server: Server, file: Path) -> None:
+    deploy(server, file)
+    wanted = answer(server, LONG)
+
+    def restoring() -> int | None:
+        return next(filter(holds_state, processes.children(server.pid)), None)
+
+    def attempt() -> bool:
+        at_zero(server)
+        return killed_in_a_call(server, wanted, restoring, holds_state, LONG)
+
+    until_killed(attempt)
+    again = ask(server, NAME, LONG, max_tokens=4)
+    assert (again.tokens, again.cached) == (wanted, len(LONG) - 1)
+
+
+def spare_that_waits(server: Server) -> int | None:
+    return next((pid for pid in server.spare_pids() if has_socket(server, pid)), None)
+
+
+@pytest.mark.parametrize("spares_kept", [1])
+def test_spare_killed_while_it_is_prepared(server: Server, file: Path) -> None:
+    deploy(server, file)
+    wanted = answer(server)
+
+    def is_prepared(pid: int) -> bool:
+        return pid in server.spare_pids() and not has_socket(server, pid)
+
+    def attempt() -> bool:
+        """The call takes the spare that waits, and another one is made behind it."""
+        newborn = Newborn(server)
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(answer, server)
+            killed = killed_at(newborn, is_prepared, lambda: call.done() and spare_that_waits(server))
+            assert call.result() == wanted
+        return killed
+
+    until_killed(attempt)
+    assert answer(server) == wanted
+
+
+@pytest.mark.parametrize("spares_kept", [1])
+def test_spare_killed_while_it_waits(server: Server, file: Path) -> None:
+    deploy(server, file)
+    wanted = answer(server)
+    spare = wait_until(lambda: spare_that_waits(server), 10, "a spare that is ready")
+    os.kill(spare, signal.SIGKILL)
+    assert answer(server) == wanted
+    assert not processes.alive(spare)
