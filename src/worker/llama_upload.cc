@@ -16,7 +16,7 @@
 namespace glowplug::worker {
 namespace {
 
-// Half of the link's speed needs about four cores, four fifths of it eight; sixteen give no more.
+// Four carry two fifths of what the link does, eight two thirds; sixteen gain little or lose.
 constexpr int kLanesMax = 8;
 constexpr std::size_t kPiecesOfALane = 2;  // one is filled while the device reads the other
 constexpr std::size_t kUploadMin = 2 * kUploadPiece;  // below it, several cores gain nothing
