@@ -114,6 +114,24 @@ def test_prompt_that_parts_from_a_restored_one_in_its_slot(server: Server, file,
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_prompts_with_a_learned_beginning_or_with_a_part_of_it(server: Server, file, kind: str) -> None:
+    """It is in each slot of a fork from its template, whoever needs all of it or less."""
+    deploy(server, file(kind))
+    beginning = BEGINNING[:300]
+    prompts = [ended(server, beginning), ended(server, beginning[:-20])]
+    for turn in range(3):
+        ask(server, NAME, beginning + tokens(210 + turn, 20))
+        to_zero(server, 1 + turn)
+    ask(server, NAME, beginning + tokens(213, 20))
+    wait_until(lambda: server.function(NAME)["template"].get("learned"), 20, "a template that has learned")
+    for (prompt, reference), cached in zip(prompts, (300, 0 if kind in UNCUT else 280), strict=True):
+        wait_until(lambda: server.function(NAME)["replicas"] == 0, 20, "no replica")
+        answer = ask(server, NAME, prompt, store=False)
+        assert answer.cached == cached
+        answer.assert_is(reference)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_answer_hangs_on_the_whole_prompt(server: Server, file, kind: str) -> None:
     """Otherwise the tests above compare nothing."""
     deploy(server, file(kind))
