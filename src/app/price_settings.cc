@@ -20,19 +20,13 @@ using models::shown;
 
 constexpr const char* kRowExample = "{per_hour: 0.5, per_request: 0.0001}";
 
-std::optional<double> number_of(const json::value& value) {
-  if (value.is_double()) return value.get_double();
-  if (value.is_int64()) return static_cast<double>(value.get_int64());
-  return std::nullopt;
-}
-
 domain::Money read_amount(ManifestFields& row, std::string_view key) {
   const json::value* value = row.find(key);
   if (value == nullptr) {
     row.fault(key, "is missing; write 0 where it costs nothing");
     return {};
   }
-  const std::optional<double> units = number_of(*value);
+  const std::optional<double> units = models::number_of(*value);
   const auto micros = units && *units <= domain::kPriceMax ? micros_of(*units) : std::nullopt;
   if (!micros)
     row.fault(key,

@@ -122,10 +122,11 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   domain::PhaseTimes times;
   const Generation& served = *serving_generation(function, replica.revision);
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
+  const Time verify_began = served.prepare_ended - served.verified;
   times[domain::Phase::Fetch] =
-      prepared_for_it ? overlap(served.prepare_began, served.verify_began) : Duration(0);
+      prepared_for_it ? overlap(served.prepare_began, verify_began) : Duration(0);
   times[domain::Phase::Verify] =
-      prepared_for_it ? overlap(served.verify_began, served.prepare_ended) : Duration(0);
+      prepared_for_it ? overlap(verify_began, served.prepare_ended) : Duration(0);
   const Duration woken = overlap(replica.wake_began, replica.awake);
   times[domain::Phase::Load] =
       woken + (replica.from ? overlap(replica.load_began, replica.load_ended) : started);

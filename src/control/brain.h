@@ -93,7 +93,8 @@ class Brain final {
     domain::ModelFacts facts;
     double progress = 0;
     std::string phase;
-    Time prepare_began{}, verify_began{}, prepare_ended{};
+    Time prepare_began{}, prepare_ended{};
+    Duration verified{};        // at its end
     bool fetched = false;       // while it was prepared
     bool resident = false;      // in the page cache, as last measured
     bool read_wanted = false;   // into it, once the model is prepared

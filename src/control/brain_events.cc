@@ -68,14 +68,14 @@ void Brain::on(const ModelPrepared& event) {
   generation->progress = 1;
   generation->phase.clear();
   generation->prepare_ended = now_;
-  generation->verify_began = std::max(generation->prepare_began, now_ - event.verified);
+  generation->verified = event.verified;
 }
 
 void Brain::on(const ModelUnavailable& event) {
   Generation* generation = generation_of(event.function, event.revision);
   if (generation == nullptr || generation->model != Model::Preparing) return;
   generation->model = Model::Failed;
-  generation->prepare_ended = generation->verify_began = now_;
+  generation->prepare_ended = now_;
   fail(event.function, *find(event.function), *generation, event.error);
 }
 

@@ -176,17 +176,23 @@ TEST_F(Models, LostWhileServing_ReplicasFinishAndTheTemplateGoes) {
   EXPECT_TRUE(world.refused.empty());
 }
 
+// The grant of the one call, whose replica takes 100 ms.
+GrantCall granted_after_a_start(World& world) {
+  world.now += 100ms;
+  world.ready(0);
+  EXPECT_EQ(world.granted.size(), 1u);
+  return world.granted.empty() ? GrantCall{} : world.granted[0];
+}
+
 TEST(ColdFunction_ModelFetchedForTheCall, StartsFromRemote) {
   World world;
   world.post(FunctionPut{world.manifest("f"), 1});
   world.call("f");
   world.now += 2s;
   world.post(ModelPrepared{"f", 1, {}, 0s, true});
-  world.now += 100ms;
-  world.ready(0);
-  ASSERT_EQ(world.granted.size(), 1u);
-  EXPECT_EQ(world.granted[0].tier, domain::Tier::Remote);
-  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(2s));
+  const GrantCall granted = granted_after_a_start(world);
+  EXPECT_EQ(granted.tier, domain::Tier::Remote);
+  EXPECT_EQ(granted.waited[domain::Phase::Fetch], Duration(2s));
   EXPECT_EQ(world.decisions.back().reason,
             "cold from remote: queue 0.0 ms, fetch 2.0 s, load 100.0 ms; replica 1");
 }
@@ -197,10 +203,8 @@ TEST(ColdFunction_ModelFetchedBeforeTheCall, StartsFromDisk) {
   world.now += 2s;
   world.post(ModelPrepared{"f", 1, {}, 0s, true});
   world.call("f");
-  world.now += 100ms;
-  world.ready(0);
-  ASSERT_EQ(world.granted.size(), 1u);
-  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
+  const GrantCall granted = granted_after_a_start(world);
+  EXPECT_EQ(granted.tier, domain::Tier::Disk);
 }
 
 TEST(ColdFunction_CallCameDuringTheCheck, WaitedForItsRest) {
@@ -210,12 +214,10 @@ TEST(ColdFunction_CallCameDuringTheCheck, WaitedForItsRest) {
   world.call("f");
   world.now += 10ms;
   world.post(ModelPrepared{"f", 1, {}, 15ms, true});
-  world.now += 100ms;
-  world.ready(0);
-  ASSERT_EQ(world.granted.size(), 1u);
-  EXPECT_EQ(world.granted[0].tier, domain::Tier::Remote);
-  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(0));
-  EXPECT_EQ(world.granted[0].waited[domain::Phase::Verify], Duration(10ms));
+  const GrantCall granted = granted_after_a_start(world);
+  EXPECT_EQ(granted.tier, domain::Tier::Remote);
+  EXPECT_EQ(granted.waited[domain::Phase::Fetch], Duration(0));
+  EXPECT_EQ(granted.waited[domain::Phase::Verify], Duration(10ms));
 }
 
 TEST(ColdFunction_ModelOnlyCheckedForTheCall, StartsFromDisk) {
@@ -224,13 +226,11 @@ TEST(ColdFunction_ModelOnlyCheckedForTheCall, StartsFromDisk) {
   world.call("f");
   world.now += 20ms;
   world.post(ModelPrepared{"f", 1, {}, 15ms, false});
-  world.now += 100ms;
-  world.ready(0);
-  ASSERT_EQ(world.granted.size(), 1u);
-  EXPECT_TRUE(world.granted[0].cold);
-  EXPECT_EQ(world.granted[0].tier, domain::Tier::Disk);
-  EXPECT_EQ(world.granted[0].waited[domain::Phase::Fetch], Duration(5ms));
-  EXPECT_EQ(world.granted[0].waited[domain::Phase::Verify], Duration(15ms));
+  const GrantCall granted = granted_after_a_start(world);
+  EXPECT_TRUE(granted.cold);
+  EXPECT_EQ(granted.tier, domain::Tier::Disk);
+  EXPECT_EQ(granted.waited[domain::Phase::Fetch], Duration(5ms));
+  EXPECT_EQ(granted.waited[domain::Phase::Verify], Duration(15ms));
 }
 
 }  // namespace

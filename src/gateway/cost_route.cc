@@ -26,9 +26,8 @@ struct Asked {
 Result<void> check_fields(const json::object& body) {
   for (const auto& member : body) {
     const std::string_view key(member.key().data(), member.key().size());
-    if (key != "gpu" && key != "requests_per_day" && key != "seconds" && key != "count")
-      return invalid(key.substr(0, 64),
-                     "is unknown; known are gpu, requests_per_day, seconds and count.");
+    if (auto known = check_known(key, {"gpu", "requests_per_day", "seconds", "count"}); !known)
+      return known.error();
   }
   if (!field(body, "gpu")) return missing("gpu", "is missing; name a device, as \"A10G\".");
   if (!field(body, "requests_per_day"))

@@ -161,14 +161,16 @@ void Metrics::observe_grant(const std::string& function, const control::Grant& g
   for (const domain::Phase phase :
        {domain::Phase::Queue, domain::Phase::Fetch, domain::Phase::Verify, domain::Phase::Load,
         domain::Phase::Fork}) {
-    start_phases_.try_emplace({phase, grant.tier}, kStartBounds)
-        .first->second.observe(grant.waited[phase].value_or(Duration(0)));
+    observe_phase(phase, grant.tier, grant.waited[phase].value_or(Duration(0)));
   }
 }
 
 void Metrics::observe_restore(domain::Tier tier, Duration took) {
-  start_phases_.try_emplace({domain::Phase::Restore, tier}, kStartBounds)
-      .first->second.observe(took);
+  observe_phase(domain::Phase::Restore, tier, took);
+}
+
+void Metrics::observe_phase(domain::Phase phase, domain::Tier tier, Duration took) {
+  start_phases_.try_emplace({phase, tier}, kStartBounds).first->second.observe(took);
 }
 
 void Metrics::write_requests(MetricsText& text) const {

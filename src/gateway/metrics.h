@@ -71,6 +71,7 @@ class Metrics final {
     std::map<domain::Tier, Histogram> cold_starts;
     RecentGrants recent;
   };
+  void observe_phase(domain::Phase phase, domain::Tier tier, Duration took);
   Series* series_of(const std::string& function);
   void write_requests(MetricsText& text) const;
   void write_starts(MetricsText& text, const std::vector<control::FunctionView>& functions) const;

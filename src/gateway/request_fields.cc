@@ -1,5 +1,6 @@
 #include "gateway/request_fields.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <boost/json/array.hpp>
@@ -8,6 +9,7 @@
 #include "base/units.h"
 #include "domain/errors.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 
 namespace glowplug::gateway {
 
@@ -77,6 +79,13 @@ std::optional<long> integer(const json::object& object, std::string_view name) {
     return static_cast<long>(value->as_double());
   }
   return std::nullopt;
+}
+
+Result<void> check_known(std::string_view key, const std::vector<std::string_view>& known) {
+  if (std::find(known.begin(), known.end(), key) != known.end()) return {};
+  return invalid(key.substr(0, 64),
+                 fmt::format("is unknown; known are {} and {}.",
+                             fmt::join(known.begin(), known.end() - 1, ", "), known.back()));
 }
 
 Result<void> check_number(const json::object& object, std::string_view name, Range range) {

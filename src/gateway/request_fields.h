@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <boost/json/object.hpp>
 
@@ -29,6 +30,8 @@ const boost::json::value* field(const boost::json::object& object, std::string_v
 bool flag(const boost::json::object& object, std::string_view name);
 std::optional<long> integer(const boost::json::object& object, std::string_view name);
 
+// A key of a body that takes no others; the error names them.
+Result<void> check_known(std::string_view key, const std::vector<std::string_view>& known);
 Result<void> check_number(const boost::json::object& object, std::string_view name, Range range);
 Result<void> check_integer(const boost::json::object& object, std::string_view name, Range range);
 Result<void> check_kind(const boost::json::object& object, std::string_view name, JsonKind kind);

@@ -67,8 +67,7 @@ Result<control::TuneWish> read_wish(const Exchange& exchange) {
   if (!request) return request.error();
   for (const auto& member : *request) {
     const std::string_view key(member.key().data(), member.key().size());
-    if (key != "apply" && key != "force")
-      return invalid(key.substr(0, 64), "is unknown; known are apply and force.");
+    if (auto known = check_known(key, {"apply", "force"}); !known) return known.error();
     if (auto is_bool = check_kind(*request, key, JsonKind::Bool); !is_bool) return is_bool.error();
   }
   if (flag(*request, "apply")) wish.apply = control::Apply::Yes;

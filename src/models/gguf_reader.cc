@@ -160,12 +160,12 @@ std::uint64_t cache_bytes_per_token(const Metadata& metadata, const std::string&
   // A model of states alone, Mamba or RWKV, says that it has 0 heads.
   const bool has_states = metadata.find(prefix + "ssm.state_size") != nullptr ||
                           metadata.find(prefix + "wkv.head_size") != nullptr;
-  const auto heads =
-      metadata.per_layer(prefix + "attention.head_count", layers, 65'536, has_states ? 0 : 1);
+  const std::int64_t heads_min = has_states ? 0 : 1;
+  const auto heads = metadata.per_layer(prefix + "attention.head_count", layers, 65'536, heads_min);
   const std::string kv_key = prefix + "attention.head_count_kv";
   const auto kv_heads = metadata.find(kv_key) == nullptr
                             ? heads
-                            : metadata.per_layer(kv_key, layers, 65'536, has_states ? 0 : 1);
+                            : metadata.per_layer(kv_key, layers, 65'536, heads_min);
   const std::int64_t widest = *std::max_element(heads.begin(), heads.end());
   if (widest == 0) return 0;
   const std::int64_t head = std::max<std::int64_t>(1, embedding / widest);

@@ -26,12 +26,6 @@ std::optional<std::int64_t> integer_of(const json::value& value) {
   return std::nullopt;
 }
 
-std::optional<double> number_of(const json::value& value) {
-  if (value.is_double() && std::isfinite(value.get_double())) return value.get_double();
-  if (const auto integer = integer_of(value)) return static_cast<double>(*integer);
-  return std::nullopt;
-}
-
 // Seconds as a number, or text with units; whole milliseconds, so that writing and reading agree
 // exactly.
 std::optional<Duration> duration_of(const json::value& value) {
@@ -89,6 +83,12 @@ void ManifestFields::fault(std::string_view key, const std::string& what) {
 const json::value* ManifestFields::find(std::string_view key) const {
   const auto found = object_.find(key);
   return found == object_.end() || found->value().is_null() ? nullptr : &found->value();
+}
+
+std::optional<double> number_of(const json::value& value) {
+  if (value.is_double() && std::isfinite(value.get_double())) return value.get_double();
+  if (const auto integer = integer_of(value)) return static_cast<double>(*integer);
+  return std::nullopt;
 }
 
 void ManifestFields::refuse_unknown(const std::vector<std::string_view>& known) {

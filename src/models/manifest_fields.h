@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -69,6 +70,9 @@ class ManifestFields final {
   std::string path_;
   Faults& faults_;
 };
+
+// Nothing when it is no number, or none that is finite.
+std::optional<double> number_of(const boost::json::value& value);
 
 // A JSON value for a message: short, one line.
 std::string shown(const boost::json::value& value);

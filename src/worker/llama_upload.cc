@@ -88,7 +88,7 @@ struct OpenLanes {
   bool closed = false;                   // what a step computes from is no load
 
   StagedUpload* to(ggml_backend_dev_t other) {
-    if (other != device && !closed) {
+    if (other != device) {
       upload.reset();
       upload = open_lanes(other);
       device = other;

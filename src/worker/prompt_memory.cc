@@ -61,11 +61,11 @@ void PromptMemory::add_prime(std::vector<Token> tokens, UniqueFd state) {
 
 void PromptMemory::holds(int slot, std::vector<Token> tokens) {
   const std::lock_guard lock(mutex_);
-  restored(slot, tokens.size());
+  note_restored(slot, tokens.size());
   book_.holds(slot, std::move(tokens), SlotBook::Keep::No);
 }
 
-void PromptMemory::restored(int slot, std::size_t tokens) {
+void PromptMemory::note_restored(int slot, std::size_t tokens) {
   const bool as_computed = states_.slots_too || tokens <= states_.cut_max;
   restored_[static_cast<std::size_t>(slot)] = as_computed ? 0 : tokens;
 }
@@ -284,7 +284,7 @@ PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Ke
   copy_before_loss(lock, place->slot, state ? tokens : placed.prompt_);
   if (!state) {
     placed.afresh_ = is_beyond_use(place->slot, placed.prompt_);
-    if (placed.afresh_) restored(place->slot, 0);
+    if (placed.afresh_) note_restored(place->slot, 0);
     return placed;
   }
   lock.unlock();
@@ -293,7 +293,7 @@ PromptMemory::Placed PromptMemory::place(std::vector<Token> prompt, SlotBook::Ke
   placed.restored_in_ = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::steady_clock::now() - began);
   lock.lock();
-  this->restored(place->slot, restored ? tokens.size() : 0);
+  note_restored(place->slot, restored ? tokens.size() : 0);
   book_.holds(place->slot, restored ? tokens : std::vector<Token>{}, SlotBook::Keep::No);
   return placed;
 }

@@ -121,7 +121,7 @@ class PromptMemory final {
   std::shared_ptr<UniqueFd> fetch(std::unique_lock<std::mutex>& lock, const Remembered& state);
   void say(const std::string& line);
   void give_back(Placed& placed);
-  void restored(int slot, std::size_t tokens);
+  void note_restored(int slot, std::size_t tokens);
   bool is_beyond_use(int slot, const std::vector<Token>& prompt) const;
 
   SlotBook book_;

@@ -99,6 +99,16 @@ def test_command_line_before_environment_before_file(tmp_path) -> None:
         assert (tmp_path / "from-option").is_dir()
 
 
+def assert_all_are_told(path: Path, faults: tuple[str, ...]) -> None:
+    """And nothing else is, and nothing starts."""
+    done = cli("serve", "--config", str(path))
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert str(path) in done.stderr
+    for line in faults:
+        assert f"\n  {line}" in done.stderr, done.stderr
+    assert done.stderr.count("\n  ") == len(faults)
+
+
 def test_five_faults_are_listed_at_once(tmp_path) -> None:
     path = write(
         tmp_path,
@@ -108,18 +118,35 @@ def test_five_faults_are_listed_at_once(tmp_path) -> None:
         allow_process_engines="maybe",
         hub_token_file=str(tmp_path / "no-such-token"),
     )
-    done = cli("serve", "--config", str(path))
-    assert (done.returncode, done.stdout) == (USAGE, "")
-    assert str(path) in done.stderr
-    for line in (
-        'lissten: unknown key; did you mean "listen"?',
-        "admin_listen: must be HOST:PORT such as 127.0.0.1:4569, not 4570",
-        'memory: must be auto or a size such as 8GiB, not "much"',
-        'allow_process_engines: must be true or false, not "maybe"',
-        "hub_token_file: cannot open",
-    ):
-        assert f"\n  {line}" in done.stderr, done.stderr
-    assert done.stderr.count("\n  ") == 5
+    assert_all_are_told(
+        path,
+        (
+            'lissten: unknown key; did you mean "listen"?',
+            "admin_listen: must be HOST:PORT such as 127.0.0.1:4569, not 4570",
+            'memory: must be auto or a size such as 8GiB, not "much"',
+            'allow_process_engines: must be true or false, not "maybe"',
+            "hub_token_file: cannot open",
+        ),
+    )
+
+
+def test_faulty_prices_are_all_told(tmp_path) -> None:
+    prices = {
+        "T4": {"per_hour": -1, "per_request": 0.0000001},
+        "A100": {"per_hour": 1},
+        "CPU": 5,
+        "my gpu": {"per_hour": 1, "per_request": 1},
+    }
+    assert_all_are_told(
+        write(tmp_path, prices=prices),
+        (
+            "prices.T4.per_hour: must be a number from 0 to 1000000 with six decimals at most, as 0.5, not -1",
+            "prices.T4.per_request: must be a number",
+            "prices.A100.per_request: is missing; write 0 where it costs nothing",
+            "prices.CPU: must be as {per_hour: 0.5, per_request: 0.0001}, not 5",
+            "prices.my gpu: is no device's name",
+        ),
+    )
 
 
 def test_a_token_in_the_file_is_refused_and_not_repeated(tmp_path) -> None:

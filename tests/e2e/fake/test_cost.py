@@ -187,25 +187,3 @@ def test_prices_of_the_settings_replace_and_extend_the_table(tmp_path) -> None:
         assert got["total_daily_cost"] == Decimal("4.0036")
         kept = estimate(server, "A10G", 20000, 1.2)
         assert [kept[name] for name in AMOUNTS] == expected("A10G", 20000, "1.2")
-
-
-def test_faulty_prices_are_all_told_and_nothing_starts(tmp_path) -> None:
-    path = tmp_path / "glowplug.yaml"
-    rows = {
-        "T4": {"per_hour": -1, "per_request": 0.0000001},
-        "A100": {"per_hour": 1},
-        "CPU": 5,
-        "my gpu": {"per_hour": 1, "per_request": 1},
-    }
-    path.write_text(yaml.safe_dump({"prices": rows}))
-    done = cli("serve", "--config", str(path))
-    assert (done.returncode, done.stdout) == (USAGE, "")
-    for line in (
-        "prices.T4.per_hour: must be a number from 0 to 1000000 with six decimals at most, as 0.5, not -1",
-        "prices.T4.per_request: must be a number",
-        "prices.A100.per_request: is missing; write 0 where it costs nothing",
-        "prices.CPU: must be as {per_hour: 0.5, per_request: 0.0001}, not 5",
-        "prices.my gpu: is no device's name",
-    ):
-        assert f"\n  {line}" in done.stderr, done.stderr
-    assert done.stderr.count("\n  ") == 5

@@ -55,6 +55,11 @@ def ended(server: Server, beginning: list[int]) -> tuple[list[int], Answer]:
     raise AssertionError("every answer hangs on rounding")
 
 
+def of_a_cut_copy(kind: str, shared: int) -> int:
+    """Tokens that a prompt has of a copy which it begins like, but for the copy's end."""
+    return 0 if kind in UNCUT else shared
+
+
 def states(server: Server) -> int:
     return len(list((server.data_dir / "prompts" / "states").glob("*.state")))
 
@@ -94,7 +99,7 @@ def test_prompt_that_parts_from_the_kept_one(server: Server, file, kind: str) ->
         to_zero(server, 1 + turn)
         before(server)
         answer = ask(server, NAME, prompt)
-        assert answer.cached == (0 if kind in UNCUT else len(beginning))
+        assert answer.cached == of_a_cut_copy(kind, len(beginning))
         answer.assert_is(reference)
 
 
@@ -109,7 +114,7 @@ def test_prompt_that_parts_from_a_restored_one_in_its_slot(server: Server, file,
     gone_on = ask(server, NAME, kept + tokens(200, 30), keep_alive="1m")
     assert gone_on.cached == len(kept) - 1
     answer = ask(server, NAME, prompt)
-    assert answer.cached == (0 if kind in UNCUT else len(beginning))
+    assert answer.cached == of_a_cut_copy(kind, len(beginning))
     answer.assert_is(reference)
 
 
@@ -124,7 +129,7 @@ def test_prompts_with_a_learned_beginning_or_with_a_part_of_it(server: Server, f
         to_zero(server, 1 + turn)
     ask(server, NAME, beginning + tokens(213, 20))
     wait_until(lambda: server.function(NAME)["template"].get("learned"), 20, "a template that has learned")
-    for (prompt, reference), cached in zip(prompts, (300, 0 if kind in UNCUT else 280), strict=True):
+    for (prompt, reference), cached in zip(prompts, (300, of_a_cut_copy(kind, 280)), strict=True):
         wait_until(lambda: server.function(NAME)["replicas"] == 0, 20, "no replica")
         answer = ask(server, NAME, prompt, store=False)
         assert answer.cached == cached
