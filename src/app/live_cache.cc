@@ -33,7 +33,7 @@ LiveCache::LiveCache(boost::asio::io_context& loop, models::ModelStore& models,
                   damage.reason);
     boost::asio::post(loop_, [this, damage] {
       platform_.tell(control::ModelLost{
-          damage.sha256, fmt::format("its model file is damaged: {}", damage.reason)});
+          damage.path, fmt::format("its model file is damaged: {}", damage.reason)});
     });
   });
   watch_residency();
@@ -50,11 +50,9 @@ void LiveCache::watch_residency() {
     if (error) return;
     boost::asio::post(looker_, [this] {
       std::map<std::string, bool> resident;
-      for (const auto& [path, sha256] : cache_.verified_paths())
-        resident[sha256] = is_resident(path);
+      for (const auto& [path, sha256] : cache_.verified_paths()) resident[path] = is_resident(path);
       boost::asio::post(loop_, [this, resident = std::move(resident)] {
-        for (const auto& [sha256, now] : resident)
-          platform_.tell(control::ModelResidency{sha256, now});
+        for (const auto& [path, now] : resident) platform_.tell(control::ModelResidency{path, now});
         watch_residency();
       });
     });

@@ -250,8 +250,8 @@ void LivePlatform::carry_out(const control::ReadModel& effect) {
   boost::asio::post(preparers_, [this, facts = effect.facts] {
     prefetch_file(facts.path,
                   {.progress = [](double) {}, .cancelled = [this] { return stopping_.load(); }});
-    boost::asio::post(loop_, [this, sha256 = facts.sha256, resident = is_resident(facts.path)] {
-      post(control::ModelResidency{sha256, resident});
+    boost::asio::post(loop_, [this, path = facts.path, resident = is_resident(facts.path)] {
+      post(control::ModelResidency{path, resident});
     });
   });
 }
@@ -260,7 +260,7 @@ void LivePlatform::carry_out(const control::ReadModel& effect) {
 std::string LivePlatform::fault_of(const domain::ModelFacts& facts) {
   if (facts.path.empty()) return {};
   std::string fault = models_.cache().fault_of(facts.path);
-  if (!fault.empty()) events_.push_back(control::ModelLost{facts.sha256, fault});
+  if (!fault.empty()) events_.push_back(control::ModelLost{facts.path, fault});
   return fault;
 }
 

@@ -29,6 +29,7 @@
 #include "models/manifest_reader.h"
 #include "models/prompt_store.h"
 #include "runtime/device_probe.h"
+#include "runtime/launch_plan.h"
 
 namespace glowplug::app {
 namespace {
@@ -165,13 +166,21 @@ gateway::GatewayOptions gateway_options(const ServerConfig& config,
                                         const gateway::ListenAddress& listen,
                                         const gateway::ListenAddress& admin,
                                         const std::string& version,
-                                        const std::string& engine_commit) {
+                                        const std::string& engine_commit,
+                                        const std::string& templates_dir) {
   return {.listen = listen,
           .admin_listen = admin,
           .process_engines_allowed = config.allow_process_engines || is_loopback(listen.host),
           .version = version,
           .engine_commit = engine_commit,
-          .read_manifest = models::read_manifest,
+          .read_manifest = [templates_dir](std::string_view text,
+                                           std::string_view name) -> Result<domain::Manifest> {
+            Result<domain::Manifest> manifest = models::read_manifest(text, name);
+            if (!manifest) return manifest;
+            if (auto usable = runtime::check_chat_template(*manifest, templates_dir); !usable)
+              return usable.error();
+            return manifest;
+          },
           .in_catalogue =
               [](std::string_view name) { return models::find_in_catalogue(name) != nullptr; },
           .prices = config.prices};
@@ -235,6 +244,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   models::ModelStore models(store_options(*config, *listen, *admin));
   const std::string bin = folder_of_this_program();
   const std::string share_dir = bin + "/../share/glowplug";
+  const std::string templates_dir = share_dir + "/templates";
   auto prompts = open_prompts(*config, machine.memory_bytes);
   if (!prompts) return cannot_start(prompts.error());
   LivePlatform platform(
@@ -248,7 +258,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                  .cores = machine.cores},
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
                       .run_dir = run_folder(config->data_dir),
-                      .templates_dir = share_dir + "/templates",
+                      .templates_dir = templates_dir,
                       .standby = config->standby},
        .prompts = prompts->get(),
        .engine = engine_build(version, engine_commit)});
@@ -257,7 +267,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                    .template_bytes = templates,
                    .scrub = {.every = config->cache_scrub},
                    .prompts = prompts->get()});
-  auto edge = gateway_options(*config, *listen, *admin, version, engine_commit);
+  auto edge = gateway_options(*config, *listen, *admin, version, engine_commit, templates_dir);
   edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
   edge.cache = &cache;
   edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");

@@ -1,5 +1,6 @@
 #include "cli/command_line.h"
 
+#include <charconv>
 #include <iostream>
 
 #include <CLI/CLI.hpp>
@@ -54,6 +55,14 @@ std::string check_bytes_or_off(const std::string& text) {
 std::string check_duration(const std::string& text) {
   return parse_duration(text) ? ""
                               : fmt::format("'{}' is no duration; write 30s, 5m or 1h30m", text);
+}
+
+std::string check_count(const std::string& text) {
+  int count = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const bool whole = ec == std::errc() && end == text.data() + text.size();
+  return whole && count > 0 ? ""
+                            : fmt::format("'{}' is no count; write a whole number above 0", text);
 }
 
 std::string check_duration_or_off(const std::string& text) {
@@ -163,7 +172,7 @@ void add_deploy_and_calls(CLI::App& app, Parsed& parsed) {
   run_command->add_option("prompt", parsed.prompt_words,
                           "The prompt; else stdin, or a conversation on a terminal");
   run_command->add_option("--max-tokens", parsed.run.max_tokens, "Longest answer")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Validator(check_count, "COUNT"));
   run_command->add_option("--system", parsed.run.system, "The system message");
   run_command->callback([&parsed] {
     for (const std::string& word : parsed.prompt_words)
@@ -195,7 +204,7 @@ void add_lists(CLI::App& app, Parsed& parsed) {
   CLI::App* logs_command = add(app, "logs", "Show the last log lines of a function");
   logs_command->add_option("name", parsed.logs.name, "The function")->required()->check(check_name);
   logs_command->add_option("--tail", parsed.logs.tail, "Only the last N lines")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Validator(check_count, "COUNT"));
   logs_command->callback([&parsed] {
     parsed.command = [&parsed](const Context& context) { return logs(context, parsed.logs); };
   });
@@ -209,7 +218,7 @@ void add_lists(CLI::App& app, Parsed& parsed) {
   why_command->add_option("--function", parsed.why.function, "Only decisions about this function")
       ->excludes(what);
   why_command->add_option("--limit", parsed.why.limit, "How many decisions")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Validator(check_count, "COUNT"))
       ->capture_default_str();
   why_command->callback([&parsed] {
     parsed.command = [&parsed](const Context& context) { return why(context, parsed.why); };
@@ -253,9 +262,9 @@ void add_changes(CLI::App& app, Parsed& parsed) {
   CLI::App* warm_command = add(app, "warm", "Start replicas ahead of calls");
   warm_command->add_option("name", parsed.warm.name, "The function")->required()->check(check_name);
   warm_command->add_option("--count", parsed.warm.count, "How many replicas")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Validator(check_count, "COUNT"))
       ->capture_default_str();
-  warm_command->add_option("--for", parsed.warm.duration, "How long")
+  warm_command->add_option("--for", parsed.warm.duration, "How long; -1 = until stopped")
       ->check(CLI::Validator(check_duration, "DURATION"))
       ->capture_default_str();
   warm_command->callback([&parsed] {
@@ -270,7 +279,9 @@ void add_preload(CLI::App& app, Parsed& parsed) {
   command->add_option("--tier", options.tier, "How far")
       ->check(CLI::IsMember({"disk", "memory", "template", "replica"}))
       ->capture_default_str();
-  command->add_option("--for", options.duration, "How long a template or replica is held")
+  command
+      ->add_option("--for", options.duration,
+                   "How long a template or replica is held; -1 = until stopped")
       ->check(CLI::Validator(check_duration, "DURATION"))
       ->capture_default_str();
   command->add_flag("--wait", options.wait, "Return once it is there");
@@ -322,7 +333,7 @@ void add_cost(CLI::App& app, Parsed& parsed) {
       ->required()
       ->check(CLI::Validator(check_seconds, "SECONDS"));
   command->add_option("--count", options.count, "Devices that a call occupies")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Validator(check_count, "COUNT"))
       ->capture_default_str();
   command->callback([&parsed] {
     parsed.cost.mean_time = parse_duration(parsed.seconds).value_or(Duration(0));

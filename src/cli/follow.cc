@@ -5,6 +5,7 @@
 #include "cli/json_fields.h"
 #include "cli/progress_line.h"
 #include "cli/sse.h"
+#include "domain/phase.h"
 
 namespace glowplug::cli {
 namespace {
@@ -79,7 +80,8 @@ class Follower final {
       return;
     }
     now.function = *std::move(function);
-    const std::string_view label = options_.until == domain::Tier::Disk ? "fetching" : "loading";
+    if (event.name == "state") phase_ = text_field(now.function, "reason");
+    const std::string_view label = doing();
     if (text_field(now.function, "state") == "failed") {
       std::string reason = text_field(now.function, "reason");
       if (reason.empty())
@@ -95,9 +97,16 @@ class Follower final {
     }
   }
 
+  std::string_view doing() const {
+    if (phase_ == domain::to_string(domain::Phase::Verify)) return "verifying";
+    const bool fetches = phase_ == domain::to_string(domain::Phase::Fetch);
+    return fetches || options_.until == domain::Tier::Disk ? "fetching" : "loading";
+  }
+
   const Context& context_;
   const FollowOptions& options_;
   ProgressPrinter printer_;
+  std::string phase_;  // of its preparation, while that goes on
   bool shown_ = false;
 };
 

@@ -82,7 +82,7 @@ void Brain::on(const ModelUnavailable& event) {
 void Brain::on(const ModelResidency& event) {
   for (auto& [name, function] : functions_) {
     each_generation(function, [&event](Generation& generation) {
-      if (generation.facts.sha256 == event.sha256) generation.resident = event.resident;
+      if (generation.facts.path == event.path) generation.resident = event.resident;
     });
   }
 }
@@ -97,10 +97,10 @@ void Brain::on(const StartMeasured& event) {
 // What runs from it finishes its calls and is replaced: a mapped file changes under its readers.
 void Brain::on(const ModelLost& event) {
   for (TemplateEntry& entry : templates_)
-    if (entry.second.facts.sha256 == event.sha256) drop_template(entry, event.reason);
+    if (entry.second.facts.path == event.path) drop_template(entry, event.reason);
   for (auto& [name, function] : functions_) {
     each_generation(function, [&, &name = name](Generation& generation) {
-      if (generation.model != Model::Prepared || generation.facts.sha256 != event.sha256) return;
+      if (generation.model != Model::Prepared || generation.facts.path != event.path) return;
       decide(name, "model-lost", event.reason);
       generation.model = Model::Absent;
       generation.ready_once = false;

@@ -167,7 +167,7 @@ TEST_F(Holds, PreloadToDisk_FetchesAModelThatWasLost) {
   domain::Manifest made = manifest("f");
   world.post(FunctionPut{made, 1});
   world.post(ModelPrepared{"f", 1, {.path = "/m", .sha256 = "ab"}});
-  world.post(ModelLost{"ab", "gone"});
+  world.post(ModelLost{"/m", "gone"});
   const std::size_t before = world.prepared.size();
   world.post(PreloadWanted{"f", Tier::Disk, 0s});
   EXPECT_EQ(world.prepared.size(), before + 1);

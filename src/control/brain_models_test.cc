@@ -30,11 +30,11 @@ class Models : public ::testing::Test {
 TEST_F(Models, ResidentFile_IsTierMemoryUntilItIsOut) {
   deploy("f");
   EXPECT_EQ(tier("f"), Tier::Disk);
-  world.post(ModelResidency{"a", true});
+  world.post(ModelResidency{"/m/a", true});
   EXPECT_EQ(tier("f"), Tier::Memory);
-  world.post(ModelResidency{"b", false});
+  world.post(ModelResidency{"/m/b", false});
   EXPECT_EQ(tier("f"), Tier::Memory);
-  world.post(ModelResidency{"a", false});
+  world.post(ModelResidency{"/m/a", false});
   EXPECT_EQ(tier("f"), Tier::Disk);
 }
 
@@ -49,7 +49,7 @@ TEST_F(Models, ColdStart_SaysWhereItsFileWas) {
   deploy("f");
   world.call("f");
   started(false);
-  world.post(ModelResidency{"a", true});
+  world.post(ModelResidency{"/m/a", true});
   world.now += 100ms;
   world.ready(0);
   EXPECT_EQ(world.granted.back().tier, Tier::Disk);
@@ -117,7 +117,7 @@ TEST_F(Models, BytesReadByATemplate_CountForItsFirstForkAlone) {
 TEST_F(Models, LostFile_IsPreparedAgainByTheNextCall) {
   deploy("f");
   deploy("other", "b");
-  world.post(ModelLost{"a", "damaged"});
+  world.post(ModelLost{"/m/a", "damaged"});
   EXPECT_EQ(tier("f"), Tier::Remote);
   EXPECT_EQ(tier("other"), Tier::Disk);
   EXPECT_EQ(world.decisions.back().decision, "model-lost");
@@ -132,12 +132,21 @@ TEST_F(Models, LostFile_IsPreparedAgainByTheNextCall) {
   EXPECT_EQ(world.granted.size(), 1u);
 }
 
+TEST_F(Models, LostCopy_LeavesWhatRunsFromAnotherFileAlone) {
+  deploy("f");
+  world.post(FunctionPut{world.manifest("copy"), 1});
+  world.post(ModelPrepared{"copy", 1, {.path = "/m/copy", .sha256 = "a"}});
+  world.post(ModelLost{"/m/copy", "gone"});
+  EXPECT_EQ(tier("copy"), Tier::Remote);
+  EXPECT_EQ(tier("f"), Tier::Disk);
+}
+
 // The driver found it before the start: the process never was, and the call is not failed for it.
 TEST_F(Models, LostBeforeAStart_TheCallWaitsForTheNextOne) {
   deploy("f");
   world.call("f");
   const domain::ProcessId refused = world.started.back().process;
-  world.post(ModelLost{"a", "its model file is gone"});
+  world.post(ModelLost{"/m/a", "its model file is gone"});
   world.post(ProcessGone{refused, "its model file is gone", Ending::Asked});
   EXPECT_TRUE(world.refused.empty());
   EXPECT_EQ(world.prepared.size(), 2u);
@@ -152,7 +161,7 @@ TEST_F(Models, LostBeforeATemplatesLoad_TheCallWaitsForTheNextOne) {
   deploy("f");
   world.call("f");
   const domain::ProcessId refused = world.started.back().process;
-  world.post(ModelLost{"a", "its model file is gone"});
+  world.post(ModelLost{"/m/a", "its model file is gone"});
   world.post(ProcessGone{refused, "its model file is gone", Ending::Asked});
   world.post(ModelPrepared{"f", 1, {.path = "/m/a", .sha256 = "a"}, 0s, true});
   EXPECT_TRUE(world.refused.empty());
@@ -167,7 +176,7 @@ TEST_F(Models, LostWhileServing_ReplicasFinishAndTheTemplateGoes) {
   world.ready(0);
   world.ready(1);
   ASSERT_EQ(world.granted.size(), 1u);
-  world.post(ModelLost{"a", "damaged"});
+  world.post(ModelLost{"/m/a", "damaged"});
   EXPECT_EQ(world.killed, std::vector{world.started[0].process});
   EXPECT_TRUE(world.stopped.empty());  // a call is in flight
   EXPECT_EQ(world.state("f"), State::Draining);

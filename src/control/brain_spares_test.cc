@@ -71,7 +71,7 @@ TEST_F(Spares, FileIsNotAsItWas_NoCallIsGrantedToIt) {
   const domain::CallId id = world.call("f");
   ASSERT_EQ(world.assigned.size(), 1u);
   const std::size_t prepared = world.prepared.size();
-  world.post(ModelLost{world.assigned[0].facts.sha256, "its model file has changed"});
+  world.post(ModelLost{world.assigned[0].facts.path, "its model file has changed"});
   EXPECT_EQ(world.stopped.back(), start(2).process);
   world.post(ReplicaAssigned{start(2).process});  // too late
   EXPECT_NE(world.granted.back().call, id);

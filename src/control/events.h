@@ -58,9 +58,9 @@ struct ModelUnavailable {
   Error error;
 };
 
-// The page cache holds it wholly, or no longer does.
+// The page cache holds the file wholly, or no longer does.
 struct ModelResidency {
-  std::string sha256;
+  std::string path;
   bool resident = false;
 };
 // The same of the file that a process is about to load.
@@ -68,9 +68,10 @@ struct StartMeasured {
   domain::ProcessId process;
   bool resident = false;
 };
-// The file is damaged, changed or gone: nothing is started from it any more.
+// The file is damaged, changed or gone: nothing is started from it any more. Another file with the
+// same content is not concerned.
 struct ModelLost {
-  std::string sha256;
+  std::string path;
   std::string reason;
 };
 

@@ -122,10 +122,14 @@ Reply delete_function(Exchange& exchange) {
 
 namespace {
 
-// An object, or nothing at all.
-Result<json::object> wish_of(const Exchange& exchange) {
+// An object of `for` and one more, or nothing at all.
+Result<json::object> wish_of(const Exchange& exchange, std::string_view other) {
   if (exchange.request.body().empty()) return json::object();
-  return parse_object(exchange.request.body());
+  Result<json::object> wish = parse_object(exchange.request.body());
+  if (!wish) return wish;
+  for (const auto& [key, value] : *wish)
+    if (auto known = check_known(key, {other, "for"}); !known) return known.error();
+  return wish;
 }
 
 // `for`: how long something is held.
@@ -139,13 +143,14 @@ Result<Duration> hold_of(const json::object& request) {
       seconds && *seconds < 1'000'000'000)
     hold = *seconds < 0 ? kForever : Duration(std::chrono::seconds(*seconds));
   if (hold) return *hold;
-  return invalid("for", "must be a duration like \"5m\" or a number of seconds.");
+  return invalid("for",
+                 "must be a duration like \"5m\", a number of seconds, or -1 (until stopped).");
 }
 
 }  // namespace
 
 Reply warm_function(Exchange& exchange) {
-  const Result<json::object> request = wish_of(exchange);
+  const Result<json::object> request = wish_of(exchange, "count");
   if (!request) return exchange.error_reply(request.error());
   if (Result<void> count = check_integer(*request, "count", {1, 1000}); !count)
     return exchange.error_reply(count.error());
@@ -159,7 +164,7 @@ Reply warm_function(Exchange& exchange) {
 }
 
 Reply preload_function(Exchange& exchange) {
-  const Result<json::object> request = wish_of(exchange);
+  const Result<json::object> request = wish_of(exchange, "tier");
   if (!request) return exchange.error_reply(request.error());
   const json::value* asked = field(*request, "tier");
   const std::string word =

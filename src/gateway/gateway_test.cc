@@ -84,6 +84,21 @@ TEST_F(GatewayTest, LengthAndChunkedTogether_Is400AndTheConnectionEnds) {
   EXPECT_FALSE(has(answer, "HTTP/1.1 200"));
 }
 
+class TransferCoding : public GatewayTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(TransferCoding, OtherThanChunked_Is400AndTheConnectionEnds) {
+  const std::string answer =
+      talk("POST /v1/invoke HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: " +
+               std::string(GetParam()) +
+               "\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+           "no such text");
+  EXPECT_TRUE(has(answer, "HTTP/1.1 400")) << answer;
+  EXPECT_TRUE(has(answer, "Transfer-Encoding is")) << answer;
+  EXPECT_FALSE(has(answer, "HTTP/1.1 200"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Codings, TransferCoding, ::testing::Values("gzip", "gzip, chunked"));
+
 TEST_F(GatewayTest, WholeAnswer_IsRenamedAndCarriesTheHeaders) {
   scripts_ = {
       whole(R"({"model":"m","timings":{},"usage":{"prompt_tokens":1,"completion_tokens":2}})")};

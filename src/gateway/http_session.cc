@@ -53,6 +53,17 @@ Error read_fault(const boost::system::error_code& ec, bool timed_out) {
                "The HTTP message is malformed: " + ec.message() + ".", ""};
 }
 
+// What is sent in another coding would be read as it is not meant, or by a proxy as another
+// message.
+std::optional<Error> coding_fault(const Parser& parser) {
+  const std::string_view coding = parser.get()[http::field::transfer_encoding];
+  if (coding.empty() || boost::beast::iequals(coding, "chunked")) return std::nullopt;
+  return Error{std::string(error::kBadRequest),
+               fmt::format("Transfer-Encoding is \"{}\"; send the body as it is, or chunked.",
+                           coding.substr(0, 40)),
+               ""};
+}
+
 bool client_left(const boost::system::error_code& ec) {
   return ec == http::error::end_of_stream || ec == http::error::partial_message ||
          ec == asio::error::eof || ec == asio::error::connection_reset ||
@@ -97,6 +108,11 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) 
   auto [head_ec, head_count] =
       co_await http::async_read_header(client.socket, client.buffer, parser, kAwait);
   boost::system::error_code ec = head_ec;
+  if (!ec) outcome.fault = coding_fault(parser);
+  if (outcome.fault) {
+    client.disarm();
+    co_return outcome;
+  }
   if (!ec && !parser.is_done()) {
     const auto expect = parser.get()[http::field::expect];
     if (boost::beast::iequals(expect, "100-continue")) {

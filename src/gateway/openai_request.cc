@@ -122,7 +122,7 @@ Result<void> check_sampling(const json::object& request, const domain::Manifest&
                       check_stop(request, "stop"),
                       check_stop(request, "stop_sequences"),
                       check_integer(request, "seed", {-kUnbounded, kUnbounded}),
-                      check_kind(request, "logit_bias", JsonKind::Object),
+                      check_logit_bias(request),
                       check_kind(request, "stream", JsonKind::Bool),
                       check_kind(request, "stream_options", JsonKind::Object),
                       check_integer(request, "top_k", {0, 1e9}),

@@ -51,6 +51,10 @@ TEST(ChatRequest, FieldOutOfRange_NamesItsParam) {
       {R"("response_format":{"type":"xml"})", "response_format"},
       {R"("response_format":{"type":"json_schema"})", "response_format"},
       {R"("response_format":{"type":"json_schema","json_schema":{"name":"x"}})", "response_format"},
+      {R"("logit_bias":[1])", "logit_bias"},
+      {R"("logit_bias":{"hello":1})", "logit_bias"},
+      {R"("logit_bias":{"12":"much"})", "logit_bias"},
+      {R"("logit_bias":{"12":101})", "logit_bias"},
       {R"("keep_alive":"soon")", "keep_alive"}};
   for (const Fault& fault : faults) {
     const std::string text =
@@ -71,6 +75,9 @@ TEST(ChatRequest, MessagesOutOfShape_AreRefused) {
       {R"("messages":[])", "messages"},
       {R"("messages":[{"role":"boss","content":"x"}])", "messages"},
       {R"("messages":[{"role":"user","content":3}])", "messages"},
+      {R"("messages":[{"role":"user","content":null}])", "messages"},
+      {R"("messages":[{"role":"user"}])", "messages"},
+      {R"("messages":[{"role":"assistant","content":null}])", "messages"},
       {R"("messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}])",
        "messages", "unsupported_value"}};
   for (const Fault& fault : faults) {
@@ -81,6 +88,15 @@ TEST(ChatRequest, MessagesOutOfShape_AreRefused) {
     EXPECT_EQ(shape.error().code, fault.code) << fault.fields;
     EXPECT_EQ(shape.error().param, fault.param);
   }
+}
+
+TEST(ChatRequest, TurnOfToolCallsAlone_NeedsNoContent) {
+  const auto request = parse_object(
+      R"({"messages":[{"role":"user","content":"x"},{"role":"assistant","content":null,"tool_calls":
+      [{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]}],
+      "logit_bias":{"0":-100,"12":1.5}})");
+  ASSERT_TRUE(request.ok());
+  EXPECT_TRUE(check_request(Surface::Chat, request.value(), small_function()).ok());
 }
 
 TEST(ChatRequest, PromptThatCannotFit_IsRefusedAtOnce) {

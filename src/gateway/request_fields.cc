@@ -27,10 +27,9 @@ bool is_image_or_audio(std::string_view type) {
 }
 
 Result<void> check_content(const json::value& content, std::string_view name) {
-  if (content.is_string() || content.is_null()) return {};
-  if (!content.is_array()) {
-    return invalid(name, "has a content that is neither a string, an array of parts nor null.");
-  }
+  if (content.is_string()) return {};
+  if (!content.is_array())
+    return invalid(name, "has a content that is neither a string nor an array of parts.");
   for (const json::value& part : content.as_array()) {
     const json::value* type = part.is_object() ? part.as_object().if_contains("type") : nullptr;
     if (!type || !type->is_string()) return invalid(name, "has a content part without a type.");
@@ -45,6 +44,13 @@ Result<void> check_content(const json::value& content, std::string_view name) {
       return invalid(name, "has a text part whose text is not a string.");
   }
   return {};
+}
+
+// A turn of the model's may be nothing but calls of tools, or thought.
+bool says_without_content(const json::object& message) {
+  for (const std::string_view other : {"tool_calls", "function_call", "reasoning_content"})
+    if (field(message, other) != nullptr) return true;
+  return false;
 }
 
 }  // namespace
@@ -162,9 +168,32 @@ Result<void> check_messages(const json::object& object, std::string_view name,
       return invalid(name,
                      "has the unknown role " + std::string(role->as_string().subview(0, 40)) + ".");
     }
-    if (const json::value* content = message.as_object().if_contains("content")) {
+    if (const json::value* content = field(message.as_object(), "content")) {
       if (Result<void> checked = check_content(*content, name); !checked) return checked;
+    } else if (!says_without_content(message.as_object())) {
+      return invalid(name, fmt::format("has a message of role {} without a content.",
+                                       std::string_view(role->as_string())));
     }
+  }
+  return {};
+}
+
+Result<void> check_logit_bias(const json::object& object) {
+  constexpr std::string_view kName = "logit_bias";
+  if (Result<void> kind = check_kind(object, kName, JsonKind::Object); !kind) return kind;
+  const json::value* value = field(object, kName);
+  if (value == nullptr) return {};
+  for (const auto& [token, bias] : value->as_object()) {
+    const std::string_view number = token;
+    if (number.empty() || number.size() > 9 ||
+        number.find_first_not_of("0123456789") != std::string_view::npos)
+      return invalid(kName, fmt::format("has the key \"{}\", which is no token's number.",
+                                        number.substr(0, 40)));
+    boost::system::error_code ec;
+    const double by = bias.is_number() ? bias.to_number<double>(ec) : 1e9;
+    if (!(by >= -100 && by <= 100))
+      return invalid(kName,
+                     fmt::format("of token {} must be a number between -100 and 100.", number));
   }
   return {};
 }

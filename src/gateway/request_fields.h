@@ -38,6 +38,7 @@ Result<void> check_kind(const boost::json::object& object, std::string_view name
 Result<void> check_stop(const boost::json::object& object, std::string_view name);
 Result<void> check_messages(const boost::json::object& object, std::string_view name,
                             std::initializer_list<std::string_view> roles);
+Result<void> check_logit_bias(const boost::json::object& object);
 Result<std::optional<Duration>> read_keep_alive(const boost::json::object& object);
 
 // Bytes of all strings inside a value: the lower bound of what a tokenizer would have to read.

@@ -45,6 +45,7 @@ class BlobFolder final {
   std::string partial_path(const std::string& key) const;
   // Empty when another thread or server holds it.
   Result<std::optional<FileLock>> try_lock(const std::string& partial) const;
+  std::string blob_path(const std::string& sha256) const;  // whether it is there or not
   std::optional<std::string> find(
       const std::string& sha256) const;  // the path of a blob that is there
 
@@ -69,7 +70,6 @@ class BlobFolder final {
  private:
   std::vector<StoredFile> files_in(const std::string& name) const;
   std::map<std::string, std::string> read_index() const;
-  std::string blob_path(const std::string& sha256) const;
 
   std::string root_;
   mutable std::mutex index_mutex_;

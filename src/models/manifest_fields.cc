@@ -148,13 +148,14 @@ void ManifestFields::read_text_map(std::string_view key, std::map<std::string, s
   }
 }
 
-void ManifestFields::read_int(std::string_view key, int& into, IntRange range) {
+void ManifestFields::read_int(std::string_view key, int& into, IntRange range,
+                              std::string_view or_word) {
   const json::value* value = find(key);
   if (value == nullptr) return;
   const auto number = integer_of(*value);
   if (!number || *number < range.low || *number > range.high)
-    return fault(key, fmt::format("must be a whole number from {} to {}, not {}", range.low,
-                                  range.high, shown(*value)));
+    return fault(key, fmt::format("must be {}a whole number from {} to {}, not {}", or_word,
+                                  range.low, range.high, shown(*value)));
   into = static_cast<int>(*number);
 }
 

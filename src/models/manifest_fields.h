@@ -49,7 +49,8 @@ class ManifestFields final {
   void read_texts(std::string_view key, std::vector<std::string>& into, std::size_t count_max,
                   std::size_t bytes_max);
   void read_text_map(std::string_view key, std::map<std::string, std::string>& into);
-  void read_int(std::string_view key, int& into, IntRange range);
+  // `or_word`: what else the key takes, for the fault; such as "auto or ".
+  void read_int(std::string_view key, int& into, IntRange range, std::string_view or_word = "");
   void read_number(std::string_view key, double& into, double above, double most);
   void read_duration(std::string_view key, Duration& into, DurationRange range);
   void read_keep_alive(std::string_view key, Duration& into, Duration longest);

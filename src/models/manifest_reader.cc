@@ -266,7 +266,7 @@ void read_resources(ManifestFields& fields, domain::Resources& resources) {
   inner.refuse_unknown(keys_of("resources"));
   read_memory(inner, resources);
   if (!is_auto(inner.find("threads")))
-    inner.read_int("threads", resources.threads, {1, kThreadsMax});
+    inner.read_int("threads", resources.threads, {1, kThreadsMax}, "auto or ");
   inner.read_text("device", resources.device, 64);
   if (!is_device(resources.device))
     inner.fault("device",
@@ -279,7 +279,7 @@ void read_tuning(ManifestFields& fields, const Manifest& manifest, domain::Tunin
   ManifestFields inner(*object, "tuning", fields.faults());
   inner.refuse_unknown(keys_of("tuning"));
   if (!is_auto(inner.find("batch")))
-    inner.read_int("batch", tuning.batch, {1, domain::kStepTokensMax});
+    inner.read_int("batch", tuning.batch, {1, domain::kStepTokensMax}, "auto or ");
   inner.read_choice<domain::Repack>(
       "repack", tuning.repack,
       {{"auto", domain::Repack::Auto}, {"on", domain::Repack::On}, {"off", domain::Repack::Off}});
@@ -305,6 +305,20 @@ void read_tuning(ManifestFields& fields, const Manifest& manifest, domain::Tunin
                                   to_string(manifest.task)));
 }
 
+void check_primes(ManifestFields& fields, const Manifest& manifest) {
+  const std::size_t room =
+      static_cast<std::size_t>(manifest.context) * domain::kPromptBytesPerToken;
+  for (std::size_t i = 0; i < manifest.prime.size(); ++i) {
+    const std::string key = fmt::format("prime[{}]", i);
+    const std::size_t bytes = manifest.prime[i].size();
+    if (bytes == 0) fields.fault(key, "is empty; leave it out");
+    if (bytes > room)
+      fields.fault(key, fmt::format("has {} bytes, and no prompt of more than {} fits a context of "
+                                    "{} tokens; raise context or shorten it",
+                                    bytes, room, manifest.context));
+  }
+}
+
 void read_plain_fields(ManifestFields& fields, Manifest& manifest) {
   fields.read_choice<domain::Task>("task", manifest.task,
                                    {{"generate", domain::Task::Generate},
@@ -314,6 +328,7 @@ void read_plain_fields(ManifestFields& fields, Manifest& manifest) {
   fields.read_int("slots", manifest.slots, {1, domain::kSlotsMax});
   fields.read_keep_alive("keep_alive", manifest.keep_alive, kKeepAliveMax);
   fields.read_texts("prime", manifest.prime, kPrimesMax, kPrimeBytesMax);
+  check_primes(fields, manifest);
   fields.read_text("chat_template", manifest.chat_template, kPathBytesMax);
   if (manifest.chat_template.empty())
     fields.fault("chat_template", "is empty; leave it out for the model's own");

@@ -94,6 +94,10 @@ TEST(ManifestReader, TuningThatCannotWork_NamesTheFieldAndTheFix) {
   EXPECT_THAT(fault_of(fake + "tuning: {repak: on}"),
               AllOf(HasSubstr("tuning.repak"), HasSubstr("repack")));
   EXPECT_THAT(fault_of(fake + "tuning: {kv: q4_0}"), HasSubstr("tuning.kv"));
+  EXPECT_THAT(fault_of(fake + "tuning: {batch: many}"), HasSubstr("auto or a whole number"));
+  EXPECT_THAT(fault_of(fake + "prime: [\"\"]"), HasSubstr("prime[0]: is empty"));
+  EXPECT_THAT(fault_of(fake + "context: 16\nprime: [a, " + std::string(16 * 16 + 1, 'x') + "]"),
+              HasSubstr("prime[1]: has 257 bytes"));
   EXPECT_THAT(fault_of(fake + "tuning: {batch: 4097}"), HasSubstr("tuning.batch"));
   EXPECT_THAT(fault_of(fake + "slots: 8\ntuning: {batch: 11}"),
               AllOf(HasSubstr("tuning.batch: is 11"), HasSubstr("12 and more")));
@@ -199,7 +203,8 @@ TEST(ManifestReader, HostileText_IsRefused) {
   EXPECT_THAT(fault_of(std::string(100'000, '{')), HasSubstr("nested deeper"));
   EXPECT_THAT(fault_of(std::string(300'000, ' ')), HasSubstr("bytes; at most"));
   EXPECT_THAT(fault_of("a: [1"), HasSubstr("line "));
-  EXPECT_THAT(fault_of(""), HasSubstr("empty"));
+  EXPECT_THAT(fault_of(""), HasSubstr("the text is empty"));
+  EXPECT_THAT(fault_of("# nothing"), HasSubstr("all comment"));
 }
 
 // The schema's keys at a path such as "engine.process", found through properties and oneOf.

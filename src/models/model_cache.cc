@@ -96,7 +96,7 @@ void ModelCache::quarantine(const std::string& sha256, const std::string& reason
     ++counters_.damaged;
     told = told_;
   }
-  if (told) told({sha256, reason});
+  if (told) told({sha256, folder_.blob_path(sha256), reason});
 }
 
 void ModelCache::forget(const std::string& sha256) {

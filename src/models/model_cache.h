@@ -30,6 +30,7 @@ namespace glowplug::models {
 // A blob that did not match its digest and was moved aside.
 struct Damage {
   std::string sha256;
+  std::string path;  // where it was
   std::string reason;
 };
 

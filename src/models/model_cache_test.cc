@@ -319,6 +319,7 @@ TEST_F(ScrubTest, FlippedByte_IsMovedAsideAndTold) {
   verify(store, digest("/a"));
   ASSERT_TRUE(damage_);
   EXPECT_EQ(damage_->sha256, digest("/a"));
+  EXPECT_EQ(damage_->path, blob("/a"));
   EXPECT_THAT(damage_->reason, HasSubstr("SHA-256"));
   EXPECT_FALSE(fs::exists(blob("/a")));
   EXPECT_EQ(code(get(store, "/a")), "ok");

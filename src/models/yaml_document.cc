@@ -144,7 +144,11 @@ Result<json::value> parse_yaml(std::string_view text) {
     YAML::Parser parser(stream);
     Builder builder;
     parser.HandleNextDocument(builder);
-    if (!builder.has_root()) return invalid("the text is empty");
+    if (!builder.has_root()) {
+      const bool blank = text.find_first_not_of(" \t\r\n") == std::string_view::npos;
+      return invalid(blank ? "the text is empty"
+                           : "the text holds no value: it is all comment, or not UTF-8");
+    }
     Builder second;
     if (parser.HandleNextDocument(second))
       return invalid("there is more than one document; send one at a time");

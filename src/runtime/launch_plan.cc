@@ -1,7 +1,10 @@
 #include "runtime/launch_plan.h"
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <map>
 #include <unistd.h>
 #include <utility>
@@ -16,10 +19,13 @@
 namespace glowplug::runtime {
 namespace {
 
+namespace fs = std::filesystem;
+
 using domain::EngineKind;
 using domain::Manifest;
 using Placeholders = std::map<std::string, std::string, std::less<>>;
 
+constexpr std::uintmax_t kChatTemplateBytesMax = 1 << 20;
 constexpr std::size_t kSocketPathMax =
     sizeof(sockaddr_un{}.sun_path) - 1;  // the kernel wants a final zero byte
 
@@ -59,8 +65,17 @@ bool mentions(const Manifest& manifest, std::string_view placeholder) {
   return false;
 }
 
+bool names_template(const Manifest& manifest) {
+  return manifest.engine.kind == EngineKind::Llama && !manifest.chat_template.empty() &&
+         manifest.chat_template != "builtin";
+}
+
+bool is_file_name(const std::string& chat_template) {
+  return chat_template.find_first_of("/.") != std::string::npos;
+}
+
 std::string template_file(const std::string& chat_template, const std::string& templates_dir) {
-  if (chat_template.find_first_of("/.") != std::string::npos) return chat_template;
+  if (is_file_name(chat_template)) return chat_template;
   return templates_dir + "/" + chat_template + ".jinja";
 }
 
@@ -108,8 +123,7 @@ std::vector<std::string> worker_arguments(const control::StartProcess& start,
   if (tuning.repack != domain::Repack::Auto) add("--repack", std::string(to_string(tuning.repack)));
   if (tuning.kv != domain::KvType::Auto) add("--kv", std::string(to_string(tuning.kv)));
   if (!start.facts.path.empty()) add("--model", start.facts.path);
-  if (manifest.engine.kind == EngineKind::Llama && !manifest.chat_template.empty() &&
-      manifest.chat_template != "builtin")
+  if (names_template(manifest))
     add("--chat-template-file", template_file(manifest.chat_template, places.templates_dir));
   if (manifest.engine.kind == EngineKind::Fake) {
     const domain::FakeEngine& fake = manifest.engine.fake;
@@ -155,6 +169,30 @@ Result<void> plan_process(const control::StartProcess& start, const LaunchPlaces
 }
 
 }  // namespace
+
+Result<void> check_chat_template(const Manifest& manifest, const std::string& templates_dir) {
+  if (!names_template(manifest)) return {};
+  const auto refused = [](const std::string& why) {
+    return Error{std::string(domain::error::kManifestInvalid), "chat_template: " + why, {}};
+  };
+  const std::string& name = manifest.chat_template;
+  if (is_file_name(name) && !name.starts_with('/'))
+    return refused(fmt::format("\"{}\" is no absolute path; the server reads the file", name));
+  const std::string file = template_file(name, templates_dir);
+  std::error_code error;
+  if (!fs::exists(file, error))
+    return refused(is_file_name(name)
+                       ? fmt::format("the server finds no file {}", file)
+                       : fmt::format("there is no template \"{}\"; use builtin, tools or the "
+                                     "absolute path of a Jinja file",
+                                     name));
+  const auto bytes = fs::is_regular_file(file, error) ? fs::file_size(file, error) : 0;
+  if (error || bytes == 0 || bytes > kChatTemplateBytesMax)
+    return refused(fmt::format("{} is no text of 1 to {} bytes", file, kChatTemplateBytesMax));
+  if (::access(file.c_str(), R_OK) != 0)
+    return refused(fmt::format("{} cannot be read: {}", file, std::strerror(errno)));
+  return {};
+}
 
 BaseEnvironment base_environment() {
   BaseEnvironment base;

@@ -5,7 +5,8 @@
 // owner's own command with its placeholders replaced and is asked over HTTP whether it is ready.
 // The environment is built from nothing, so that no secret of the server reaches a replica.
 //
-// Thread: pure functions, except find_program, which looks at the file system. Starts nothing.
+// Thread: pure functions, except find_program and check_chat_template, which look at the file
+// system. Starts nothing.
 #pragma once
 
 #include <optional>
@@ -35,6 +36,11 @@ struct BaseEnvironment {
   std::string lang = "C.UTF-8";
   std::string tz;
 };
+
+// Fails where the chat template that the manifest names, a shipped one or a file, cannot be read;
+// says what to write instead.
+Result<void> check_chat_template(const domain::Manifest& manifest,
+                                 const std::string& templates_dir);
 
 enum class Readiness { ControlChannel, Http };
 

@@ -1,6 +1,9 @@
 #include "runtime/launch_plan.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -54,6 +57,30 @@ TEST(LaunchPlan, ChatTemplate_NameIsShippedAndPathIsItself) {
   EXPECT_EQ(file(), "mine.jinja");
   start.manifest.chat_template = "/x/mine";
   EXPECT_EQ(file(), "/x/mine");
+}
+
+TEST(LaunchPlan, ChatTemplateThatCannotBeRead_IsRefusedWithWhatToWrite) {
+  std::string folder = ::testing::TempDir() + "glowplug-templates-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  domain::Manifest manifest;
+  const auto fault = [&manifest, &folder](const std::string& chat_template) {
+    manifest.chat_template = chat_template;
+    const Result<void> checked = check_chat_template(manifest, folder);
+    return checked ? "" : checked.error().message;
+  };
+  std::ofstream(folder + "/tools.jinja") << "{{ messages }}";
+  std::ofstream(folder + "/empty.jinja") << "";
+  EXPECT_EQ(fault("builtin"), "");
+  EXPECT_EQ(fault("tools"), "");
+  EXPECT_EQ(fault(folder + "/tools.jinja"), "");
+  EXPECT_THAT(fault("tolls"), HasSubstr("chat_template: there is no template \"tolls\""));
+  EXPECT_THAT(fault("mine.jinja"), HasSubstr("no absolute path"));
+  EXPECT_THAT(fault(folder + "/gone"), HasSubstr("finds no file"));
+  EXPECT_THAT(fault(folder), HasSubstr("is no text of"));
+  EXPECT_THAT(fault(folder + "/empty.jinja"), HasSubstr("is no text of"));
+  manifest.engine.kind = domain::EngineKind::Fake;
+  EXPECT_EQ(fault("tolls"), "");
+  std::filesystem::remove_all(folder);
 }
 
 TEST(LaunchPlan, EngineSettings_ArePassedWhereTheyAreNotAuto) {

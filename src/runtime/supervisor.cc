@@ -45,6 +45,18 @@ Result<void> make_folder(const std::string& run_dir, const std::string& folder) 
                   std::generic_category().message(errno), run_dir));
 }
 
+// Goes with the server; what is still in it stays for the next one to clear away.
+class RunFolder final {
+ public:
+  explicit RunFolder(std::string path) : path_(std::move(path)) {}
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+  ~RunFolder() { ::rmdir(path_.c_str()); }
+
+ private:
+  const std::string path_;
+};
+
 }  // namespace
 
 std::string_view word(control::Role role) {
@@ -57,7 +69,8 @@ void ReplicaObserver::on_measured(domain::ProcessId, const std::string&) {}
 class Supervisor::State final : public ReplicaListener {
  public:
   State(boost::asio::io_context& loop, SupervisorOptions options, ReplicaObserver& observer)
-      : loop_(loop),
+      : run_folder_(options.run_dir),
+        loop_(loop),
         options_(std::move(options)),
         observer_(observer),
         sweep_timer_(loop),
@@ -222,6 +235,7 @@ class Supervisor::State final : public ReplicaListener {
     }
   }
 
+  const RunFolder run_folder_;  // first: the processes' folders go before it
   boost::asio::io_context& loop_;
   SupervisorOptions options_;
   ReplicaObserver& observer_;

@@ -36,6 +36,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kAssertionStatus = 134;  // as if by SIGABRT, for whoever reads exit statuses
+constexpr std::chrono::milliseconds kAskAgain{5};
 constexpr std::chrono::milliseconds kFinishLimit{
     4000};  // leaves the engine a second of the 5 s that a stop may take
 
@@ -282,7 +283,10 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   if (options.task == Task::kGenerate) memory.serve(channel.fd(), slots);
   watch_stop_signal([&http, &engine] {
     http.finish(kFinishLimit);
-    engine.terminate();
+    for (;;) {  // until the process has ended: one that comes before the loop begins is forgotten
+      engine.terminate();
+      std::this_thread::sleep_for(kAskAgain);
+    }
   });
   if (!llama_supports_gpu_offload()) sandbox = lock_down(std::move(sandbox));
   say_ready(channel, ready_facts(engine, *params, load), sandbox);

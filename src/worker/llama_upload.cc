@@ -96,7 +96,8 @@ struct OpenLanes {
     return upload.get();
   }
 };
-OpenLanes open_one;
+// Never destroyed: a process that ends before its model is loaded leaves it to the driver.
+OpenLanes& open_one = *new OpenLanes;  // tidy: because the driver may be gone at exit
 
 // The lanes to where the tensor lies; null where it is better set as ever.
 StagedUpload* lanes_to(const ggml_tensor& tensor, std::size_t bytes) {

@@ -321,18 +321,6 @@ void PromptMemory::give_back(Placed& placed) {
   changed_.notify_all();
 }
 
-PromptMemory::Placed& PromptMemory::Placed::operator=(Placed&& other) noexcept {
-  memory_ = std::exchange(other.memory_, nullptr);
-  slot_ = std::exchange(other.slot_, -1);
-  prompt_ = std::move(other.prompt_);
-  keep_ = other.keep_;
-  computed_ = other.computed_;
-  afresh_ = other.afresh_;
-  secrets_ = other.secrets_;
-  restored_in_ = other.restored_in_;
-  return *this;
-}
-
 PromptMemory::Placed::~Placed() {
   if (memory_ != nullptr) memory_->give_back(*this);
 }

@@ -150,8 +150,8 @@ class PromptMemory::Placed final {
   Placed() = default;
   Placed(PromptMemory& memory, int slot, std::vector<Token> prompt, SlotBook::Keep keep)
       : memory_(&memory), slot_(slot), prompt_(std::move(prompt)), keep_(keep) {}
-  Placed(Placed&& other) noexcept { *this = std::move(other); }
-  Placed& operator=(Placed&& other) noexcept;
+  Placed(Placed&&) noexcept = default;
+  Placed& operator=(Placed&&) noexcept = default;
   ~Placed();
 
   int slot() const { return slot_; }  // -1: the engine chooses
@@ -165,7 +165,10 @@ class PromptMemory::Placed final {
 
  private:
   friend class PromptMemory;
-  PromptMemory* memory_ = nullptr;
+  struct NotOwned {
+    void operator()(PromptMemory*) const {}
+  };
+  std::unique_ptr<PromptMemory, NotOwned> memory_;  // null once it is moved from
   int slot_ = -1;
   std::vector<Token> prompt_;
   SlotBook::Keep keep_ = SlotBook::Keep::Yes;

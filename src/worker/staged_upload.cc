@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 namespace glowplug::worker {
@@ -30,8 +31,11 @@ void wait_while(const std::atomic<Number>& number, Number value) {
 
 StagedUpload::StagedUpload(std::vector<std::unique_ptr<UploadLane>> lanes)
     : lanes_(std::move(lanes)) {
-  for (std::size_t i = 1; i < lanes_.size(); ++i)
-    threads_.emplace_back([this, i] { work(*lanes_[i]); });
+  try {
+    for (std::size_t i = 1; i < lanes_.size(); ++i)
+      threads_.emplace_back([this, i] { work(*lanes_[i]); });
+  } catch (const std::system_error&) {  // no further thread: those that started carry more
+  }
 }
 
 StagedUpload::~StagedUpload() {

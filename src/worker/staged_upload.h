@@ -40,7 +40,8 @@ inline constexpr std::size_t kUploadPiece = 512 << 10;  // bytes
 
 class StagedUpload final {
  public:
-  // At least one lane; a thread for each but the first, which the caller of upload() drives.
+  // At least one lane; a thread for each but the first, which the caller of upload() drives. Where
+  // the machine gives fewer threads, as many lanes carry nothing.
   explicit StagedUpload(std::vector<std::unique_ptr<UploadLane>> lanes);
   ~StagedUpload();
   StagedUpload(const StagedUpload&) = delete;

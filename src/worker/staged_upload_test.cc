@@ -5,9 +5,11 @@
 #include <cstring>
 #include <random>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 namespace glowplug::worker {
 namespace {
@@ -89,6 +91,20 @@ TEST_F(StagedUploadTest, EachPiece_IsSentOnce) {
   Bytes to(from.size());
   lanes(3)->upload(to.data(), from.data(), 0, from.size());
   EXPECT_EQ(sends_.load(), 10);
+}
+
+// In a child of its own, as a user that may have no further thread.
+TEST_F(StagedUploadTest, NoFurtherThread_OneLaneCarriesAll) {
+  const Bytes from = random_bytes(9 * kUploadPiece + 1);
+  Bytes to(from.size());
+  const auto upload_alone = [&] {
+    const rlimit none = {};
+    if (::setrlimit(RLIMIT_NPROC, &none) != 0 || (::geteuid() == 0 && ::setuid(65534) != 0))
+      ::_exit(2);
+    lanes(3)->upload(to.data(), from.data(), 0, from.size());
+    ::_exit(to == from ? 0 : 1);
+  };
+  EXPECT_EXIT(upload_alone(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(StagedUploadTest, ManyUploadsInARow_EachIsWholeWhenItReturns) {

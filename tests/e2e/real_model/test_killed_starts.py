@@ -218,9 +218,6 @@ def is_told_to_stop(pid: int) -> bool:
     return any(mask & 1 << signal.SIGTERM - 1 for mask in pending)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a stop before the engine's loop runs is forgotten as that begins"
-)
 def test_server_that_stops_while_a_spare_is_prepared_waits_for_nothing(tmp_path: Path, file: Path) -> None:
     for _ in range(3):  # most often it does in the first
         with Server("--spares", "1", folder=tmp_path) as server:
