@@ -217,6 +217,11 @@ Result<std::unique_ptr<models::PromptStore>> open_prompts(const ServerConfig& co
       unix_seconds);
 }
 
+std::uint64_t replica_memory(const ServerConfig& config, const runtime::Machine& machine) {
+  if (config.memory_bytes) return config.memory_bytes;
+  return static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
+}
+
 }  // namespace
 
 int serve(const cli::ServeOptions& options, const std::string& version,
@@ -234,9 +239,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   if (!store) return cannot_start(store.error());
 
   const runtime::Machine machine = runtime::probe_machine();
-  const auto share =
-      static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
-  const std::uint64_t memory = config->memory_bytes ? config->memory_bytes : share;
+  const std::uint64_t memory = replica_memory(*config, machine);
   const std::uint64_t templates = template_memory(*config, memory);
 
   boost::asio::io_context loop(1);

@@ -225,6 +225,15 @@ Load read_model(const Options& options, ControlChannel& channel, Clock::time_poi
   return {started, bytes};
 }
 
+// Returns never: the process ends as the loop does. One order is not enough, because the loop
+// forgets what came before it began, and does not tell when it does.
+[[noreturn]] void end_loop(server_context& engine) {
+  for (;;) {
+    engine.terminate();
+    std::this_thread::sleep_for(kAskAgain);  // tidy: because nothing tells when the loop begins
+  }
+}
+
 int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, SandboxReport sandbox,
           Clock::time_point started, LoadErrors& errors) {
   const MemoryProbe probe;
@@ -283,10 +292,7 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   if (options.task == Task::kGenerate) memory.serve(channel.fd(), slots);
   watch_stop_signal([&http, &engine] {
     http.finish(kFinishLimit);
-    for (;;) {  // until the process has ended: one that comes before the loop begins is forgotten
-      engine.terminate();
-      std::this_thread::sleep_for(kAskAgain);
-    }
+    end_loop(engine);
   });
   if (!llama_supports_gpu_offload()) sandbox = lock_down(std::move(sandbox));
   say_ready(channel, ready_facts(engine, *params, load), sandbox);
