@@ -127,8 +127,9 @@ def look_at_everything(server: Server, name: str) -> None:
             assert client.request("GET", path).status == 200, path
 
 
-def test_line_44_looking_does_not_wake(server: Server, deploy) -> None:
-    name = deploy("asleep")
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_44_looking_does_not_wake(server: Server, deploy, template: str) -> None:
+    name = deploy(f"asleep-{template}", template=template)
     for _ in range(5):
         look_at_everything(server, name)
     row = server.function(name)
@@ -136,8 +137,9 @@ def test_line_44_looking_does_not_wake(server: Server, deploy) -> None:
     assert starts(server, name) == 0
 
 
-def test_line_44_looking_does_not_reset_the_idle_timer(server: Server, deploy) -> None:
-    name = deploy("dozing", keep_alive="1s")
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_44_looking_does_not_reset_the_idle_timer(server: Server, deploy, template: str) -> None:
+    name = deploy(f"dozing-{template}", keep_alive="1s", template=template)
     assert server.chat(name, max_tokens=2).status_code == 200
     ended = time.monotonic()
 
