@@ -1,0 +1,76 @@
+#include "policy/scheduler.h"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+
+#include "base/units.h"
+#include "domain/limits.h"
+
+namespace glowplug::policy {
+namespace {
+
+constexpr int kServesForEachStart = 4;
+constexpr Duration kStartCostMin = std::chrono::milliseconds(10);  // a fork's
+
+// The lower, the sooner.
+int rank_of(domain::Priority priority) {
+  switch (priority) {
+    case domain::Priority::High: return 0;
+    case domain::Priority::Normal: return 1;
+    case domain::Priority::Batch: return 2;
+  }
+  return 1;
+}
+
+double work_for_its_cost(const Contender& one) {
+  return one.waiting / to_seconds(std::max(one.start_cost, kStartCostMin));
+}
+
+bool starves(const Contender& one, Time now) { return now - one.since >= kStarving; }
+
+}  // namespace
+
+std::vector<std::size_t> start_order(std::span<const Contender> contenders, Time now) {
+  std::vector<std::size_t> order(contenders.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto sooner = [&contenders, now](std::size_t left, std::size_t right) {
+    const Contender &a = contenders[left], &b = contenders[right];
+    const bool a_starves = starves(a, now), b_starves = starves(b, now);
+    if (a_starves != b_starves) return a_starves;
+    if (!a_starves) {
+      const auto class_and_work = [](const Contender& one) {
+        return std::tuple(rank_of(one.priority), -work_for_its_cost(one));
+      };
+      if (class_and_work(a) != class_and_work(b)) return class_and_work(a) < class_and_work(b);
+    }
+    return std::tuple(a.since, left) < std::tuple(b.since, right);
+  };
+  std::sort(order.begin(), order.end(), sooner);
+  return order;
+}
+
+Duration residency(Duration start_cost) {
+  return std::clamp(kServesForEachStart * start_cost, domain::kTurn, kStarving);
+}
+
+std::optional<domain::ProcessId> choose_to_give_way(std::span<const Resident> residents,
+                                                    const Contender& contender, Time now) {
+  const Duration waited = now - contender.since;
+  if (waited < domain::kTurn) return std::nullopt;
+  const Resident* chosen = nullptr;
+  const auto sooner = [](const Resident& a, const Resident& b) {
+    return std::tuple(-rank_of(a.priority), a.last_granted, a.replica) <
+           std::tuple(-rank_of(b.priority), b.last_granted, b.replica);
+  };
+  for (const Resident& one : residents) {
+    const bool has_had_its_turn =
+        now - one.ready >= residency(one.start_cost + contender.start_cost);
+    if (!has_had_its_turn && waited < kStarving) continue;
+    if (chosen == nullptr || sooner(one, *chosen)) chosen = &one;
+  }
+  if (chosen == nullptr) return std::nullopt;
+  return chosen->replica;
+}
+
+}  // namespace glowplug::policy

@@ -1,0 +1,95 @@
+#include "policy/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "domain/limits.h"
+
+namespace glowplug::policy {
+namespace {
+
+using namespace std::chrono_literals;
+using domain::Priority;
+using ::testing::ElementsAre;
+
+constexpr Time at(Duration since_start) { return Time(since_start); }
+
+TEST(StartOrder, MostWorkForTheCostOfAStart_ComesFirst) {
+  const std::vector<Contender> contenders{
+      {.since = at(1s), .waiting = 1, .start_cost = 1s},
+      {.since = at(2s), .waiting = 8, .start_cost = 1s},
+      {.since = at(3s), .waiting = 1, .start_cost = 20ms},
+      {.since = at(4s), .waiting = 1}};  // not known: as cheap as a fork
+  EXPECT_THAT(start_order(contenders, at(5s)), ElementsAre(3, 2, 1, 0));
+}
+
+TEST(StartOrder, Equals_GoByTheirWaitAndThenByTheirPlace) {
+  const std::vector<Contender> contenders{{.since = at(2s), .waiting = 1},
+                                          {.since = at(1s), .waiting = 1},
+                                          {.since = at(2s), .waiting = 1}};
+  EXPECT_THAT(start_order(contenders, at(3s)), ElementsAre(1, 0, 2));
+  EXPECT_TRUE(start_order({}, at(3s)).empty());
+}
+
+TEST(StartOrder, Priority_ComesBeforeWork) {
+  const std::vector<Contender> contenders{
+      {.priority = Priority::Batch, .since = at(1s), .waiting = 50},
+      {.priority = Priority::Normal, .since = at(1s), .waiting = 2},
+      {.priority = Priority::High, .since = at(2s), .waiting = 1}};
+  EXPECT_THAT(start_order(contenders, at(3s)), ElementsAre(2, 1, 0));
+}
+
+TEST(StartOrder, Starving_ComesBeforeAllElse) {
+  const std::vector<Contender> contenders{
+      {.priority = Priority::High, .since = at(9s), .waiting = 50},
+      {.priority = Priority::Batch, .since = at(2s), .waiting = 1, .start_cost = 30s},
+      {.priority = Priority::Normal, .since = at(1s), .waiting = 1}};
+  EXPECT_THAT(start_order(contenders, at(12s - 1ns)), ElementsAre(2, 0, 1));
+  EXPECT_THAT(start_order(contenders, at(12s)), ElementsAre(2, 1, 0));
+}
+
+TEST(Residency, IsFourTimesTheStart_WithinBounds) {
+  EXPECT_EQ(residency(0s), domain::kTurn);
+  EXPECT_EQ(residency(500ms), 2s);
+  EXPECT_EQ(residency(1s), 4s);
+  EXPECT_EQ(residency(1min), kStarving);
+}
+
+class GiveWay : public ::testing::Test {
+ protected:
+  std::optional<std::uint64_t> chosen(Time now) const {
+    const auto replica = choose_to_give_way(residents, contender, now);
+    return replica ? std::optional(replica->value) : std::nullopt;
+  }
+  Contender contender{.since = at(100s), .waiting = 1, .start_cost = 500ms};
+  std::vector<Resident> residents{
+      {.replica = {1}, .ready = at(99s), .last_granted = at(101s), .start_cost = 1s}};
+};
+
+TEST_F(GiveWay, AfterATurnAndItsResidency) {
+  EXPECT_EQ(chosen(at(102s - 1ns)), std::nullopt) << "the contender has waited less than a turn";
+  EXPECT_EQ(chosen(at(105s - 1ns)), std::nullopt) << "it has served for less than 4 x 1.5 s";
+  EXPECT_EQ(chosen(at(105s)), 1u);
+}
+
+TEST_F(GiveWay, Starving_WaitsForNoResidency) {
+  residents[0].ready = at(109s);
+  residents[0].start_cost = 30s;
+  EXPECT_EQ(chosen(at(110s - 1ns)), std::nullopt);
+  EXPECT_EQ(chosen(at(110s)), 1u);
+}
+
+TEST_F(GiveWay, OfSeveral_LowPriorityThenTheOneGrantedLongestAgo) {
+  residents = {{.replica = {1}, .last_granted = at(50s)},
+               {.replica = {2}, .last_granted = at(40s)},
+               {.replica = {3}, .priority = Priority::Batch, .last_granted = at(60s)},
+               {.replica = {4}, .priority = Priority::High, .last_granted = at(1s)}};
+  EXPECT_EQ(chosen(at(105s)), 3u);
+  residents.erase(residents.begin() + 2);
+  EXPECT_EQ(chosen(at(105s)), 2u);
+  residents.clear();
+  EXPECT_EQ(chosen(at(105s)), std::nullopt);
+}
+
+}  // namespace
+}  // namespace glowplug::policy
