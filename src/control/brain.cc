@@ -42,6 +42,12 @@ std::string in_words(const domain::PhaseTimes& waited) {
 }  // namespace
 
 Effects Brain::handle(const Event& event, Time now, WallTime wall) {
+  scale_clock_.begin(now);
+  if (const auto* began = std::get_if<AnswerBegan>(&event)) {  // changes nothing until a tick
+    now_ = now;
+    on(*began);
+    return {.list = {}, .wake_at = wake_};
+  }
   now_ = now;
   wall_ = wall;
   effects_ = {};
@@ -49,7 +55,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   grown_.clear();
   std::visit([this](const auto& one) { on(one); }, event);
   settle();
-  effects_.wake_at = next_wake();
+  effects_.wake_at = wake_ = next_wake();
   return std::move(effects_);
 }
 
@@ -58,6 +64,7 @@ void Brain::settle() {
   for (auto& [name, function] : functions_) grant_waiting(name, function);
   relieve_memory();
   start_what_is_wanted();
+  scale_by_load();
   hold_ahead();
   adopt_ready();  // what turned out not to start is waited for no longer
   stop_idle();
@@ -76,7 +83,10 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
     expired.push_back(waiting);
     return true;
   });
-  for (const Waiting& waiting : expired)
+  for (const Waiting& waiting : expired) {
+    if (Generation* generation = serving_generation(function, waiting.revision))
+      note_request(*generation, awake_replicas(name, waiting.revision) > 0 ? policy::Start::None
+                                                                           : policy::Start::Waited);
     refuse(waiting.call,
            {std::string(domain::error::kServerIsOverloaded),
             fmt::format("no replica of `{}` became free within {}; it is {}", name,
@@ -84,6 +94,7 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
                         to_string(status_of(name, function).state)),
             ""},
            kOverloadRetrySeconds);
+  }
   if (function.waiting.empty()) return;  // as nearly all are at nearly every event
   // First come first served within a domain and a revision; one that waits does not hold up the
   // others.
@@ -107,6 +118,8 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   Replica& replica = entry.second;
   if (!replica.domain) bind(entry, waiting.domain);
   replica.in_flight += waiting.weight;
+  ++replica.granted;
+  replica.retired = false;
   replica.last_used = now_;
   replica.kept = false;
   if (const auto held = replica.from ? templates_.find(*replica.from) : templates_.end();
@@ -120,7 +133,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const Duration waited = now_ - waiting.arrived;
   const Duration started = overlap(replica.started, replica.ready);
   domain::PhaseTimes times;
-  const Generation& served = *serving_generation(function, replica.revision);
+  Generation& served = *serving_generation(function, replica.revision);
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   const Time verify_began = served.prepare_ended - served.verified;
   times[domain::Phase::Fetch] =
@@ -134,6 +147,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const Duration start = times.sum();
   const bool handed_over = replica.was_spare && replica.ready >= waiting.arrived;
   const bool cold = handed_over || start > Duration(0);
+  note_request(served, cold ? policy::Start::Waited : policy::Start::None);
   times[domain::Phase::Queue] = std::max(Duration(0), waited - start);
   const domain::Tier load_tier = replica.from_memory ? domain::Tier::Memory : domain::Tier::Disk;
   const domain::Tier tier = handed_over           ? domain::Tier::Spare
@@ -342,6 +356,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                                        .threads = replica.threads,
                                        .from = replica.from,
                                        .ahead = ahead});
+  if (!replica.is_spare()) replicas_of_[name].insert(id);
   replicas_.emplace(id, std::move(replica));
 }
 
@@ -354,6 +369,8 @@ void Brain::stop_idle() {
     const bool serves = function && serving_generation(*function, replica.revision);
     if (!serves) {
       drain(entry, function ? "a newer revision serves" : "the function is deleted");
+    } else if (replica.retired) {
+      drain(entry, "retired, and nothing is on it");
     } else if (const auto stop = stop_time_of(replica); stop && *stop <= now_) {
       drain(entry, fmt::format("idle for {}", format_duration(now_ - replica.idle_since)));
     }
@@ -367,11 +384,13 @@ std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
   if (coming_generation(function, replica.revision)) return std::nullopt;
   const Generation* served = serving_generation(function, replica.revision);
   const int live = live_replicas(replica.function, replica.revision);
-  const int minimum =
-      served ? std::max(served->manifest.scale.min, scheduled(*served).replicas) : 0;
+  const int minimum = served ? std::max({served->manifest.scale.min, scheduled(*served).replicas,
+                                         ahead_of_calls(*served)})
+                             : 0;
   return policy::stop_time({.idle_since = replica.idle_since,
                             .keep_alive = function.keep_alive,
-                            .held_until = function.warm_until,
+                            .held_until = std::max(function.warm_until.value_or(Time::min()),
+                                                   replica.load_wants_it_until),
                             .within_minimum = served && live <= minimum});
 }
 
@@ -394,7 +413,8 @@ std::optional<Time> Brain::next_wake() const {
     }
     each_serving(function, [this, &consider, &function = function](const Generation& generation) {
       if (!cannot_start(generation)) return;
-      if (held_replicas(function, generation) > 0 || holds_template(function, generation))
+      if (!function.waiting.empty() || held_replicas(function, generation) > 0 ||
+          holds_template(function, generation))
         consider(generation.failure->forgotten_at);
     });
   }
@@ -404,21 +424,23 @@ std::optional<Time> Brain::next_wake() const {
     if (const auto sleep = sleep_time_of(replica)) consider(*sleep);
     if (const auto keep = keep_time_of(replica)) consider(*keep);
   }
+  if (!asked_at_.empty() && !draining_) consider(asked_at_.begin()->first);
   if (const auto hold = hold_wake()) consider(*hold);
   if (const auto spare = spare_wake()) consider(*spare);
   return wake;
 }
 
 void Brain::refuse(domain::CallId call, const Error& error, int retry_after_s) {
-  calls_.erase(call);
+  if (const auto known = calls_.extract(call)) touched_.insert(known.mapped().function);
   effects_.list.push_back(RefuseCall{call, error, retry_after_s});
 }
 
-// All, or those that wait for one revision.
+// All, or those that wait for one revision and have no replica to wait for.
 void Brain::refuse_waiting(Function& function, const Error& error, int retry_after_s,
                            std::optional<int> revision) {
-  std::erase_if(function.waiting, [this, &error, retry_after_s, revision](const Waiting& waiting) {
-    if (revision && waiting.revision != *revision) return false;
+  const std::string name = function.current.manifest.name;
+  std::erase_if(function.waiting, [&](const Waiting& waiting) {
+    if (revision && (waiting.revision != *revision || has_replica(name, waiting))) return false;
     refuse(waiting.call, error, retry_after_s);
     return true;
   });
@@ -449,6 +471,8 @@ void Brain::serve_from_now(ReplicaEntry& entry) {
     generation->ready_once = true;
     generation->forks_fail = false;
     generation->starts_killed = 0;
+    if (!replica.was_spare) generation->start_time = now_ - replica.started;
+    if (replica.from) generation->load_time = replica.load_ended - replica.load_began;
   }
   decide(replica.function, "ready",
          fmt::format("replica {} after {}", entry.first.value,

@@ -27,12 +27,16 @@
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
 // spare is made: a replica that belongs to no function until the next start takes it.
 //
+// While calls come, a revision's autoscaler is asked every two seconds how many replicas it wants.
+//
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
 #pragma once
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +44,7 @@
 #include "base/units.h"
 #include "control/effects.h"
 #include "control/events.h"
+#include "control/scaling.h"
 #include "control/views.h"
 #include "policy/evictor.h"
 #include "policy/memory_ledger.h"
@@ -55,11 +60,12 @@ struct BrainOptions {
   std::uint64_t template_bytes = 0;  // of it, for templates without a replica; 0 = no templates
   int spares = 1;                    // behind each template whose functions were called lately
   int cores = 1;
+  int scale_speed = 1;  // of the autoscalers' clock: above 1 it runs faster than time
 };
 
 class Brain final {
  public:
-  explicit Brain(BrainOptions options) : options_(options) {}
+  explicit Brain(BrainOptions options) : options_(options), scale_clock_(options.scale_speed) {}
 
   // `wall` is what schedules go by.
   Effects handle(const Event& event, Time now, WallTime wall = {});
@@ -108,6 +114,9 @@ class Brain final {
     Time sleep_not_before{};            // after a replica that did not fall asleep
     Time prime_not_before{};            // after a primed template that did not come to be, or went
     std::vector<Learned> learned = {};  // at most one of a domain, the latest first
+    Duration start_time{};              // of its last replica, or wake
+    Duration load_time{};               // of the template that it came from
+    std::unique_ptr<Scaling> scaling = {};  // while there is something to decide by
   };
   // What takes over at once: `fresh` is started first, the rest of the shares serves already.
   struct Rollout {
@@ -156,7 +165,10 @@ class Brain final {
     std::optional<domain::CacheDomain> domain;    // bound by its first grant
     std::optional<domain::CacheDomain> made_for;  // forked with what was learned of this domain
     const std::optional<domain::CacheDomain>& serves() const { return domain ? domain : made_for; }
-    bool kept = false;                        // its prompt state, since it was last used
+    bool kept = false;     // its prompt state, since it was last used
+    bool retired = false;  // see policy/scale_down.h
+    int granted = 0;       // calls
+    Time load_wants_it_until{};
     std::optional<domain::ProcessId> from;    // the template; it may be gone
     std::optional<domain::ProcessId> base;    // the same, or what that was forked from
     Time load_began{}, load_ended{};          // the template's
@@ -208,6 +220,11 @@ class Brain final {
     std::optional<domain::CacheDomain> first;  // its domain
   };
   enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
+  using Domains = std::set<domain::CacheDomain>;
+  struct Room {
+    int replicas = 0;
+    std::string why_not_more;  // where it is fewer than are wanted
+  };
 
   // brain_events.cc: one per event.
   void on(const FunctionPut& event);
@@ -238,6 +255,7 @@ class Brain final {
   void on(const MemoryMeasured& event);  // brain_memory.cc
   void on(const MemoryKnown& event);
   void on(const BeginningShared& event);  // brain_learned.cc
+  void on(const AnswerBegan& event);      // brain_scaling.cc
   void on(const DrainStarted& event);
   void on(const Tick& event);
 
@@ -276,7 +294,7 @@ class Brain final {
   void replace(const std::string& name, Function& function,
                const std::vector<TrafficSet::Served>& served);
   bool relabel(const std::string& name, Function& function, const TrafficSet::Served& served);
-  Generation& choose_generation(Function& function);
+  Generation& choose_generation(Function& function, Waiting& waiting);
   Generation* stand_in(Function& function) const;
   static void assign(Waiting& waiting, const Generation& generation);
   void fall_back(const std::string& name, Function& function, const Generation& failed);
@@ -289,6 +307,7 @@ class Brain final {
 
   // brain_domains.cc: a replica for each cache domain that calls.
   ReplicaEntry* best_replica(const std::string& name, const Waiting& waiting);
+  bool has_replica(const std::string& name, const Waiting& waiting) const;
   void bind(ReplicaEntry& entry, const domain::CacheDomain& domain);
   Unserved unserved(const std::string& name, const Generation& generation) const;
   bool serves_waiting(const std::string& name, const Function& function,
@@ -377,6 +396,34 @@ class Brain final {
   std::uint64_t leaving_bytes(Leaving when) const;
   void relieve_memory();
 
+  // brain_scaling.cc: how many replicas load asks for.
+  void note_arrival(const std::string& name, Generation& generation);
+  void note_request(Generation& generation, policy::Start start);
+  void note_load(const std::string& name, Function& function);
+  void ask_at(const std::string& name, Scaling& scaling, Time at);
+  void scale_by_load();
+  void scale(const std::string& name, Function& function, Generation& generation);
+  void ask_again(const std::string& name, Generation& generation);
+  Domains domains_since(const std::string& name, const Function& function,
+                        const Generation& generation, Time since) const;
+  policy::LoadFacts load_facts(const std::string& name, const Function& function,
+                               const Generation& generation) const;
+  void recall_or_grow(const std::string& name, Function& function, Generation& generation,
+                      int missing);
+  int recall(const std::string& name, const Generation& generation, int missing);
+  void grow(const std::string& name, Function& function, Generation& generation, int missing);
+  Room room_to_grow(const std::string& name, const Generation& generation, int wanted) const;
+  void retire(const std::string& name, const Generation& generation, int surplus);
+  void hold_what_load_wants(const std::string& name, const Function& function,
+                            Generation& generation);
+  static bool grows(const Generation& generation);
+  static int ahead_of_calls(const Generation& generation);
+  std::optional<ScaleView> scale_view(const Generation& generation) const;
+  template <typename Visit>
+  void each_replica(const std::string& name, int revision, const Visit& visit);
+  template <typename Visit>
+  void each_replica(const std::string& name, int revision, const Visit& visit) const;
+
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
   void make_spares();
@@ -420,38 +467,19 @@ class Brain final {
   std::uint64_t set_aside_bytes_ = 0;
   std::map<std::string, policy::MemoryHistory> memory_;  // by kind of process
   bool draining_ = false;
+  std::map<std::string, std::set<domain::ProcessId>> replicas_of_;  // by function
+  ScaleClock scale_clock_;
+  std::multiset<std::pair<Time, std::string>> asked_at_;  // when whose autoscaler is
+  std::optional<Time> wake_;                              // as last told
 
-  Time now_{};                  // of the event being handled
-  WallTime wall_{};             // the same
-  std::string grown_;           // whose reservation was raised in this turn
-  bool short_of_room_ = false;  // somebody waits for memory, as seen in this turn
-  Effects effects_;             // of the event being handled
+  Time now_{};                     // of the event being handled
+  WallTime wall_{};                // the same
+  std::string grown_;              // whose reservation was raised in this turn
+  bool short_of_room_ = false;     // somebody waits for memory, as seen in this turn
+  std::set<std::string> touched_;  // functions with calls that came or went in this turn
+  Effects effects_;                // of the event being handled
 };
 
-template <typename Visit>
-void Brain::each_serving(Function& function, const Visit& visit) {
-  visit(function.current);
-  for (Generation& generation : function.beside) visit(generation);
-}
-
-template <typename Visit>
-void Brain::each_serving(const Function& function, const Visit& visit) {
-  visit(function.current);
-  for (const Generation& generation : function.beside) visit(generation);
-}
-
-template <typename Visit>
-void Brain::each_generation(Function& function, const Visit& visit) {
-  each_serving(function, visit);
-  if (function.next)
-    for (Generation& generation : function.next->fresh) visit(generation);
-}
-
-template <typename Visit>
-void Brain::each_generation(const Function& function, const Visit& visit) {
-  each_serving(function, visit);
-  if (function.next)
-    for (const Generation& generation : function.next->fresh) visit(generation);
-}
-
 }  // namespace glowplug::control
+
+#include "control/brain_each.h"

@@ -19,11 +19,12 @@ constexpr Duration kKeepAfterIdle = std::chrono::seconds(5);
 
 }  // namespace
 
-// Its own domain's least busy one, or one that serves nobody yet.
+// Its own domain's least busy one, or one that serves nobody yet; one that is retired last.
 Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting& waiting) {
   ReplicaEntry* best = nullptr;
   const auto better = [](const Replica& a, const Replica& b) {
     if (a.serves().has_value() != b.serves().has_value()) return a.serves().has_value();
+    if (a.retired != b.retired) return b.retired;
     return a.in_flight < b.in_flight;
   };
   for (ReplicaEntry& entry : replicas_) {
@@ -36,6 +37,17 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting&
     if (best == nullptr || better(replica, best->second)) best = &entry;
   }
   return best;
+}
+
+// One that is there and will answer it, if not now.
+bool Brain::has_replica(const std::string& name, const Waiting& waiting) const {
+  bool found = false;
+  each_replica(name, waiting.revision, [&](const ReplicaEntry& entry) {
+    const Replica& replica = entry.second;
+    found |= replica.state == domain::State::Ready &&
+             (!replica.serves() || *replica.serves() == waiting.domain);
+  });
+  return found;
 }
 
 void Brain::bind(ReplicaEntry& entry, const domain::CacheDomain& domain) {

@@ -118,14 +118,16 @@ void Brain::on(const CallArrived& event) {
   Function* function = find(event.function);
   if (function == nullptr) return refuse(event.call, unknown_function(event.function), 0);
   ++function->calls;
-  Generation& chosen = choose_generation(*function);
-  if (cannot_start(chosen)) {
+  Waiting waiting{
+      .call = event.call, .weight = event.weight, .arrived = now_, .caller = event.domain};
+  Generation& chosen = choose_generation(*function, waiting);
+  if (cannot_start(chosen) && !has_replica(event.function, waiting)) {
     const Failure& failure = *chosen.failure;
     const auto left = std::chrono::ceil<std::chrono::seconds>(failure.forgotten_at - now_);
     const bool retry = domain::error_kind(failure.error.code).retry;
     return refuse(event.call, failure.error, retry ? static_cast<int>(left.count()) : 0);
   }
-  chosen.failure.reset();
+  if (!cannot_start(chosen)) chosen.failure.reset();
   const domain::CallLimits& limits = chosen.manifest.limits;
   if (function->waiting.size() >= static_cast<std::size_t>(limits.queue)) {
     return refuse(
@@ -144,12 +146,9 @@ void Brain::on(const CallArrived& event) {
                   0);
   }
   function->keep_alive = event.keep_alive.value_or(chosen.manifest.keep_alive);
-  function->waiting.push_back({.call = event.call,
-                               .weight = event.weight,
-                               .arrived = now_,
-                               .deadline = std::min(event.deadline, now_ + limits.queue_timeout),
-                               .caller = event.domain});
-  assign(function->waiting.back(), chosen);
+  waiting.deadline = std::min(event.deadline, now_ + limits.queue_timeout);
+  function->waiting.push_back(std::move(waiting));
+  note_arrival(event.function, chosen);
   calls_.emplace(event.call,
                  Call{.function = event.function, .replica = {}, .weight = event.weight});
 }
@@ -158,6 +157,7 @@ void Brain::on(const CallEnded& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   GLOWPLUG_ASSERT(call->second.replica.has_value());
+  touched_.insert(call->second.function);
   const auto entry = replicas_.find(*call->second.replica);
   if (entry != replicas_.end()) {
     Replica& replica = entry->second;
@@ -180,6 +180,7 @@ void Brain::on(const CallAbandoned& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   if (call->second.replica) return on(CallEnded{event.call});  // granted in the same turn
+  touched_.insert(call->second.function);
   if (Function* function = find(call->second.function))
     std::erase_if(function->waiting,
                   [&event](const Waiting& waiting) { return waiting.call == event.call; });
@@ -225,6 +226,10 @@ void Brain::on(const ProcessGone& event) {
   if (entry == replicas_.end()) return;
   const Replica replica = entry->second;
   replicas_.erase(entry);
+  if (const auto known = replicas_of_.find(replica.function); known != replicas_of_.end()) {
+    known->second.erase(event.process);
+    if (known->second.empty()) replicas_of_.erase(known);
+  }
   pass_on(replica);
   Function* function = find(replica.function);
   decide(label_of(replica), "gone",
@@ -264,6 +269,9 @@ void Brain::on(const StopWanted& event) {
   function->warm_count = 0;
   function->warm_until.reset();
   function->template_until.reset();
+  each_serving(*function, [](Generation& generation) {
+    if (generation.scaling) generation.scaling->stopped = true;
+  });
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
     if (replica.function == event.function && replica.state != domain::State::Draining)

@@ -59,7 +59,8 @@ std::optional<Time> Brain::sleep_time_of(const Replica& replica) const {
   const Generation* served = serving_generation(function->second, replica.revision);
   const domain::EngineSleep* how = served == nullptr ? nullptr : sleep_of(served->manifest);
   if (how == nullptr) return std::nullopt;
-  if (awake_replicas(replica.function, replica.revision) <= scheduled(*served).replicas)
+  if (awake_replicas(replica.function, replica.revision) <=
+      std::max(scheduled(*served).replicas, ahead_of_calls(*served)))
     return std::nullopt;  // itself among them
   const auto at = policy::sleep_time({.idle_since = replica.idle_since,
                                       .after = how->after,
@@ -97,7 +98,8 @@ void Brain::wake_sleepers(const std::string& name, const Function& function,
       std::any_of(replicas_.begin(), replicas_.end(), [&is_ours](const ReplicaEntry& entry) {
         return is_ours(entry.second) && entry.second.sleep == Sleep::Waking;
       });
-  const int missing = held_warm(function, generation) - awake_replicas(name, generation.revision);
+  const int missing = std::max(held_warm(function, generation), ahead_of_calls(generation)) -
+                      awake_replicas(name, generation.revision);
   for (int left = std::max(missing, waits && !waking ? 1 : 0); left > 0; --left) {
     ReplicaEntry* best = nullptr;
     for (ReplicaEntry& entry : replicas_) {
@@ -140,6 +142,8 @@ void Brain::on(const ReplicaAwake& event) {
   replica.idle_since = now_;
   replica.last_used = now_;
   if (Function* function = find(replica.function)) ++function->cold_starts;
+  if (Generation* generation = generation_of(replica.function, replica.revision))
+    generation->start_time = now_ - replica.wake_began;
   decide(replica.function, "awake",
          fmt::format("replica {} after {}", event.replica.value,
                      format_duration(now_ - replica.wake_began)));

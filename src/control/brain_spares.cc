@@ -32,6 +32,7 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
   if (spare == replicas_.end()) return false;
   Replica& replica = spare->second;
   replica.function = name;
+  replicas_of_[name].insert(spare->first);
   replica.revision = generation.revision;
   replica.slots = generation.manifest.slots;
   replica.started = now_;

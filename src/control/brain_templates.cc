@@ -226,7 +226,7 @@ void Brain::template_gone(const ProcessGone& event) {
     each_generation(function, [&](const Generation& generation) {
       const bool wants =
           coming_generation(function, generation.revision) ||
-          holds_template(function, generation) ||
+          holds_template(function, generation) || grows(generation) ||
           wanted_replicas(name, function, generation) > live_replicas(name, generation.revision);
       if (wants && may_fork(generation) &&
           policy::same_template({generation.manifest, generation.facts},

@@ -75,14 +75,17 @@ bool Brain::cannot_start(const Generation& generation) const {
 // --- which one takes a call ---
 
 // One that cannot start is only given back when nobody can stand in for it.
-Brain::Generation& Brain::choose_generation(Function& function) {
+Brain::Generation& Brain::choose_generation(Function& function, Waiting& waiting) {
   std::vector<policy::Share> shares = shares_of(function);
   Generation& chosen = *serving_generation(function, policy::choose(shares));
   auto share = shares.begin();
   each_serving(function, [&share](Generation& one) { one.gathered = (share++)->gathered; });
-  if (!cannot_start(chosen)) return chosen;
+  assign(waiting, chosen);
+  if (!cannot_start(chosen) || has_replica(function.current.manifest.name, waiting)) return chosen;
   Generation* other = stand_in(function);
-  return other == nullptr ? chosen : *other;
+  if (other == nullptr) return chosen;
+  assign(waiting, *other);
+  return *other;
 }
 
 Brain::Generation* Brain::stand_in(Function& function) const {
@@ -108,8 +111,8 @@ void Brain::assign(Waiting& waiting, const Generation& generation) {
 
 // --- one that does not start ---
 
-// A revision that never served gives way to those that do; a serving one is failed for a while, and
-// another takes its calls.
+// A revision that never served gives way to those that do; a serving one starts nothing for a
+// while, and another takes the calls for which it has no replica.
 void Brain::fail(const std::string& name, Function& function, Generation& generation,
                  const Error& error) {
   generation.starts_killed = 0;
@@ -142,12 +145,17 @@ void Brain::fail_coming(Function& function, Generation& generation, const Error&
 void Brain::fall_back(const std::string& name, Function& function, const Generation& failed) {
   const Generation* other = stand_in(function);
   if (other == nullptr) return;
-  decide(
-      name, "fallback",
-      fmt::format("revision {} ({} of 100 calls) does not start: {}; revision {} takes its calls",
-                  failed.revision, failed.weight, failed.failure->error.message, other->revision));
+  bool serves = false;
+  each_replica(name, failed.revision, [&serves](const ReplicaEntry& entry) {
+    serves |= entry.second.state == domain::State::Ready;
+  });
+  if (!serves)
+    decide(name, "fallback",
+           fmt::format(
+               "revision {} ({} of 100 calls) does not start: {}; revision {} takes its calls",
+               failed.revision, failed.weight, failed.failure->error.message, other->revision));
   for (Waiting& waiting : function.waiting)
-    if (waiting.revision == failed.revision) assign(waiting, *other);
+    if (waiting.revision == failed.revision && !has_replica(name, waiting)) assign(waiting, *other);
 }
 
 // --- one set replaces another ---
@@ -291,8 +299,7 @@ void Brain::adopt_next(const std::string& name, Function& function) {
   function.keep_alive = function.current.manifest.keep_alive;
   drop_unused_templates();
   for (Waiting& waiting : function.waiting)
-    if (!serving_generation(function, waiting.revision))
-      assign(waiting, choose_generation(function));
+    if (!serving_generation(function, waiting.revision)) choose_generation(function, waiting);
   for (ReplicaEntry& entry : replicas_) {
     Replica& replica = entry.second;
     if (replica.function != name || serving_generation(function, replica.revision)) continue;

@@ -167,6 +167,7 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
     }
   }
   shown.holds = holds_of(function);
+  shown.scaling = scale_view(function.current);
   for (const ReplicaStatus& one : status.replicas) {
     const Replica& replica = replicas_.at(one.replica);
     shown.replicas.push_back({.replica = one.replica,

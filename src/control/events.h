@@ -84,6 +84,12 @@ struct CallArrived {
       keep_alive;  // the caller's own value for this function's next idle period
   domain::CacheDomain domain = {};
 };
+// The first token of an answer has come, so long after its call did. The call may have ended since.
+struct AnswerBegan {
+  std::string function;
+  int revision = 0;
+  Duration after{};
+};
 // ReplicaBroke: the connection ended in the midst of the answer, so the replica gets no new calls.
 enum class CallOutcome { Answered, ReplicaBroke };
 // The answer is complete, or was broken off after the grant.
@@ -183,10 +189,10 @@ struct Tick {};          // the moment named by Effects::wake_at has come
 
 using Event =
     std::variant<FunctionPut, FunctionDeleted, TrafficSet, ModelProgress, ModelPrepared,
-                 ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived, CallEnded,
-                 CallAbandoned, ProcessProgress, ProcessReady, ReplicaAssigned, ProcessGone,
-                 ReplicaAsleep, ReplicaAwake, SleepFailed, WarmWanted, PreloadWanted, StopWanted,
-                 FunctionTuned, TemplatesRecalled, MemorySetAside, MemoryMeasured, MemoryKnown,
-                 BeginningShared, DrainStarted, Tick>;
+                 ModelUnavailable, ModelResidency, StartMeasured, ModelLost, CallArrived,
+                 AnswerBegan, CallEnded, CallAbandoned, ProcessProgress, ProcessReady,
+                 ReplicaAssigned, ProcessGone, ReplicaAsleep, ReplicaAwake, SleepFailed, WarmWanted,
+                 PreloadWanted, StopWanted, FunctionTuned, TemplatesRecalled, MemorySetAside,
+                 MemoryMeasured, MemoryKnown, BeginningShared, DrainStarted, Tick>;
 
 }  // namespace glowplug::control

@@ -50,6 +50,13 @@ struct HoldView {
   std::optional<Time> until;  // none: as long as the manifest says so; Time::max() = until stopped
 };
 
+// What an autoscaler wished when it was last asked.
+struct ScaleView {
+  domain::ScalePolicy policy = domain::ScalePolicy::Concurrency;
+  int wanted = 0;  // replicas
+  std::string reason;
+};
+
 // One revision that serves, or will once it is ready.
 struct RevisionStatus {
   int revision = 0;
@@ -82,6 +89,7 @@ struct FunctionView {
   std::vector<ReplicaView> replicas;
   std::optional<TemplateView> template_view;
   std::vector<HoldView> holds;
+  std::optional<ScaleView> scaling;  // of this revision, while there is something to decide by
   std::optional<domain::TuneResult> tuned;  // of this revision on this machine
 };
 

@@ -70,7 +70,8 @@ TEST(Stop, NeverWithACallInFlight) {
 
 TEST(Growth, NeedsCoresThatNobodyHas) {
   const auto room = [](int each, int taken, int wanted) {
-    return growth_room({.threads_each = each, .cores_total = 16, .cores_taken = taken}, wanted);
+    return growth_room({.threads_each = each, .cores_total = 16, .cores_taken = taken}, wanted)
+        .replicas;
   };
   EXPECT_EQ(room(4, 4, 9), 3);
   EXPECT_EQ(room(4, 12, 9), 1);
@@ -84,15 +85,26 @@ TEST(Growth, NeedsCoresThatNobodyHas) {
   EXPECT_EQ(room(4, 4, -3), 0);
 }
 
-TEST(Growth, OfAForeignEngine_NeedsMemoryOnly) {
-  GrowthFacts facts{.cores_taken = 99, .bytes_each = 100, .bytes_free = 399};
-  EXPECT_EQ(growth_room(facts, 9), 3);
+TEST(Growth, NeedsMemoryThatIsFree) {
+  GrowthFacts facts{.cores_total = 64, .bytes_each = 100, .bytes_free = 399};
+  EXPECT_EQ(growth_room(facts, 9).replicas, 3);
   facts.bytes_free = 400;
-  EXPECT_EQ(growth_room(facts, 9), 4);
+  EXPECT_EQ(growth_room(facts, 9).replicas, 4);
   facts.bytes_free = 99;
-  EXPECT_EQ(growth_room(facts, 9), 0);
+  EXPECT_EQ(growth_room(facts, 9).replicas, 0);
   facts.bytes_each = 0;
-  EXPECT_EQ(growth_room(facts, 9), 9);
+  EXPECT_EQ(growth_room(facts, 9).replicas, 9);
+}
+
+TEST(Growth, SaysWhatThereIsTooLittleOf) {
+  GrowthFacts facts{
+      .threads_each = 2, .cores_total = 8, .cores_taken = 2, .bytes_each = 100, .bytes_free = 300};
+  EXPECT_EQ(growth_room(facts, 3), (GrowthRoom{3, GrowthLimit::None}));
+  EXPECT_EQ(growth_room(facts, 4), (GrowthRoom{3, GrowthLimit::Cores}));
+  facts.bytes_free = 299;
+  EXPECT_EQ(growth_room(facts, 4), (GrowthRoom{2, GrowthLimit::Memory}));
+  facts.cores_taken = 8;
+  EXPECT_EQ(growth_room(facts, 4), (GrowthRoom{0, GrowthLimit::Cores}));
 }
 
 }  // namespace

@@ -1,0 +1,49 @@
+// How the brain goes through what it has, as templates: the end of brain.h, which alone includes
+// it. Thread: as brain.h.
+#pragma once
+
+#include "control/brain.h"
+
+namespace glowplug::control {
+
+template <typename Visit>
+void Brain::each_serving(Function& function, const Visit& visit) {
+  visit(function.current);
+  for (Generation& generation : function.beside) visit(generation);
+}
+
+template <typename Visit>
+void Brain::each_serving(const Function& function, const Visit& visit) {
+  visit(function.current);
+  for (const Generation& generation : function.beside) visit(generation);
+}
+
+template <typename Visit>
+void Brain::each_replica(const std::string& name, int revision, const Visit& visit) {
+  const auto known = replicas_of_.find(name);
+  if (known == replicas_of_.end()) return;
+  for (const domain::ProcessId id : known->second)
+    if (const auto entry = replicas_.find(id); entry->second.revision == revision) visit(*entry);
+}
+
+template <typename Visit>
+void Brain::each_replica(const std::string& name, int revision, const Visit& visit) const {
+  const_cast<Brain*>(this)->each_replica(name, revision,
+                                         [&visit](const ReplicaEntry& entry) { visit(entry); });
+}
+
+template <typename Visit>
+void Brain::each_generation(Function& function, const Visit& visit) {
+  each_serving(function, visit);
+  if (function.next)
+    for (Generation& generation : function.next->fresh) visit(generation);
+}
+
+template <typename Visit>
+void Brain::each_generation(const Function& function, const Visit& visit) {
+  each_serving(function, visit);
+  if (function.next)
+    for (const Generation& generation : function.next->fresh) visit(generation);
+}
+
+}  // namespace glowplug::control
