@@ -17,6 +17,7 @@ namespace glowplug::control {
 namespace {
 
 constexpr int kOverloadRetrySeconds = 5;
+constexpr Duration kClockStep = std::chrono::seconds(1);
 
 // From where the start came that a call waited for; Replica when it waited for none.
 domain::Tier start_tier(bool fetched, domain::Tier load_tier, const domain::PhaseTimes& waited) {
@@ -39,6 +40,14 @@ std::string in_words(const domain::PhaseTimes& waited) {
   return words;
 }
 
+// Calls come and go without changing who runs what.
+bool may_change_deployments(const Event& event) {
+  return !std::holds_alternative<CallArrived>(event) && !std::holds_alternative<CallEnded>(event) &&
+         !std::holds_alternative<CallAbandoned>(event) &&
+         !std::holds_alternative<ProcessProgress>(event) &&
+         !std::holds_alternative<ModelProgress>(event) && !std::holds_alternative<Tick>(event);
+}
+
 }  // namespace
 
 Effects Brain::handle(const Event& event, Time now, WallTime wall) {
@@ -48,20 +57,25 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
     on(*began);
     return {.list = {}, .wake_at = wake_};
   }
+  const Duration stepped = (wall - wall_) - (now - now_);
+  if (std::chrono::abs(stepped) > kClockStep) stir_holding();  // schedules go by the wall clock
   now_ = now;
   wall_ = wall;
   effects_ = {};
   short_of_room_ = false;
   grown_.clear();
+  if (may_change_deployments(event)) ++deployments_;
   std::visit([this](const auto& one) { on(one); }, event);
+  stir_due();
   settle();
+  let_rest();
   effects_.wake_at = wake_ = next_wake();
   return std::move(effects_);
 }
 
 void Brain::settle() {
   adopt_ready();
-  for (auto& [name, function] : functions_) grant_waiting(name, function);
+  for (FunctionEntry* entry : stirring_) grant_waiting(entry->first, entry->second);
   relieve_memory();
   start_what_is_wanted();
   scale_by_load();
@@ -175,15 +189,17 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
 // name.
 void Brain::start_what_is_wanted() {
   if (draining_) return;
-  std::vector<std::pair<Time, std::string>> order;
-  for (const auto& [name, function] : functions_)
-    order.emplace_back(function.waiting.empty() ? Time::max() : function.waiting.front().arrived,
-                       name);
-  std::sort(order.begin(), order.end());
-
-  for (const auto& [oldest, name] : order) {
-    Function& function = functions_.at(name);
-    each_serving(function, [this, &name = name, &function](Generation& generation) {
+  std::vector<FunctionEntry*> order(stirring_.begin(), stirring_.end());
+  const auto oldest = [](const FunctionEntry* entry) {
+    const std::deque<Waiting>& waiting = entry->second.waiting;
+    return waiting.empty() ? Time::max() : waiting.front().arrived;
+  };
+  std::stable_sort(
+      order.begin(), order.end(),
+      [&oldest](const FunctionEntry* a, const FunctionEntry* b) { return oldest(a) < oldest(b); });
+  for (FunctionEntry* entry : order) {
+    auto& [name, function] = *entry;
+    each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
       if (cannot_start(generation) || device_is_held(name)) return;
       make_place(name, generation);
@@ -356,23 +372,20 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                                        .threads = replica.threads,
                                        .from = replica.from,
                                        .ahead = ahead});
-  if (!replica.is_spare()) replicas_of_[name].insert(id);
-  replicas_.emplace(id, std::move(replica));
+  list(*replicas_.emplace(id, std::move(replica)).first);
 }
 
 void Brain::stop_idle() {
-  for (ReplicaEntry& entry : replicas_) {
-    Replica& replica = entry.second;
-    if (!replica.is_resting()) continue;
-    Function* function = find(replica.function);
-    if (function && coming_generation(*function, replica.revision)) continue;
-    const bool serves = function && serving_generation(*function, replica.revision);
-    if (!serves) {
-      drain(entry, function ? "a newer revision serves" : "the function is deleted");
-    } else if (replica.retired) {
-      drain(entry, "retired, and nothing is on it");
-    } else if (const auto stop = stop_time_of(replica); stop && *stop <= now_) {
-      drain(entry, fmt::format("idle for {}", format_duration(now_ - replica.idle_since)));
+  for (const FunctionEntry* function : stirring_) {
+    for (ReplicaEntry* entry : replicas_of(function->first)) {
+      const Replica& replica = entry->second;
+      if (!replica.is_resting() || coming_generation(function->second, replica.revision)) continue;
+      if (serving_generation(function->second, replica.revision) == nullptr)
+        drain(*entry, "a newer revision serves");
+      else if (replica.retired)
+        drain(*entry, "retired, and nothing is on it");
+      else if (const auto stop = stop_time_of(replica); stop && *stop <= now_)
+        drain(*entry, fmt::format("idle for {}", format_duration(now_ - replica.idle_since)));
     }
   }
 }
@@ -396,42 +409,15 @@ std::optional<Time> Brain::stop_time_of(const Replica& replica) const {
 
 void Brain::drain(ReplicaEntry& entry, const std::string& reason) {
   Replica& replica = entry.second;
+  if (!replica.is_spare()) (void)find(replica.function);
   move_to(replica, domain::State::Draining);
   decide(label_of(replica), replica.in_flight == 0 ? "stop" : "drain",
          fmt::format("replica {}: {}", entry.first.value, reason));
   if (replica.in_flight == 0) effects_.list.push_back(StopProcess{entry.first});
 }
 
-std::optional<Time> Brain::next_wake() const {
-  std::optional<Time> wake;
-  const auto consider = [&wake](Time at) { wake = wake ? std::min(*wake, at) : at; };
-  for (const auto& [name, function] : functions_) {
-    for (const Waiting& waiting : function.waiting) {
-      consider(waiting.deadline);
-      const Time impatient = waiting.arrived + domain::kTurn;
-      if (impatient > now_) consider(impatient);
-    }
-    each_serving(function, [this, &consider, &function = function](const Generation& generation) {
-      if (!cannot_start(generation)) return;
-      if (!function.waiting.empty() || held_replicas(function, generation) > 0 ||
-          holds_template(function, generation))
-        consider(generation.failure->forgotten_at);
-    });
-  }
-  for (const auto& [id, replica] : replicas_) {
-    if (!replica.is_resting()) continue;
-    if (const auto stop = stop_time_of(replica)) consider(*stop);
-    if (const auto sleep = sleep_time_of(replica)) consider(*sleep);
-    if (const auto keep = keep_time_of(replica)) consider(*keep);
-  }
-  if (!asked_at_.empty() && !draining_) consider(asked_at_.begin()->first);
-  if (const auto hold = hold_wake()) consider(*hold);
-  if (const auto spare = spare_wake()) consider(*spare);
-  return wake;
-}
-
 void Brain::refuse(domain::CallId call, const Error& error, int retry_after_s) {
-  if (const auto known = calls_.extract(call)) touched_.insert(known.mapped().function);
+  calls_.erase(call);
   effects_.list.push_back(RefuseCall{call, error, retry_after_s});
 }
 

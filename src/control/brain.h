@@ -38,20 +38,19 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/time_types.h"
 #include "base/units.h"
+#include "control/brain_state.h"
 #include "control/effects.h"
 #include "control/events.h"
-#include "control/scaling.h"
 #include "control/views.h"
 #include "policy/evictor.h"
-#include "policy/memory_ledger.h"
 #include "policy/schedule.h"
 #include "policy/spares.h"
 #include "policy/templates.h"
-#include "policy/traffic.h"
 
 namespace glowplug::control {
 
@@ -61,9 +60,10 @@ struct BrainOptions {
   int spares = 1;                    // behind each template whose functions were called lately
   int cores = 1;
   int scale_speed = 1;  // of the autoscalers' clock: above 1 it runs faster than time
+  bool rests = true;    // false: each turn looks at every function, which changes nothing but time
 };
 
-class Brain final {
+class Brain final : BrainState {
  public:
   explicit Brain(BrainOptions options) : options_(options), scale_clock_(options.scale_speed) {}
 
@@ -80,152 +80,6 @@ class Brain final {
   std::size_t templates() const { return templates_.size(); }
 
  private:
-  enum class Model { Absent, Preparing, Prepared, Failed };
-  enum class Sleep { Awake, Falling, Asleep, Waking, Failed };  // drawn in brain_sleep.cc
-
-  struct Failure {
-    Error error;
-    Time forgotten_at{};
-  };
-  struct Learned {
-    domain::LearnedPrime prime;
-    Time since{};
-  };
-  // One revision of a function with what is known of its model.
-  struct Generation {
-    domain::Manifest manifest;
-    int revision = 0;
-    Model model = Model::Absent;
-    domain::ModelFacts facts;
-    double progress = 0;
-    std::string phase;
-    Time prepare_began{}, prepare_ended{};
-    Duration verified{};        // at its end
-    bool fetched = false;       // while it was prepared
-    bool resident = false;      // in the page cache, as last measured
-    bool read_wanted = false;   // into it, once the model is prepared
-    int weight = 100;           // of 100 calls
-    std::int64_t gathered = 0;  // see policy::Share
-    std::optional<Failure> failure;
-    bool ready_once = false;
-    // Since its last replica that became ready:
-    bool forks_fail = false;
-    int starts_killed = 0;
-    Time sleep_not_before{};            // after a replica that did not fall asleep
-    Time prime_not_before{};            // after a primed template that did not come to be, or went
-    std::vector<Learned> learned = {};  // at most one of a domain, the latest first
-    Duration start_time{};              // of its last replica, or wake
-    Duration load_time{};               // of the template that it came from
-    std::unique_ptr<Scaling> scaling = {};  // while there is something to decide by
-  };
-  // What takes over at once: `fresh` is started first, the rest of the shares serves already.
-  struct Rollout {
-    std::vector<Generation> fresh;
-    std::vector<policy::Share> shares;  // the largest weight first
-  };
-  struct Waiting {
-    domain::CallId call;
-    int weight = 1;
-    Time arrived{}, deadline{};
-    domain::CacheDomain caller;
-    domain::CacheDomain domain = {};  // the caller's, where the generation keeps them apart
-    int revision = 0;                 // that was chosen for it
-  };
-  struct Function {
-    Generation current;              // of a split the heaviest
-    std::vector<Generation> beside;  // that serve beside it
-    std::optional<Rollout> next;     // deployed, not yet serving
-    std::deque<Waiting> waiting;
-    std::string note;       // why the last deploy did not take over
-    Duration keep_alive{};  // of the next idle period
-    int warm_count = 0;
-    std::optional<Time> warm_until;
-    std::optional<Time> template_until;  // a preload holds it
-    std::uint64_t calls = 0, cold_starts = 0;
-  };
-  // What is known of a process's memory; what is reserved of it stands beside.
-  struct Account {
-    std::string key = {};  // empty: nothing is learned of it
-    policy::MemoryNeed need = {};
-    policy::MemorySeen seen = {};
-    bool worked = false;          // since it was last measured
-    std::uint64_t inherited = 0;  // of its template, which is gone
-  };
-  struct Replica {
-    std::string function;  // empty while it is a spare
-    int revision = 0;
-    domain::State state = domain::State::Loading;
-    int slots = 1, in_flight = 0;  // in_flight counts weights
-    int threads = 1;
-    std::uint64_t memory_bytes = 0;
-    Account account;
-    double progress = 0;
-    std::string sandbox;
-    bool was_spare = false;
-    std::optional<domain::CacheDomain> domain;    // bound by its first grant
-    std::optional<domain::CacheDomain> made_for;  // forked with what was learned of this domain
-    const std::optional<domain::CacheDomain>& serves() const { return domain ? domain : made_for; }
-    bool kept = false;     // its prompt state, since it was last used
-    bool retired = false;  // see policy/scale_down.h
-    int granted = 0;       // calls
-    Time load_wants_it_until{};
-    std::optional<domain::ProcessId> from;    // the template; it may be gone
-    std::optional<domain::ProcessId> base;    // the same, or what that was forked from
-    Time load_began{}, load_ended{};          // the template's
-    bool from_memory = false;                 // its file, or its template's, was resident
-    std::optional<std::uint64_t> bytes_read;  // by its load, or its template's
-    Time started{}, ready{}, idle_since{}, last_used{};
-    Sleep sleep = Sleep::Awake;
-    Time wake_began{}, awake{};  // the last time it was woken
-    bool is_spare() const { return function.empty(); }
-    bool shares_pages_of(domain::ProcessId origin) const {
-      return from == origin || base == origin;
-    }
-    bool takes_calls() const { return state == domain::State::Ready && sleep == Sleep::Awake; }
-    // Between awake and asleep: what becomes of it is decided once that is over.
-    bool is_turning() const { return sleep == Sleep::Falling || sleep == Sleep::Waking; }
-    bool is_resting() const {
-      return state == domain::State::Ready && in_flight == 0 && !is_spare() && !is_turning();
-    }
-    domain::State shown_state() const;
-  };
-  // A base template, or one that was forked from it and primed: with its manifest's primes, or with
-  // a learned one.
-  struct Template {
-    domain::Manifest manifest;  // of whoever needed it first
-    std::optional<domain::ProcessId> base;
-    bool is_primed() const { return base.has_value(); }
-    std::optional<domain::LearnedPrime> learned;  // primed with this instead
-    domain::ModelFacts facts;
-    domain::State state = domain::State::Loading;  // Draining: killed, not yet gone
-    std::uint64_t bytes = 0;
-    Account account;
-    double progress = 0;
-    int child_deaths = 0;
-    bool from_memory = false;  // its file was resident when it was loaded
-    std::optional<std::uint64_t> bytes_read;
-    Time started{}, ready{}, last_used{}, spare_not_before{};
-  };
-  struct Call {
-    std::string function;
-    std::optional<domain::ProcessId> replica;  // set once granted
-    int weight = 1;
-  };
-  using ReplicaEntry = std::pair<const domain::ProcessId, Replica>;
-  using TemplateEntry = std::pair<const domain::ProcessId, Template>;
-  // Cache domains with a call that waits and no replica, neither there nor on its way.
-  struct Unserved {
-    int domains = 0;
-    std::optional<Time> since;                 // the oldest of these calls
-    std::optional<domain::CacheDomain> first;  // its domain
-  };
-  enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
-  using Domains = std::set<domain::CacheDomain>;
-  struct Room {
-    int replicas = 0;
-    std::string why_not_more;  // where it is fewer than are wanted
-  };
-
   // brain_events.cc: one per event.
   void on(const FunctionPut& event);
   void on(const FunctionDeleted& event);
@@ -273,6 +127,17 @@ class Brain final {
              std::optional<domain::ProcessId> template_kept);
   void stop_idle();
   void drain(ReplicaEntry& entry, const std::string& reason);
+
+  // brain_turn.cc: which functions a turn looks at.
+  void stir(FunctionEntry& entry) { stirring_.insert(&entry); }
+  void stir_holding();
+  void forget(FunctionEntry& entry);
+  void stir_due();
+  void let_rest();
+  bool is_at_rest(const FunctionEntry& entry) const;
+  bool lacks_a_prime(const Function& function) const;
+  std::optional<Time> timer_of(const FunctionEntry& entry) const;
+  void set_timer(FunctionEntry& entry, std::optional<Time> at);
   std::optional<Time> next_wake() const;
 
   // brain_traffic.cc: which generation takes a call, and how one set of them replaces another.
@@ -320,10 +185,13 @@ class Brain final {
   TemplateEntry* template_of(const Generation& generation);
   const TemplateEntry* template_of(const Generation& generation) const;
   TemplateEntry* primed_of(const Generation& generation);
+  const TemplateEntry* primed_of(const Generation& generation) const;
   // From which a replica would be forked now: the primed one once it is ready, else the base.
   TemplateEntry* origin_of(const Generation& generation);
   const TemplateEntry* origin_of(const Generation& generation) const;
-  bool is_origin(const TemplateEntry& entry) const;  // of some generation
+  bool is_origin(TemplateEntry& entry);  // of some generation
+  template <typename Uses>
+  bool anybody(TemplateEntry& entry, const Uses& uses);
   static bool may_use(const Template& held, const Generation& generation);
   void prime_templates();
   void prime(const std::string& name, const Generation& generation);
@@ -349,6 +217,8 @@ class Brain final {
   // brain_learned.cc
   static bool has_learned(const Generation& generation, const domain::LearnedPrime& prime);
   TemplateEntry* learned_of(const Generation& generation, const domain::CacheDomain& domain);
+  const TemplateEntry* learned_of(const Generation& generation,
+                                  const domain::CacheDomain& domain) const;
   bool fork_with_learned(const std::string& name, const Generation& generation);
   void prime_learned(const std::string& name, const Generation& generation);
 
@@ -362,7 +232,8 @@ class Brain final {
   void recall_templates();
   std::uint64_t held_bytes_with(const Generation& generation) const;
   std::string hold_fault(const Function& function) const;
-  std::optional<Time> hold_wake() const;
+  bool holds_anything(const Function& function) const;
+  bool lacks_what_it_holds(const FunctionEntry& entry) const;
   Time end_of(Duration hold) const { return hold == kForever ? Time::max() : now_ + hold; }
   std::vector<HoldView> holds_of(const Function& function) const;
 
@@ -397,10 +268,10 @@ class Brain final {
   void relieve_memory();
 
   // brain_scaling.cc: how many replicas load asks for.
-  void note_arrival(const std::string& name, Generation& generation);
+  void note_arrival(Generation& generation);
   void note_request(Generation& generation, policy::Start start);
   void note_load(const std::string& name, Function& function);
-  void ask_at(const std::string& name, Scaling& scaling, Time at);
+  void ask_at(Scaling& scaling, Time at) const;
   void scale_by_load();
   void scale(const std::string& name, Function& function, Generation& generation);
   void ask_again(const std::string& name, Generation& generation);
@@ -431,7 +302,7 @@ class Brain final {
   void stop_unwanted_spares();
   void spare_gone(const Replica& spare);
   int spares_of(domain::ProcessId id) const;
-  policy::SpareDemand spare_demand(const Template& held) const;
+  policy::SpareDemand spare_demand(const Template& held, bool cores_busy) const;
   std::optional<Time> spare_wake() const;
 
   // Helpers shared by the files.
@@ -447,10 +318,14 @@ class Brain final {
   void decide(const std::string& function, const std::string& decision, const std::string& reason);
   void move_to(Replica& replica, domain::State state);
   Generation* generation_of(const std::string& name, int revision);
-  Function* find(const std::string& name);
+  Function* find(const std::string& name);  // stirs it
   int wanted_replicas(const std::string& name, const Function& function,
                       const Generation& generation) const;
   int held_warm(const Function& function, const Generation& generation) const;
+  // In the order of their ids; of the name "" the spares.
+  const std::vector<ReplicaEntry*>& replicas_of(const std::string& name) const;
+  void list(ReplicaEntry& entry);    // among those of its function
+  void unlist(ReplicaEntry& entry);  // before it changes its function or goes
   int live_replicas(const std::string& name, int revision) const;
   std::optional<Time> stop_time_of(const Replica& replica) const;
   RevisionStatus status_of(const std::string& name, const Generation& generation) const;
@@ -459,7 +334,15 @@ class Brain final {
 
   BrainOptions options_;
   std::map<std::string, Function> functions_;
+  // What a turn may change: those with calls that wait, with an event of theirs, with something
+  // held or coming that is not there yet, and those whose timer is due. All others are at rest, and
+  // a turn takes no longer however many they are.
+  std::set<FunctionEntry*, ByName> stirring_;
+  std::set<FunctionEntry*, ByName> holding_;          // see holds_anything()
+  std::set<std::pair<Time, FunctionEntry*>> timers_;  // of all
+  std::uint64_t deployments_ = 0;                     // counts what may change who uses what
   std::map<domain::ProcessId, Replica> replicas_;
+  std::unordered_map<std::string, std::vector<ReplicaEntry*>> replicas_of_;  // "" = the spares
   std::map<domain::CallId, Call> calls_;
   std::map<domain::ProcessId, Template> templates_;
   std::uint64_t last_process_ = 0;
@@ -467,17 +350,14 @@ class Brain final {
   std::uint64_t set_aside_bytes_ = 0;
   std::map<std::string, policy::MemoryHistory> memory_;  // by kind of process
   bool draining_ = false;
-  std::map<std::string, std::set<domain::ProcessId>> replicas_of_;  // by function
   ScaleClock scale_clock_;
-  std::multiset<std::pair<Time, std::string>> asked_at_;  // when whose autoscaler is
-  std::optional<Time> wake_;                              // as last told
+  std::optional<Time> wake_;  // as last told
 
-  Time now_{};                     // of the event being handled
-  WallTime wall_{};                // the same
-  std::string grown_;              // whose reservation was raised in this turn
-  bool short_of_room_ = false;     // somebody waits for memory, as seen in this turn
-  std::set<std::string> touched_;  // functions with calls that came or went in this turn
-  Effects effects_;                // of the event being handled
+  Time now_{};                  // of the event being handled
+  WallTime wall_{};             // the same
+  std::string grown_;           // whose reservation was raised in this turn
+  bool short_of_room_ = false;  // somebody waits for memory, as seen in this turn
+  Effects effects_;             // of the event being handled
 };
 
 }  // namespace glowplug::control

@@ -27,14 +27,14 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting&
     if (a.retired != b.retired) return b.retired;
     return a.in_flight < b.in_flight;
   };
-  for (ReplicaEntry& entry : replicas_) {
-    const Replica& replica = entry.second;
-    if (replica.function != name || replica.revision != waiting.revision ||
-        !replica.takes_calls() || replica.slots - replica.in_flight < waiting.weight ||
+  for (ReplicaEntry* entry : replicas_of(name)) {
+    const Replica& replica = entry->second;
+    if (replica.revision != waiting.revision || !replica.takes_calls() ||
+        replica.slots - replica.in_flight < waiting.weight ||
         (replica.serves() && *replica.serves() != waiting.domain)) {
       continue;
     }
-    if (best == nullptr || better(replica, best->second)) best = &entry;
+    if (best == nullptr || better(replica, best->second)) best = entry;
   }
   return best;
 }
@@ -63,10 +63,11 @@ Brain::Unserved Brain::unserved(const std::string& name, const Generation& gener
   if (function.waiting.empty()) return {};
   std::set<domain::CacheDomain> served;
   std::size_t unbound = 0;
-  for (const auto& [id, replica] : replicas_) {
+  for (const ReplicaEntry* entry : replicas_of(name)) {
+    const Replica& replica = entry->second;
     const bool live =
         replica.state == domain::State::Loading || replica.state == domain::State::Ready;
-    if (replica.function != name || replica.revision != generation.revision || !live) continue;
+    if (replica.revision != generation.revision || !live) continue;
     if (replica.serves())
       served.insert(*replica.serves());
     else
@@ -101,11 +102,10 @@ void Brain::make_place(const std::string& name, const Generation& generation) {
   const std::optional<Time> since = unserved(name, generation).since;
   if (!since || live_replicas(name, generation.revision) < most) return;
   std::vector<policy::EvictionCandidate> idle, busy;
-  for (const auto& [id, replica] : replicas_) {
-    if (replica.function != name || replica.revision != generation.revision ||
-        replica.state != domain::State::Ready)
-      continue;
-    const policy::EvictionCandidate one{id, replica.memory_bytes, replica.in_flight,
+  for (const ReplicaEntry* entry : replicas_of(name)) {
+    const Replica& replica = entry->second;
+    if (replica.revision != generation.revision || replica.state != domain::State::Ready) continue;
+    const policy::EvictionCandidate one{entry->first, replica.memory_bytes, replica.in_flight,
                                         replica.last_used};
     if (replica.in_flight > 0)
       busy.push_back(one);
@@ -123,11 +123,13 @@ void Brain::make_place(const std::string& name, const Generation& generation) {
 }
 
 void Brain::keep_idle_state() {
-  for (auto& [id, replica] : replicas_) {
-    const auto at = keep_time_of(replica);
-    if (!at || *at > now_) continue;
-    replica.kept = true;
-    effects_.list.push_back(KeepState{id});
+  for (const FunctionEntry* function : stirring_) {
+    for (ReplicaEntry* entry : replicas_of(function->first)) {
+      const auto at = keep_time_of(entry->second);
+      if (!at || *at > now_) continue;
+      entry->second.kept = true;
+      effects_.list.push_back(KeepState{entry->first});
+    }
   }
 }
 

@@ -20,10 +20,8 @@ void Brain::each_serving(const Function& function, const Visit& visit) {
 
 template <typename Visit>
 void Brain::each_replica(const std::string& name, int revision, const Visit& visit) {
-  const auto known = replicas_of_.find(name);
-  if (known == replicas_of_.end()) return;
-  for (const domain::ProcessId id : known->second)
-    if (const auto entry = replicas_.find(id); entry->second.revision == revision) visit(*entry);
+  for (ReplicaEntry* entry : replicas_of(name))
+    if (entry->second.revision == revision) visit(*entry);
 }
 
 template <typename Visit>
@@ -44,6 +42,19 @@ void Brain::each_generation(const Function& function, const Visit& visit) {
   each_serving(function, visit);
   if (function.next)
     for (const Generation& generation : function.next->fresh) visit(generation);
+}
+
+// Whoever used it last uses it most often still.
+template <typename Uses>
+bool Brain::anybody(TemplateEntry& entry, const Uses& uses) {
+  const auto last = functions_.find(entry.second.used_by);
+  if (last != functions_.end() && uses(last->second)) return true;
+  for (const auto& [name, function] : functions_) {
+    if (!uses(function)) continue;
+    entry.second.used_by = name;
+    return true;
+  }
+  return false;
 }
 
 }  // namespace glowplug::control

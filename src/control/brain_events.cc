@@ -42,12 +42,9 @@ void Brain::on(const FunctionDeleted& event) {
   if (function == nullptr) return;
   refuse_waiting(*function, unknown_function(event.function), 0);
   decide(event.function, "delete", "asked");
-  functions_.erase(event.function);
-  for (ReplicaEntry& entry : replicas_) {
-    const Replica& replica = entry.second;
-    if (replica.function == event.function && replica.state != domain::State::Draining)
-      drain(entry, "the function is deleted");
-  }
+  forget(*functions_.find(event.function));
+  for (ReplicaEntry* entry : replicas_of(event.function))
+    if (entry->second.state != domain::State::Draining) drain(*entry, "the function is deleted");
   drop_unused_templates();
 }
 
@@ -98,17 +95,19 @@ void Brain::on(const StartMeasured& event) {
 void Brain::on(const ModelLost& event) {
   for (TemplateEntry& entry : templates_)
     if (entry.second.facts.path == event.path) drop_template(entry, event.reason);
-  for (auto& [name, function] : functions_) {
+  for (FunctionEntry& deployed : functions_) {
+    auto& [name, function] = deployed;
     each_generation(function, [&, &name = name](Generation& generation) {
       if (generation.model != Model::Prepared || generation.facts.path != event.path) return;
+      stir(deployed);
       decide(name, "model-lost", event.reason);
       generation.model = Model::Absent;
       generation.ready_once = false;
       generation.progress = 0;
-      for (ReplicaEntry& entry : replicas_)
-        if (entry.second.function == name && entry.second.revision == generation.revision &&
-            entry.second.state != domain::State::Draining)
-          drain(entry, event.reason);
+      for (ReplicaEntry* entry : replicas_of(name))
+        if (entry->second.revision == generation.revision &&
+            entry->second.state != domain::State::Draining)
+          drain(*entry, event.reason);
     });
   }
 }
@@ -148,7 +147,7 @@ void Brain::on(const CallArrived& event) {
   function->keep_alive = event.keep_alive.value_or(chosen.manifest.keep_alive);
   waiting.deadline = std::min(event.deadline, now_ + limits.queue_timeout);
   function->waiting.push_back(std::move(waiting));
-  note_arrival(event.function, chosen);
+  note_arrival(chosen);
   calls_.emplace(event.call,
                  Call{.function = event.function, .replica = {}, .weight = event.weight});
 }
@@ -157,7 +156,7 @@ void Brain::on(const CallEnded& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   GLOWPLUG_ASSERT(call->second.replica.has_value());
-  touched_.insert(call->second.function);
+  (void)find(call->second.function);
   const auto entry = replicas_.find(*call->second.replica);
   if (entry != replicas_.end()) {
     Replica& replica = entry->second;
@@ -180,7 +179,6 @@ void Brain::on(const CallAbandoned& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   if (call->second.replica) return on(CallEnded{event.call});  // granted in the same turn
-  touched_.insert(call->second.function);
   if (Function* function = find(call->second.function))
     std::erase_if(function->waiting,
                   [&event](const Waiting& waiting) { return waiting.call == event.call; });
@@ -224,12 +222,9 @@ void Brain::on(const ProcessGone& event) {
   if (templates_.contains(event.process)) return template_gone(event);
   const auto entry = replicas_.find(event.process);
   if (entry == replicas_.end()) return;
-  const Replica replica = entry->second;
+  unlist(*entry);
+  const Replica replica = std::move(entry->second);
   replicas_.erase(entry);
-  if (const auto known = replicas_of_.find(replica.function); known != replicas_of_.end()) {
-    known->second.erase(event.process);
-    if (known->second.empty()) replicas_of_.erase(known);
-  }
   pass_on(replica);
   Function* function = find(replica.function);
   decide(label_of(replica), "gone",
@@ -272,11 +267,8 @@ void Brain::on(const StopWanted& event) {
   each_serving(*function, [](Generation& generation) {
     if (generation.scaling) generation.scaling->stopped = true;
   });
-  for (ReplicaEntry& entry : replicas_) {
-    Replica& replica = entry.second;
-    if (replica.function == event.function && replica.state != domain::State::Draining)
-      drain(entry, "asked to stop");
-  }
+  for (ReplicaEntry* entry : replicas_of(event.function))
+    if (entry->second.state != domain::State::Draining) drain(*entry, "asked to stop");
 }
 
 void Brain::on(const FunctionTuned& event) {

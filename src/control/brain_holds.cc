@@ -35,8 +35,8 @@ bool Brain::holds_template(const Function& function, const Generation& generatio
 
 bool Brain::is_held(const Template& held) const {
   bool found = false;
-  for (const auto& [name, function] : functions_)
-    each_serving(function, [&, &function = function](const Generation& generation) {
+  for (const FunctionEntry* entry : holding_)
+    each_serving(entry->second, [&, &function = entry->second](const Generation& generation) {
       found |= !held.learned && holds_template(function, generation) && may_use(held, generation);
     });
   return found;
@@ -90,7 +90,8 @@ void Brain::recall_templates() {
 
 void Brain::hold_ahead() {
   if (draining_) return;
-  for (auto& [name, function] : functions_) {
+  for (FunctionEntry* entry : stirring_) {
+    auto& [name, function] = *entry;
     each_serving(function, [&, &name = name, &function = function](Generation& generation) {
       if (generation.read_wanted && generation.model == Model::Prepared) {
         generation.read_wanted = false;
@@ -132,20 +133,28 @@ std::string Brain::hold_fault(const Function& function) const {
                      format_bytes(held), format_bytes(options_.template_bytes));
 }
 
-std::optional<Time> Brain::hold_wake() const {
-  std::optional<Time> wake;
-  for (const auto& [name, function] : functions_) {
-    for (const std::optional<Time>& until : {function.warm_until, function.template_until})
-      if (until && *until > now_ && *until != Time::max())
-        wake = wake ? std::min(*wake, *until) : until;
-    each_serving(function, [&](const Generation& generation) {
-      const auto change = policy::next_change(generation.manifest.schedule, wall_);
-      if (!change) return;
-      const Time at = now_ + (*change - wall_);
-      wake = wake ? std::min(*wake, at) : at;
-    });
-  }
-  return wake;
+bool Brain::holds_anything(const Function& function) const {
+  bool holds = (function.warm_until && *function.warm_until > now_) ||
+               (function.template_until && *function.template_until > now_);
+  each_serving(function, [&holds](const Generation& generation) {
+    const domain::Manifest& manifest = generation.manifest;
+    holds |=
+        manifest.scale.min > 0 || manifest.scale.min_template > 0 || !manifest.schedule.empty();
+  });
+  return holds;
+}
+
+bool Brain::lacks_what_it_holds(const FunctionEntry& entry) const {
+  const auto& [name, function] = entry;
+  bool lacks = false;
+  each_serving(function, [&, &name = name, &function = function](const Generation& generation) {
+    const int held =
+        std::min(held_replicas(function, generation), std::max(1, generation.manifest.scale.max));
+    lacks |= live_replicas(name, generation.revision) < held ||
+             awake_replicas(name, generation.revision) < held_warm(function, generation) ||
+             (holds_template(function, generation) && template_of(generation) == nullptr);
+  });
+  return lacks;
 }
 
 std::vector<HoldView> Brain::holds_of(const Function& function) const {

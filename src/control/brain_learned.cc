@@ -58,6 +58,11 @@ Brain::TemplateEntry* Brain::learned_of(const Generation& generation,
   return nullptr;
 }
 
+const Brain::TemplateEntry* Brain::learned_of(const Generation& generation,
+                                              const domain::CacheDomain& domain) const {
+  return const_cast<Brain*>(this)->learned_of(generation, domain);
+}
+
 // For the domain that waits longest; false where it has no such template, or no room.
 bool Brain::fork_with_learned(const std::string& name, const Generation& generation) {
   const std::optional<domain::CacheDomain> domain = unserved(name, generation).first;

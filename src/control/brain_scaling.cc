@@ -45,21 +45,15 @@ policy::ScaleDownCandidate candidate(domain::ProcessId id, int in_flight, int pr
 
 }  // namespace
 
-void Brain::ask_at(const std::string& name, Scaling& scaling, Time at) {
-  const auto before = asked_at_.find({scaling.next, name});
-  if (before != asked_at_.end()) asked_at_.erase(before);
-  scaling.next = scale_clock_.real(at);
-  if (scaling.next != Time::max()) asked_at_.emplace(scaling.next, name);
-}
+void Brain::ask_at(Scaling& scaling, Time at) const { scaling.next = scale_clock_.real(at); }
 
-void Brain::note_arrival(const std::string& name, Generation& generation) {
+void Brain::note_arrival(Generation& generation) {
   if (!generation.scaling) generation.scaling = std::make_unique<Scaling>();
   Scaling& scaling = *generation.scaling;
   const Time at = scale_clock_.at(now_);
   scaling.stopped = false;
   scaling.window.note_arrival(at);
-  if (scaling.next > scale_clock_.real(next_tick(at))) ask_at(name, scaling, next_tick(at));
-  touched_.insert(name);
+  if (scaling.next > scale_clock_.real(next_tick(at))) ask_at(scaling, next_tick(at));
 }
 
 void Brain::note_request(Generation& generation, policy::Start start) {
@@ -99,21 +93,18 @@ void Brain::note_load(const std::string& name, Function& function) {
     if (before > 0) scaling.autoscaler->note_idle(at);
     hold_what_load_wants(name, function, generation);
     if (!remembers(scaling) && live <= 1)
-      ask_at(name, scaling, Time::max());  // when the last one goes is not asked
+      ask_at(scaling, Time::max());  // when the last one goes is not asked
   });
 }
 
 void Brain::scale_by_load() {
-  for (const std::string& name : std::exchange(touched_, {}))
-    if (Function* function = find(name)) note_load(name, *function);
-  if (draining_) return;
-  while (!asked_at_.empty() && asked_at_.begin()->first <= now_) {
-    const std::string name = asked_at_.extract(asked_at_.begin()).value().second;
-    Function* function = find(name);
-    if (function == nullptr) continue;
-    each_serving(*function, [&](Generation& generation) {
+  for (FunctionEntry* entry : stirring_) {
+    auto& [name, function] = *entry;
+    note_load(name, function);
+    if (draining_) continue;
+    each_serving(function, [&, &name = name, &function = function](Generation& generation) {
       if (!generation.scaling || generation.scaling->next > now_) return;
-      scale(name, *function, generation);
+      scale(name, function, generation);
       ask_again(name, generation);
     });
   }
@@ -143,11 +134,11 @@ void Brain::ask_again(const std::string& name, Generation& generation) {
   const bool still = scaling.window.is_still(at);
   const bool waits = is_ahead(scaling) && live < scaling.wish->wanted && !scaling.stopped;
   if (scaling.window.concurrency() > 0 || waits || (!still && (remembers(scaling) || live > 1)))
-    return ask_at(name, scaling, next_tick(at));
+    return ask_at(scaling, next_tick(at));
   if (remembers(scaling))
-    return ask_at(name, scaling, scaling.autoscaler->review(at).value_or(Time::max()));
+    return ask_at(scaling, scaling.autoscaler->review(at).value_or(Time::max()));
   if (still) return generation.scaling.reset();
-  ask_at(name, scaling, Time::max());
+  ask_at(scaling, Time::max());
 }
 
 // Those with a call now or since then.

@@ -121,7 +121,7 @@ TEST_F(LoadScaling, Max_IsNeverPassed) {
 }
 
 TEST_F(LoadScaling, Memory_IsTakenWhereItIsFreeAndFromNobody) {
-  world.brain = Brain({.memory_bytes = 350 * kMB, .cores = 4});
+  world.use({.memory_bytes = 350 * kMB, .cores = 4});
   world.deploy(world.manifest("idle"));
   world.serve("idle");
   ready_ = 1;
@@ -132,7 +132,7 @@ TEST_F(LoadScaling, Memory_IsTakenWhereItIsFreeAndFromNobody) {
 }
 
 TEST_F(LoadScaling, OthersWaitForRoom_NothingGrows) {
-  world.brain = Brain({.memory_bytes = 350 * kMB, .cores = 4});
+  world.use({.memory_bytes = 350 * kMB, .cores = 4});
   loaded(small(), 6);
   world.deploy(world.manifest("large", 300));
   world.call("large");
@@ -360,7 +360,7 @@ TEST_F(LoadScaling, NewNumberForTheSameReplicas_KeepsTheLoadCounted) {
 }
 
 TEST_F(LoadScaling, EachOfASplit_GrowsByItsOwnCalls) {
-  world.brain = Brain({.memory_bytes = 2000 * kMB, .cores = 16});
+  world.use({.memory_bytes = 2000 * kMB, .cores = 16});
   domain::Manifest b = small();
   b.context = 512;
   world.post(TrafficSet{"f", {{small(), 1, 75}, {b, 2, 25}}});

@@ -37,17 +37,17 @@ std::string in_words(const domain::EngineSleep& how) {
 
 }  // namespace
 
-domain::State Brain::Replica::shown_state() const {
+domain::State BrainState::Replica::shown_state() const {
   if (state != domain::State::Ready || sleep == Sleep::Awake) return state;
   return sleep == Sleep::Waking ? domain::State::Loading : domain::State::Cold;
 }
 
 int Brain::awake_replicas(const std::string& name, int revision) const {
-  return static_cast<int>(std::count_if(
-      replicas_.begin(), replicas_.end(), [&name, revision](const ReplicaEntry& entry) {
-        const Replica& replica = entry.second;
-        const domain::State state = replica.shown_state();
-        return replica.function == name && replica.revision == revision &&
+  const std::vector<ReplicaEntry*>& all = replicas_of(name);
+  return static_cast<int>(
+      std::count_if(all.begin(), all.end(), [revision](const ReplicaEntry* entry) {
+        const domain::State state = entry->second.shown_state();
+        return entry->second.revision == revision &&
                (state == domain::State::Loading || state == domain::State::Ready);
       }));
 }
@@ -69,16 +69,19 @@ std::optional<Time> Brain::sleep_time_of(const Replica& replica) const {
 }
 
 void Brain::let_sleep() {
-  for (auto& [id, replica] : replicas_) {
-    const std::optional<Time> at = sleep_time_of(replica);
-    if (!at || *at > now_) continue;
-    const domain::EngineSleep how =
-        *sleep_of(generation_of(replica.function, replica.revision)->manifest);
-    replica.sleep = Sleep::Falling;
-    decide(replica.function, "sleep",
-           fmt::format("replica {}: idle for {} ({})", id.value,
-                       format_duration(now_ - replica.idle_since), in_words(how)));
-    effects_.list.push_back(SleepReplica{id, how});
+  for (const FunctionEntry* function : stirring_) {
+    for (ReplicaEntry* entry : replicas_of(function->first)) {
+      Replica& replica = entry->second;
+      const std::optional<Time> at = sleep_time_of(replica);
+      if (!at || *at > now_) continue;
+      const domain::EngineSleep how =
+          *sleep_of(serving_generation(function->second, replica.revision)->manifest);
+      replica.sleep = Sleep::Falling;
+      decide(replica.function, "sleep",
+             fmt::format("replica {}: idle for {} ({})", entry->first.value,
+                         format_duration(now_ - replica.idle_since), in_words(how)));
+      effects_.list.push_back(SleepReplica{entry->first, how});
+    }
   }
 }
 
@@ -87,24 +90,23 @@ void Brain::wake_sleepers(const std::string& name, const Function& function,
                           const Generation& generation) {
   const domain::EngineSleep* how = sleep_of(generation.manifest);
   if (how == nullptr) return;
-  const auto is_ours = [&name, &generation](const Replica& replica) {
-    return replica.function == name && replica.revision == generation.revision &&
-           replica.state == domain::State::Ready;
+  const std::vector<ReplicaEntry*>& all = replicas_of(name);
+  const auto is_ours = [&generation](const Replica& replica) {
+    return replica.revision == generation.revision && replica.state == domain::State::Ready;
   };
   const bool waits = std::any_of(
       function.waiting.begin(), function.waiting.end(),
       [&generation](const Waiting& one) { return one.revision == generation.revision; });
-  const bool waking =
-      std::any_of(replicas_.begin(), replicas_.end(), [&is_ours](const ReplicaEntry& entry) {
-        return is_ours(entry.second) && entry.second.sleep == Sleep::Waking;
-      });
+  const bool waking = std::any_of(all.begin(), all.end(), [&is_ours](const ReplicaEntry* entry) {
+    return is_ours(entry->second) && entry->second.sleep == Sleep::Waking;
+  });
   const int missing = std::max(held_warm(function, generation), ahead_of_calls(generation)) -
                       awake_replicas(name, generation.revision);
   for (int left = std::max(missing, waits && !waking ? 1 : 0); left > 0; --left) {
     ReplicaEntry* best = nullptr;
-    for (ReplicaEntry& entry : replicas_) {
-      if (!is_ours(entry.second) || entry.second.sleep != Sleep::Asleep) continue;
-      if (best == nullptr || entry.second.last_used > best->second.last_used) best = &entry;
+    for (ReplicaEntry* entry : all) {
+      if (!is_ours(entry->second) || entry->second.sleep != Sleep::Asleep) continue;
+      if (best == nullptr || entry->second.last_used > best->second.last_used) best = entry;
     }
     if (best == nullptr) return;
     best->second.sleep = Sleep::Waking;
@@ -118,8 +120,9 @@ void Brain::wake_sleepers(const std::string& name, const Function& function,
 
 // A start beside one that could not be put to sleep, or woken, would find its memory taken.
 bool Brain::device_is_held(const std::string& name) const {
-  return std::any_of(replicas_.begin(), replicas_.end(), [&name](const ReplicaEntry& entry) {
-    return entry.second.function == name && entry.second.sleep == Sleep::Failed;
+  const std::vector<ReplicaEntry*>& all = replicas_of(name);
+  return std::any_of(all.begin(), all.end(), [](const ReplicaEntry* entry) {
+    return entry->second.sleep == Sleep::Failed;
   });
 }
 
@@ -129,6 +132,7 @@ void Brain::on(const ReplicaAsleep& event) {
   Replica& replica = entry->second;
   if (replica.state != domain::State::Ready || replica.sleep != Sleep::Falling) return;
   replica.sleep = Sleep::Asleep;
+  (void)find(replica.function);
   decide(replica.function, "asleep", fmt::format("replica {}", event.replica.value));
 }
 

@@ -22,17 +22,19 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
                       const TemplateEntry& from) {
   const domain::Resources& declared = generation.manifest.resources;
   if (declared.memory_bytes > 0) return false;
-  const auto fits = [&from, &declared](const ReplicaEntry& entry) {
-    const Replica& replica = entry.second;
-    return replica.is_spare() && replica.from == from.first &&
-           replica.state == domain::State::Ready &&
+  const auto fits = [&from, &declared](const ReplicaEntry* entry) {
+    const Replica& replica = entry->second;
+    return replica.from == from.first && replica.state == domain::State::Ready &&
            (declared.threads == 0 || declared.threads == replica.threads);
   };
-  const auto spare = std::find_if(replicas_.begin(), replicas_.end(), fits);
-  if (spare == replicas_.end()) return false;
+  const std::vector<ReplicaEntry*>& spares = replicas_of("");
+  const auto found = std::find_if(spares.begin(), spares.end(), fits);
+  if (found == spares.end()) return false;
+  ReplicaEntry* const spare = *found;
+  unlist(*spare);
   Replica& replica = spare->second;
   replica.function = name;
-  replicas_of_[name].insert(spare->first);
+  list(*spare);
   replica.revision = generation.revision;
   replica.slots = generation.manifest.slots;
   replica.started = now_;
@@ -50,11 +52,13 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
 }
 
 void Brain::make_spares() {
-  if (draining_ || short_of_room_) return;
+  if (draining_ || short_of_room_ || options_.spares == 0) return;
+  const bool cores_busy = is_computing();
   for (TemplateEntry& entry : templates_) {
     if (entry.second.state != domain::State::Ready || spares_of(entry.first) >= options_.spares)
       continue;
-    if (!policy::makes_spare(spare_demand(entry.second), now_) || !is_origin(entry)) continue;
+    if (!policy::makes_spare(spare_demand(entry.second, cores_busy), now_) || !is_origin(entry))
+      continue;
     const policy::TemplateSource source{entry.second.manifest, entry.second.facts};
     const std::uint64_t bytes = forked_bytes(source);
     if (reserved_bytes() + bytes > options_.memory_bytes) continue;  // nothing is evicted for it
@@ -64,17 +68,17 @@ void Brain::make_spares() {
 }
 
 void Brain::stop_spares(domain::ProcessId of, const std::string& reason) {
-  for (ReplicaEntry& entry : replicas_) {
-    const Replica& replica = entry.second;
-    if (replica.is_spare() && replica.from == of && replica.state != domain::State::Draining)
-      drain(entry, reason);
-  }
+  for (ReplicaEntry* entry : replicas_of(""))
+    if (entry->second.from == of && entry->second.state != domain::State::Draining)
+      drain(*entry, reason);
 }
 
 void Brain::stop_unwanted_spares() {
-  for (const TemplateEntry& entry : templates_) {
+  if (replicas_of("").empty()) return;
+  const bool cores_busy = is_computing();
+  for (TemplateEntry& entry : templates_) {
     if (spares_of(entry.first) == 0) continue;
-    if (!policy::keeps_spare(spare_demand(entry.second), now_))
+    if (!policy::keeps_spare(spare_demand(entry.second, cores_busy), now_))
       stop_spares(entry.first, "nobody called lately");
     else if (!is_origin(entry))
       stop_spares(entry.first, "its functions start from a primed template");
@@ -87,10 +91,10 @@ void Brain::spare_gone(const Replica& spare) {
 }
 
 int Brain::spares_of(domain::ProcessId id) const {
+  const std::vector<ReplicaEntry*>& spares = replicas_of("");
   return static_cast<int>(
-      std::count_if(replicas_.begin(), replicas_.end(), [id](const ReplicaEntry& entry) {
-        return entry.second.is_spare() && entry.second.from == id &&
-               entry.second.state != domain::State::Draining;
+      std::count_if(spares.begin(), spares.end(), [id](const ReplicaEntry* one) {
+        return one->second.from == id && one->second.state != domain::State::Draining;
       }));
 }
 
@@ -101,18 +105,18 @@ bool Brain::is_computing() const {
   });
 }
 
-policy::SpareDemand Brain::spare_demand(const Template& held) const {
-  return {.last_used = held.last_used,
-          .not_before = held.spare_not_before,
-          .cores_busy = is_computing()};
+policy::SpareDemand Brain::spare_demand(const Template& held, bool cores_busy) const {
+  return {
+      .last_used = held.last_used, .not_before = held.spare_not_before, .cores_busy = cores_busy};
 }
 
 std::optional<Time> Brain::spare_wake() const {
   std::optional<Time> wake;
   if (options_.spares == 0) return wake;
+  const bool cores_busy = is_computing();
   for (const auto& [id, held] : templates_) {
     if (held.state != domain::State::Ready) continue;
-    const auto at = policy::spare_review(spare_demand(held), now_);
+    const auto at = policy::spare_review(spare_demand(held, cores_busy), now_);
     if (at && *at > now_) wake = wake ? std::min(*wake, *at) : *at;
   }
   return wake;

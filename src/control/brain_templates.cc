@@ -1,5 +1,6 @@
 // Templates in the brain: when one is loaded, who is forked from it, when it goes.
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -43,6 +44,10 @@ Brain::TemplateEntry* Brain::primed_of(const Generation& generation) {
   return nullptr;
 }
 
+const Brain::TemplateEntry* Brain::primed_of(const Generation& generation) const {
+  return const_cast<Brain*>(this)->primed_of(generation);
+}
+
 Brain::TemplateEntry* Brain::origin_of(const Generation& generation) {
   TemplateEntry* primed = primed_of(generation);
   const bool ready = primed != nullptr && primed->second.state == domain::State::Ready;
@@ -53,12 +58,17 @@ const Brain::TemplateEntry* Brain::origin_of(const Generation& generation) const
   return const_cast<Brain*>(this)->origin_of(generation);
 }
 
-bool Brain::is_origin(const TemplateEntry& entry) const {
-  bool found = false;
-  for (const auto& [name, function] : functions_)
+bool Brain::is_origin(TemplateEntry& entry) {
+  Template& held = entry.second;
+  if (held.is_no_origin_at == deployments_) return false;
+  const bool found = anybody(entry, [this, &entry](const Function& function) {
+    bool forks_from_it = false;
     each_serving(function, [&](const Generation& generation) {
-      found |= may_fork(generation) && origin_of(generation) == &entry;
+      forks_from_it |= may_fork(generation) && origin_of(generation) == &entry;
     });
+    return forks_from_it;
+  });
+  if (!found) held.is_no_origin_at = deployments_;
   return found;
 }
 
@@ -132,11 +142,13 @@ void Brain::template_ready(TemplateEntry& entry) {
   ready.progress = 1;
   ready.ready = now_;
   ready.last_used = now_;
-  if (ready.is_primed())
-    for (auto& [name, function] : functions_)
-      each_serving(function, [&, &function = function](const Generation& generation) {
-        if (may_use(ready, generation)) function.note.clear();
-      });
+  for (FunctionEntry& deployed : functions_)
+    each_serving(deployed.second, [&](const Generation& generation) {
+      const bool has_primes = !generation.manifest.prime.empty() || !generation.learned.empty();
+      if (!has_primes || !may_use(ready, generation)) return;
+      stir(deployed);
+      if (ready.is_primed()) deployed.second.note.clear();
+    });
   decide(ready.manifest.name, "template",
          fmt::format("template {} ready after {}{}", entry.first.value,
                      format_duration(now_ - ready.started),
@@ -149,7 +161,8 @@ void Brain::template_ready(TemplateEntry& entry) {
 // Beside the answers of whoever has called already: they come from the base meanwhile.
 void Brain::prime_templates() {
   if (draining_ || short_of_room_ || is_computing()) return;
-  for (const auto& [name, function] : functions_) {
+  for (const FunctionEntry* entry : stirring_) {
+    const auto& [name, function] = *entry;
     each_serving(function, [&, &name = name, &function = function](const Generation& generation) {
       const bool wanted = function.calls > 0 || holds_template(function, generation);
       if (wanted && now_ >= generation.prime_not_before && may_fork(generation)) {
@@ -195,9 +208,11 @@ void Brain::fork_template(const std::string& name, const Generation& generation,
 
 // Nobody waits for it: replicas come from the base, and after a while it is tried again.
 void Brain::primed_gone(const Template& gone, const std::string& cause) {
-  for (auto& [name, function] : functions_) {
-    each_generation(function, [&, &function = function](Generation& generation) {
+  for (FunctionEntry& deployed : functions_) {
+    Function& function = deployed.second;
+    each_generation(function, [&](Generation& generation) {
       if (!may_use(gone, generation)) return;
+      stir(deployed);
       generation.prime_not_before = now_ + kPrimeAgainAfter;
       if (gone.state == domain::State::Loading && !gone.learned)
         function.note = fmt::format("its prompts are not primed: {}", cause);
@@ -215,6 +230,7 @@ void Brain::template_gone(const ProcessGone& event) {
       gone.manifest.name, "gone",
       fmt::format("template {} ({}): {}", event.process.value, to_string(gone.state), event.cause));
   stop_spares(event.process, "its template is gone");
+  stir_holding();
   if (!inherit(event.process, gone.bytes) && gone.account.inherited > 0)
     inherit(*gone.base, gone.account.inherited);
   if (gone.is_primed()) return primed_gone(gone, event.cause);
@@ -258,31 +274,33 @@ void Brain::drop_template(TemplateEntry& entry, const std::string& reason) {
   decide(entry.second.manifest.name, "drop",
          fmt::format("template {}: {}", entry.first.value, reason));
   stop_spares(entry.first, "its template goes");
+  stir_holding();
   effects_.list.push_back(KillProcess{entry.first});
 }
 
 // After a function is gone or has changed.
 void Brain::drop_unused_templates() {
   for (TemplateEntry& entry : templates_) {
-    bool used = false;
-    for (const auto& [name, function] : functions_)
-      each_generation(function, [&](const Generation& one) { used |= may_use(entry.second, one); });
+    const bool used = anybody(entry, [&entry](const Function& function) {
+      bool uses = false;
+      each_generation(function, [&](const Generation& one) { uses |= may_use(entry.second, one); });
+      return uses;
+    });
     if (!used) drop_template(entry, "no function uses it");
   }
 }
 
 // Those that nothing but the hope of a next call keeps.
 std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
+  std::set<domain::ProcessId> busy;
+  for (const auto& [id, replica] : replicas_) {
+    if (!replica.from || replica.is_spare()) continue;
+    if (idle == Idle::NoReplica || replica.in_flight > 0 || replica.state == domain::State::Loading)
+      busy.insert({*replica.from, *replica.base});
+  }
   std::vector<policy::IdleTemplate> found;
   for (const auto& [id, held] : templates_) {
-    if (held.state != domain::State::Ready || is_awaited(held)) continue;
-    const bool busy =
-        std::any_of(replicas_.begin(), replicas_.end(), [id = id, idle](const ReplicaEntry& entry) {
-          const Replica& replica = entry.second;
-          if (!replica.shares_pages_of(id) || replica.is_spare()) return false;
-          return idle == Idle::NoReplica || replica.in_flight > 0 ||
-                 replica.state == domain::State::Loading;
-        });
+    if (held.state != domain::State::Ready || busy.contains(id) || is_awaited(held)) continue;
     Time last_used = held.last_used;
     bool forks = false;
     for (const auto& [primed, other] : templates_) {
@@ -290,7 +308,7 @@ std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
       forks |= other.state == domain::State::Loading;
       last_used = std::max(last_used, other.last_used);
     }
-    if (!busy && !forks) found.push_back({id, held.bytes, held.ready - held.started, last_used});
+    if (!forks) found.push_back({id, held.bytes, held.ready - held.started, last_used});
   }
   return found;
 }
@@ -313,8 +331,8 @@ std::vector<domain::ProcessId> Brain::drop_order(
 
 // A call waits for room to fork from it.
 bool Brain::is_awaited(const Template& held) const {
-  return std::any_of(functions_.begin(), functions_.end(), [this, &held](const auto& one) {
-    const Function& function = one.second;
+  return std::any_of(stirring_.begin(), stirring_.end(), [this, &held](const auto* one) {
+    const Function& function = one->second;
     return std::any_of(function.waiting.begin(), function.waiting.end(),
                        [&](const Waiting& waiting) {
                          const Generation* served = serving_generation(function, waiting.revision);
@@ -324,6 +342,9 @@ bool Brain::is_awaited(const Template& held) const {
 }
 
 void Brain::keep_templates_within_budget() {
+  std::uint64_t all = 0;
+  for (const auto& [id, one] : templates_) all += one.bytes;
+  if (all <= options_.template_bytes) return;
   const std::vector<policy::IdleTemplate> idle = idle_templates(Idle::NoReplica);
   std::uint64_t held = 0;
   for (const policy::IdleTemplate& one : idle) held += one.bytes;

@@ -181,7 +181,9 @@ void Brain::create(const TrafficSet& event) {
       fresh.beside.push_back(std::move(generation));
   }
   fresh.keep_alive = fresh.current.manifest.keep_alive;
-  Function& function = functions_.emplace(event.function, std::move(fresh)).first->second;
+  FunctionEntry& entry = *functions_.emplace(event.function, std::move(fresh)).first;
+  stir(entry);
+  Function& function = entry.second;
   decide(event.function, "deploy", fmt::format("revision {}", in_words(shares_of(function))));
   prepare_serving(event.function, function);
 }
@@ -234,9 +236,8 @@ void Brain::replace(const std::string& name, Function& function,
 bool Brain::relabel(const std::string& name, Function& function, const TrafficSet::Served& served) {
   Generation& current = function.current;
   if (!function.beside.empty() || !same_replicas(served.manifest, current.manifest)) return false;
-  for (auto& [id, replica] : replicas_)
-    if (replica.function == name && replica.revision == current.revision)
-      replica.revision = served.revision;
+  for (ReplicaEntry* entry : replicas_of(name))
+    if (entry->second.revision == current.revision) entry->second.revision = served.revision;
   for (Waiting& waiting : function.waiting) waiting.revision = served.revision;
   current.manifest = served.manifest;
   current.revision = served.revision;
@@ -270,8 +271,8 @@ bool Brain::takes_over(const std::string& name, const Function& function) const 
 }
 
 void Brain::adopt_ready() {
-  for (auto& [name, function] : functions_)
-    if (takes_over(name, function)) adopt_next(name, function);
+  for (FunctionEntry* entry : stirring_)
+    if (takes_over(entry->first, entry->second)) adopt_next(entry->first, entry->second);
 }
 
 void Brain::adopt_next(const std::string& name, Function& function) {
@@ -300,11 +301,11 @@ void Brain::adopt_next(const std::string& name, Function& function) {
   drop_unused_templates();
   for (Waiting& waiting : function.waiting)
     if (!serving_generation(function, waiting.revision)) choose_generation(function, waiting);
-  for (ReplicaEntry& entry : replicas_) {
-    Replica& replica = entry.second;
-    if (replica.function != name || serving_generation(function, replica.revision)) continue;
+  for (ReplicaEntry* entry : replicas_of(name)) {
+    const Replica& replica = entry->second;
+    if (serving_generation(function, replica.revision)) continue;
     if (replica.state == domain::State::Loading || replica.state == domain::State::Ready)
-      drain(entry, "a newer revision serves");
+      drain(*entry, "a newer revision serves");
   }
   for (const Generation& generation : function.beside)
     if (generation.failure) fall_back(name, function, generation);

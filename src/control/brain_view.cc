@@ -8,7 +8,9 @@ namespace glowplug::control {
 
 Brain::Function* Brain::find(const std::string& name) {
   const auto found = functions_.find(name);
-  return found == functions_.end() ? nullptr : &found->second;
+  if (found == functions_.end()) return nullptr;
+  stir(*found);
+  return &found->second;
 }
 
 Brain::Generation* Brain::generation_of(const std::string& name, int revision) {
@@ -18,11 +20,32 @@ Brain::Generation* Brain::generation_of(const std::string& name, int revision) {
   return const_cast<Generation*>(coming_generation(*function, revision));
 }
 
+const std::vector<Brain::ReplicaEntry*>& Brain::replicas_of(const std::string& name) const {
+  static const std::vector<ReplicaEntry*> none;
+  const auto found = replicas_of_.find(name);
+  return found == replicas_of_.end() ? none : found->second;
+}
+
+void Brain::list(ReplicaEntry& entry) {
+  std::vector<ReplicaEntry*>& all = replicas_of_[entry.second.function];
+  const auto by_id = [](const ReplicaEntry* a, const ReplicaEntry* b) {
+    return a->first < b->first;
+  };
+  all.insert(std::upper_bound(all.begin(), all.end(), &entry, by_id), &entry);
+}
+
+void Brain::unlist(ReplicaEntry& entry) {
+  const auto of_function = replicas_of_.find(entry.second.function);
+  std::erase(of_function->second, &entry);
+  if (of_function->second.empty()) replicas_of_.erase(of_function);
+}
+
 int Brain::live_replicas(const std::string& name, int revision) const {
-  return static_cast<int>(std::count_if(
-      replicas_.begin(), replicas_.end(), [&name, revision](const ReplicaEntry& entry) {
-        const Replica& replica = entry.second;
-        return replica.function == name && replica.revision == revision &&
+  const std::vector<ReplicaEntry*>& all = replicas_of(name);
+  return static_cast<int>(
+      std::count_if(all.begin(), all.end(), [revision](const ReplicaEntry* entry) {
+        const Replica& replica = entry->second;
+        return replica.revision == revision &&
                (replica.state == domain::State::Loading || replica.state == domain::State::Ready);
       }));
 }
@@ -64,10 +87,10 @@ std::optional<FunctionStatus> Brain::status(const std::string& name) const {
 RevisionStatus Brain::status_of(const std::string& name, const Generation& generation) const {
   RevisionStatus status{.revision = generation.revision, .weight = generation.weight};
   bool ready = false, loading = generation.model == Model::Preparing;
-  for (const auto& [id, replica] : replicas_) {
-    if (replica.function != name || replica.revision != generation.revision) continue;
-    ready |= replica.shown_state() == domain::State::Ready;
-    loading |= replica.shown_state() == domain::State::Loading;
+  for (const ReplicaEntry* entry : replicas_of(name)) {
+    if (entry->second.revision != generation.revision) continue;
+    ready |= entry->second.shown_state() == domain::State::Ready;
+    loading |= entry->second.shown_state() == domain::State::Loading;
   }
   status.state = ready                ? domain::State::Ready
                  : loading            ? domain::State::Loading
@@ -81,9 +104,9 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
   FunctionStatus status{.revision = function.current.revision,
                         .progress = function.current.progress};
   bool ready = false, loading = false, draining = false, asleep = false;
-  for (const auto& [id, replica] : replicas_) {
-    if (replica.function != name) continue;
-    status.replicas.push_back({.replica = id,
+  for (const ReplicaEntry* entry : replicas_of(name)) {
+    const Replica& replica = entry->second;
+    status.replicas.push_back({.replica = entry->first,
                                .revision = replica.revision,
                                .state = replica.shown_state(),
                                .progress = replica.progress});
@@ -100,11 +123,11 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
     loading = true;
     status.progress = held->second.progress;
   }
+  const std::vector<ReplicaEntry*>& spares = replicas_of("");
   const bool spare =
       held != nullptr &&
-      std::any_of(replicas_.begin(), replicas_.end(), [held](const ReplicaEntry& entry) {
-        return entry.second.is_spare() && entry.second.from == held->first &&
-               entry.second.state == domain::State::Ready;
+      std::any_of(spares.begin(), spares.end(), [held](const ReplicaEntry* entry) {
+        return entry->second.from == held->first && entry->second.state == domain::State::Ready;
       });
   const bool forkable = held != nullptr && held->second.state == domain::State::Ready;
   bool failed = !ready && !loading;
@@ -160,10 +183,9 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
         if (other.learned && other.state == domain::State::Ready &&
             may_use(other, function.current))
           ++shown.template_view->learned;
-      for (const auto& [id, replica] : replicas_) {
-        if (!replica.is_spare() || replica.from != held->first) continue;
-        shown.template_view->spares.push_back({id, replica.memory_bytes});
-      }
+      for (const ReplicaEntry* spare : replicas_of(""))
+        if (spare->second.from == held->first)
+          shown.template_view->spares.push_back({spare->first, spare->second.memory_bytes});
     }
   }
   shown.holds = holds_of(function);

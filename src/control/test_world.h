@@ -4,7 +4,10 @@
 // Thread: one test.
 #pragma once
 
+#include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "base/units.h"
 #include "control/brain.h"
@@ -18,14 +21,22 @@ inline constexpr std::uint64_t kMB = 1'000'000;
 class World {
  public:
   explicit World(std::uint64_t memory_mb = 1000, std::uint64_t template_mb = 0, int spares = 0)
-      : brain({.memory_bytes = memory_mb * kMB,
+      : World({.memory_bytes = memory_mb * kMB,
                .template_bytes = template_mb * kMB,
                .spares = spares,
                .cores = 4}) {}
+  explicit World(BrainOptions options) : brain(options), sleepless(unresting(options)) {}
+
+  void use(const BrainOptions& options) {
+    brain = Brain(options);
+    sleepless = Brain(unresting(options));
+  }
 
   void post(const Event& event) {
-    last = brain.handle(event, now,
-                        wall + std::chrono::floor<std::chrono::milliseconds>(now - Time(1000s)));
+    const WallTime at = wall + std::chrono::floor<std::chrono::milliseconds>(now - Time(1000s));
+    last = brain.handle(event, now, at);
+    const Effects all = sleepless.handle(event, now, at);
+    EXPECT_EQ(told(last), told(all)) << "a function rests that should not";
     const std::size_t assigned_before = assigned.size();
     for (const Effect& effect : last.list)
       std::visit([this](const auto& one) { keep(one); }, effect);
@@ -83,7 +94,23 @@ class World {
   void keep(const MemoryLearned& one) { learned.push_back(one); }
   void keep(const Decision& one) { decisions.push_back(one); }
 
+  static BrainOptions unresting(BrainOptions options) {
+    options.rests = false;
+    return options;
+  }
+  static std::vector<std::string> told(const Effects& effects) {
+    std::vector<std::string> lines{
+        std::to_string(effects.list.size()),
+        effects.wake_at ? std::to_string(to_seconds(effects.wake_at->time_since_epoch()))
+                        : "no timer"};
+    for (const Effect& effect : effects.list)
+      if (const auto* one = std::get_if<Decision>(&effect))
+        lines.push_back(one->function + " " + one->decision + ": " + one->reason);
+    return lines;
+  }
+
   Brain brain;
+  Brain sleepless;  // in whose turns no function rests; it decides the same
   Time now{1000s};
   WallTime wall{};  // at that moment
   Effects last;

@@ -1,0 +1,184 @@
+// What the brain knows of functions, replicas, templates and calls; it alone changes it.
+//
+// Thread: values of the brain's.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time_types.h"
+#include "control/scaling.h"
+#include "domain/cache_domain.h"
+#include "domain/ids.h"
+#include "domain/learned_prime.h"
+#include "domain/manifest.h"
+#include "domain/model_facts.h"
+#include "domain/replica_state.h"
+#include "policy/memory_ledger.h"
+#include "policy/traffic.h"
+
+namespace glowplug::control {
+
+struct BrainState {
+  enum class Model { Absent, Preparing, Prepared, Failed };
+  enum class Sleep { Awake, Falling, Asleep, Waking, Failed };  // drawn in brain_sleep.cc
+
+  struct Failure {
+    Error error;
+    Time forgotten_at{};
+  };
+  struct Learned {
+    domain::LearnedPrime prime;
+    Time since{};
+  };
+  // One revision of a function with what is known of its model.
+  struct Generation {
+    domain::Manifest manifest;
+    int revision = 0;
+    Model model = Model::Absent;
+    domain::ModelFacts facts;
+    double progress = 0;
+    std::string phase;
+    Time prepare_began{}, prepare_ended{};
+    Duration verified{};        // at its end
+    bool fetched = false;       // while it was prepared
+    bool resident = false;      // in the page cache, as last measured
+    bool read_wanted = false;   // into it, once the model is prepared
+    int weight = 100;           // of 100 calls
+    std::int64_t gathered = 0;  // see policy::Share
+    std::optional<Failure> failure;
+    bool ready_once = false;
+    // Since its last replica that became ready:
+    bool forks_fail = false;
+    int starts_killed = 0;
+    Time sleep_not_before{};            // after a replica that did not fall asleep
+    Time prime_not_before{};            // after a primed template that did not come to be, or went
+    std::vector<Learned> learned = {};  // at most one of a domain, the latest first
+    Duration start_time{};              // of its last replica, or wake
+    Duration load_time{};               // of the template that it came from
+    std::unique_ptr<Scaling> scaling = {};  // while there is something to decide by
+  };
+  // What takes over at once: `fresh` is started first, the rest of the shares serves already.
+  struct Rollout {
+    std::vector<Generation> fresh;
+    std::vector<policy::Share> shares;  // the largest weight first
+  };
+  struct Waiting {
+    domain::CallId call;
+    int weight = 1;
+    Time arrived{}, deadline{};
+    domain::CacheDomain caller;
+    domain::CacheDomain domain = {};  // the caller's, where the generation keeps them apart
+    int revision = 0;                 // that was chosen for it
+  };
+  struct Function {
+    std::optional<Time> timer;       // see timers_
+    Generation current;              // of a split the heaviest
+    std::vector<Generation> beside;  // that serve beside it
+    std::optional<Rollout> next;     // deployed, not yet serving
+    std::deque<Waiting> waiting;
+    std::string note;       // why the last deploy did not take over
+    Duration keep_alive{};  // of the next idle period
+    int warm_count = 0;
+    std::optional<Time> warm_until;
+    std::optional<Time> template_until;  // a preload holds it
+    std::uint64_t calls = 0, cold_starts = 0;
+  };
+  // What is known of a process's memory; what is reserved of it stands beside.
+  struct Account {
+    std::string key = {};  // empty: nothing is learned of it
+    policy::MemoryNeed need = {};
+    policy::MemorySeen seen = {};
+    bool worked = false;          // since it was last measured
+    std::uint64_t inherited = 0;  // of its template, which is gone
+  };
+  struct Replica {
+    std::string function;  // empty while it is a spare
+    int revision = 0;
+    domain::State state = domain::State::Loading;
+    int slots = 1, in_flight = 0;  // in_flight counts weights
+    int threads = 1;
+    std::uint64_t memory_bytes = 0;
+    Account account;
+    double progress = 0;
+    std::string sandbox;
+    bool was_spare = false;
+    std::optional<domain::CacheDomain> domain;    // bound by its first grant
+    std::optional<domain::CacheDomain> made_for;  // forked with what was learned of this domain
+    const std::optional<domain::CacheDomain>& serves() const { return domain ? domain : made_for; }
+    bool kept = false;     // its prompt state, since it was last used
+    bool retired = false;  // see policy/scale_down.h
+    int granted = 0;       // calls
+    Time load_wants_it_until{};
+    std::optional<domain::ProcessId> from;    // the template; it may be gone
+    std::optional<domain::ProcessId> base;    // the same, or what that was forked from
+    Time load_began{}, load_ended{};          // the template's
+    bool from_memory = false;                 // its file, or its template's, was resident
+    std::optional<std::uint64_t> bytes_read;  // by its load, or its template's
+    Time started{}, ready{}, idle_since{}, last_used{};
+    Sleep sleep = Sleep::Awake;
+    Time wake_began{}, awake{};  // the last time it was woken
+    bool is_spare() const { return function.empty(); }
+    bool shares_pages_of(domain::ProcessId origin) const {
+      return from == origin || base == origin;
+    }
+    bool takes_calls() const { return state == domain::State::Ready && sleep == Sleep::Awake; }
+    // Between awake and asleep: what becomes of it is decided once that is over.
+    bool is_turning() const { return sleep == Sleep::Falling || sleep == Sleep::Waking; }
+    bool is_resting() const {
+      return state == domain::State::Ready && in_flight == 0 && !is_spare() && !is_turning();
+    }
+    domain::State shown_state() const;
+  };
+  // A base template, or one that was forked from it and primed: with its manifest's primes, or with
+  // a learned one.
+  struct Template {
+    domain::Manifest manifest;  // of whoever needed it first
+    std::optional<domain::ProcessId> base;
+    bool is_primed() const { return base.has_value(); }
+    std::optional<domain::LearnedPrime> learned;  // primed with this instead
+    domain::ModelFacts facts;
+    domain::State state = domain::State::Loading;  // Draining: killed, not yet gone
+    std::uint64_t bytes = 0;
+    Account account;
+    double progress = 0;
+    int child_deaths = 0;
+    bool from_memory = false;  // its file was resident when it was loaded
+    std::optional<std::uint64_t> bytes_read;
+    Time started{}, ready{}, last_used{}, spare_not_before{};
+    std::string used_by;                // a function that was found to use it, most often still one
+    std::uint64_t is_no_origin_at = 0;  // this state of deployments_; see is_origin()
+  };
+  struct Call {
+    std::string function;
+    std::optional<domain::ProcessId> replica;  // set once granted
+    int weight = 1;
+  };
+  using ReplicaEntry = std::pair<const domain::ProcessId, Replica>;
+  using TemplateEntry = std::pair<const domain::ProcessId, Template>;
+  using FunctionEntry = std::pair<const std::string, Function>;
+  struct ByName {
+    bool operator()(const FunctionEntry* a, const FunctionEntry* b) const {
+      return a->first < b->first;
+    }
+  };
+  // Cache domains with a call that waits and no replica, neither there nor on its way.
+  struct Unserved {
+    int domains = 0;
+    std::optional<Time> since;                 // the oldest of these calls
+    std::optional<domain::CacheDomain> first;  // its domain
+  };
+  enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
+  using Domains = std::set<domain::CacheDomain>;
+  struct Room {
+    int replicas = 0;
+    std::string why_not_more;  // where it is fewer than are wanted
+  };
+};
+
+}  // namespace glowplug::control

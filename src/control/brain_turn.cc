@@ -1,0 +1,106 @@
+// Which functions a turn of the brain looks at: those that stir. A function comes to rest when
+// nothing is left to do for it, and stirs again with an event of its own or when its timer is due.
+#include <algorithm>
+
+#include "control/brain.h"
+#include "domain/limits.h"
+#include "policy/schedule.h"
+
+namespace glowplug::control {
+
+void Brain::stir_due() {
+  for (auto due = timers_.begin(); due != timers_.end() && due->first <= now_; ++due)
+    stir(*due->second);
+}
+
+// What they hold may have gone.
+void Brain::stir_holding() { stirring_.insert(holding_.begin(), holding_.end()); }
+
+void Brain::forget(FunctionEntry& entry) {
+  set_timer(entry, std::nullopt);
+  stirring_.erase(&entry);
+  holding_.erase(&entry);
+  functions_.erase(functions_.find(entry.first));
+}
+
+void Brain::let_rest() {
+  for (auto stirring = stirring_.begin(); stirring != stirring_.end();) {
+    FunctionEntry& entry = **stirring;
+    if (holds_anything(entry.second))
+      holding_.insert(&entry);
+    else
+      holding_.erase(&entry);
+    set_timer(entry, timer_of(entry));
+    stirring =
+        options_.rests && is_at_rest(entry) ? stirring_.erase(stirring) : std::next(stirring);
+  }
+}
+
+bool Brain::is_at_rest(const FunctionEntry& entry) const {
+  const Function& function = entry.second;
+  return function.waiting.empty() && !function.next && !lacks_a_prime(function) &&
+         !lacks_what_it_holds(entry);
+}
+
+// Whether a template could be primed for it now, but for cores, memory and the budget.
+bool Brain::lacks_a_prime(const Function& function) const {
+  bool lacks = false;
+  each_serving(function, [&](const Generation& generation) {
+    if (generation.manifest.prime.empty() && generation.learned.empty()) return;
+    const bool wanted = function.calls > 0 || holds_template(function, generation);
+    if (!wanted || !may_fork(generation)) return;
+    const TemplateEntry* base = template_of(generation);
+    if (base == nullptr || base->second.state != domain::State::Ready) return;
+    lacks |= !generation.manifest.prime.empty() && primed_of(generation) == nullptr;
+    for (const Learned& one : generation.learned)
+      lacks |= learned_of(generation, one.prime.domain) == nullptr;
+  });
+  return lacks;
+}
+
+std::optional<Time> Brain::timer_of(const FunctionEntry& entry) const {
+  const auto& [name, function] = entry;
+  std::optional<Time> timer;
+  const auto consider = [&timer](Time at) { timer = timer ? std::min(*timer, at) : at; };
+  for (const Waiting& waiting : function.waiting) {
+    consider(waiting.deadline);
+    const Time impatient = waiting.arrived + domain::kTurn;
+    if (impatient > now_) consider(impatient);
+  }
+  for (const std::optional<Time>& until : {function.warm_until, function.template_until})
+    if (until && *until > now_ && *until != Time::max()) consider(*until);
+  each_serving(function, [&, &function = function](const Generation& generation) {
+    if (const auto change = policy::next_change(generation.manifest.schedule, wall_))
+      consider(now_ + (*change - wall_));
+    if (!draining_ && generation.scaling && generation.scaling->next != Time::max())
+      consider(generation.scaling->next);
+    if (!cannot_start(generation)) return;
+    if (!function.waiting.empty() || held_replicas(function, generation) > 0 ||
+        holds_template(function, generation))
+      consider(generation.failure->forgotten_at);
+  });
+  for (const ReplicaEntry* one : replicas_of(name)) {
+    const Replica& replica = one->second;
+    if (!replica.is_resting()) continue;
+    if (const auto stop = stop_time_of(replica)) consider(*stop);
+    if (const auto sleep = sleep_time_of(replica)) consider(*sleep);
+    if (const auto keep = keep_time_of(replica)) consider(*keep);
+  }
+  return timer;
+}
+
+void Brain::set_timer(FunctionEntry& entry, std::optional<Time> at) {
+  std::optional<Time>& timer = entry.second.timer;
+  if (timer == at) return;
+  if (timer) timers_.erase({*timer, &entry});
+  timer = at;
+  if (timer) timers_.emplace(*timer, &entry);
+}
+
+std::optional<Time> Brain::next_wake() const {
+  std::optional<Time> wake = spare_wake();
+  if (!timers_.empty() && (!wake || timers_.begin()->first < *wake)) wake = timers_.begin()->first;
+  return wake;
+}
+
+}  // namespace glowplug::control
