@@ -84,7 +84,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   Result<domain::TuneId> tune(const control::TuneWish& wish,
                               std::function<void(const control::TuneNews&)> heard) override;
   void abandon_tune(domain::TuneId tune) override;
-  std::vector<control::FunctionView> functions() const override;
+  void each_function(const std::function<void(control::FunctionView)>& visit) const override;
   std::optional<control::FunctionView> function(const std::string& name) const override;
   std::vector<std::string> logs(const std::string& function) const override {
     return supervisor_.logs(function);

@@ -35,10 +35,10 @@ std::vector<policy::FileOffer> offers_for(const domain::Manifest& manifest,
 
 std::pair<int, std::uint64_t> LivePlatform::calls_now() const {
   std::pair<int, std::uint64_t> now{0, 0};
-  for (const control::FunctionView& view : brain_.functions()) {
+  brain_.each_function([&now](const control::FunctionView& view) {
     now.first += view.in_flight + view.waiting;
     now.second += view.calls;
-  }
+  });
   return now;
 }
 
@@ -120,15 +120,15 @@ control::TuneNews LivePlatform::keep_tuned(const control::TuneWish& wish, int re
 control::FunctionView LivePlatform::shown(control::FunctionView view) const {
   const Rollouts::Deployed* deployed = rollouts_.deployed(view.manifest.name);
   if (deployed == nullptr || deployed->revision != view.revision) return view;
-  view.manifest = deployed->manifest;
+  const bool runs_otherwise = deployed->tuned || !deployed->sha256.empty();
+  if (runs_otherwise) view.manifest = deployed->manifest;  // as its owner wrote it
   view.tuned = deployed->tuned;
   return view;
 }
 
-std::vector<control::FunctionView> LivePlatform::functions() const {
-  std::vector<control::FunctionView> views;
-  for (control::FunctionView& view : brain_.functions()) views.push_back(shown(std::move(view)));
-  return views;
+void LivePlatform::each_function(const std::function<void(control::FunctionView)>& visit) const {
+  brain_.each_function(
+      [this, &visit](control::FunctionView view) { visit(shown(std::move(view))); });
 }
 
 std::optional<control::FunctionView> LivePlatform::function(const std::string& name) const {

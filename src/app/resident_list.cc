@@ -46,10 +46,11 @@ ResidentList::ResidentList(boost::asio::io_context& loop, LivePlatform& platform
 // One function for each template, the last used first.
 std::vector<std::string> ResidentList::resident() const {
   std::map<domain::ProcessId, std::pair<Time, std::string>> by_template;
-  for (const control::FunctionView& view : platform_.functions())
+  platform_.each_function([&by_template](const control::FunctionView& view) {
     if (view.template_view && view.template_view->state == domain::State::Ready)
       by_template.try_emplace(view.template_view->process, view.template_view->last_used,
                               view.manifest.name);
+  });
   std::vector<std::pair<Time, std::string>> order;
   for (const auto& [id, one] : by_template) order.push_back(one);
   std::sort(order.rbegin(), order.rend());

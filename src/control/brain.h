@@ -33,6 +33,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -70,7 +71,7 @@ class Brain final : BrainState {
   // `wall` is what schedules go by.
   Effects handle(const Event& event, Time now, WallTime wall = {});
 
-  std::vector<FunctionView> functions() const;
+  void each_function(const std::function<void(FunctionView)>& visit) const;  // by name
   std::optional<FunctionView> function(const std::string& name) const;
   std::optional<FunctionStatus> status(const std::string& name) const;
   // What a granted call is answered by.

@@ -57,11 +57,8 @@ std::uint64_t Brain::reserved_bytes() const {
   return bytes;
 }
 
-std::vector<FunctionView> Brain::functions() const {
-  std::vector<FunctionView> views;
-  views.reserve(functions_.size());
-  for (const auto& [name, function] : functions_) views.push_back(view(name, function));
-  return views;
+void Brain::each_function(const std::function<void(FunctionView)>& visit) const {
+  for (const auto& [name, function] : functions_) visit(view(name, function));
 }
 
 std::optional<FunctionView> Brain::function(const std::string& name) const {

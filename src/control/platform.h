@@ -117,11 +117,19 @@ class Platform {
                                         std::function<void(Change)> changed) = 0;
   virtual void unwatch(domain::WatchId watch) = 0;  // also after Deleted
 
-  virtual std::vector<FunctionView> functions() const = 0;
+  // One after the other in the order of their names: what is shown of all is never held at once.
+  virtual void each_function(const std::function<void(FunctionView)>& visit) const = 0;
+  std::vector<FunctionView> functions() const;
   virtual std::optional<FunctionView> function(const std::string& name) const = 0;
   virtual std::vector<std::string> logs(const std::string& function) const = 0;  // oldest first
   virtual std::vector<Decision> decisions() const = 0;                           // oldest first
   virtual bool admitting() const = 0;  // false while draining: /readyz
 };
+
+inline std::vector<FunctionView> Platform::functions() const {
+  std::vector<FunctionView> views;
+  each_function([&views](FunctionView view) { views.push_back(std::move(view)); });
+  return views;
+}
 
 }  // namespace glowplug::control

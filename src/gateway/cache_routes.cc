@@ -50,17 +50,17 @@ struct Running {
 
 std::map<std::string, Running> running_by_digest(const Server& server) {
   std::map<std::string, Running> found;
-  for (const control::FunctionView& view : server.platform.functions()) {
-    if (view.facts.sha256.empty()) continue;
+  server.platform.each_function([&](const control::FunctionView& view) {
+    if (view.facts.sha256.empty()) return;
     Running& running = found[view.facts.sha256];
     running.replicas += static_cast<int>(view.replicas.size());
-    if (!view.template_view) continue;
+    if (!view.template_view) return;
     const control::TemplateView& held = *view.template_view;
-    if (!running.templates.insert(held.process).second) continue;  // shared: counted once
+    if (!running.templates.insert(held.process).second) return;  // shared: counted once
     running.template_bytes += measured(server.options, held.process, held.memory_bytes);
     for (const control::TemplateView::Spare& spare : held.spares)
       running.template_bytes += measured(server.options, spare.process, spare.memory_bytes);
-  }
+  });
   return found;
 }
 

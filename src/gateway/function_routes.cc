@@ -101,17 +101,16 @@ Reply get_function(Exchange& exchange) {
 }
 
 Reply get_functions(Exchange& exchange) {
-  json::array data;
   const std::string_view warm = exchange.query_value("warm");
   if (!warm.empty() && warm != "true" && warm != "false")
     return exchange.error_reply(invalid("warm", "must be true or false."));
-  for (const control::FunctionView& view : exchange.server.platform.functions()) {
+  ListText list;
+  exchange.server.platform.each_function([&](const control::FunctionView& view) {
     const bool is_warm = view.tier >= domain::Tier::Template || !view.holds.empty();
-    if (!warm.empty() && is_warm != (warm == "true")) continue;
-    data.emplace_back(function_object(view, exchange.server.options, exchange.server.clock.now()));
-  }
-  return json_reply(200,
-                    json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
+    if (warm.empty() || is_warm == (warm == "true"))
+      list.add(function_object(view, exchange.server.options, exchange.server.clock.now()));
+  });
+  return json_reply(200, list.end());
 }
 
 Reply delete_function(Exchange& exchange) {

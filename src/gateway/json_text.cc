@@ -1,8 +1,10 @@
 #include "gateway/json_text.h"
 
 #include <string>
+#include <utility>
 
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 #include <boost/json/stream_parser.hpp>
 
 #include "domain/errors.h"
@@ -75,5 +77,12 @@ Result<boost::json::object> parse_object(std::string_view text) {
   }
   return std::move(value.as_object());
 }
+
+void ListText::add(const json::object& one) {
+  if (std::exchange(any_, true)) text_ += ',';
+  text_ += json::serialize(one);
+}
+
+std::string ListText::end() { return std::move(text_) + "]}"; }
 
 }  // namespace glowplug::gateway

@@ -3,6 +3,7 @@
 
 #include "gateway/function_json.h"
 #include "gateway/inference_routes.h"
+#include "gateway/json_text.h"
 #include "gateway/routes.h"
 
 namespace glowplug::gateway {
@@ -47,12 +48,11 @@ Reply answer_openapi(Exchange& exchange) {
 }
 
 Reply answer_models(Exchange& exchange) {
-  json::array data;
-  for (const control::FunctionView& view : exchange.server.platform.functions()) {
-    data.emplace_back(model_object(view, exchange.server.started_unix));
-  }
-  return json_reply(200,
-                    json::serialize(json::object{{"object", "list"}, {"data", std::move(data)}}));
+  ListText list;
+  exchange.server.platform.each_function([&](const control::FunctionView& view) {
+    list.add(model_object(view, exchange.server.started_unix));
+  });
+  return json_reply(200, list.end());
 }
 
 Reply answer_model(Exchange& exchange) {

@@ -133,10 +133,8 @@ class FakePlatform final : public control::Platform {
     for (const auto& [id, watcher] : watchers)
       if (watcher.first == name) watcher.second(change);
   }
-  std::vector<control::FunctionView> functions() const override {
-    std::vector<control::FunctionView> all;
-    for (const auto& [name, view] : views) all.push_back(view);
-    return all;
+  void each_function(const std::function<void(control::FunctionView)>& visit) const override {
+    for (const auto& [name, view] : views) visit(view);
   }
   std::optional<control::FunctionView> function(const std::string& name) const override {
     const auto found = views.find(name);
