@@ -137,7 +137,7 @@ def test_too_many_streams_are_refused_until_one_leaves(tmp_path) -> None:
 
 def test_a_reader_that_sleeps_gets_the_latest_and_holds_nobody_up(server: Server, deploy) -> None:
     """Each event is large; what the reader does not take is not kept for it."""
-    name = deploy("unread", load_time="1ms", prime=["x" * 60_000] * 3)
+    name = deploy("unread", load_time="1ms", context=4096, prime=["x" * 60_000] * 3)
     with server.raw() as client:
         client.send(f"GET {path(name)} HTTP/1.1\r\nHost: {client.host}\r\n\r\n".encode())
         cycles = 40

@@ -378,15 +378,15 @@ def test_more_primes_than_slots_are_all_found(server: Server) -> None:
 
 def test_prime_longer_than_the_context_is_said_and_calls_are_answered(bare: Server) -> None:
     ready = lambda: (bare.function("chat").get("template") or {}).get("state") == "ready"  # noqa: E731
-    bare.deploy(fake("chat", template="on", context=256))
+    bare.deploy(fake("chat", template="on", context=512))
     assert ask(bare, "hello")["usage"]["prompt_tokens"] == 1
     to_zero(bare)
     assert ready()
     with nothing_left(bare):
-        bare.deploy(fake("chat", template="on", context=256, prime=[LONG]))
+        bare.deploy(fake("chat", template="on", context=512, prime=[LONG]))
         assert ask(bare, "hello")["usage"]["prompt_tokens"] == 1
         reason = wait_until(lambda: bare.function("chat")["reason"], 10, "a reason")
-        assert "600 tokens" in reason and "256" in reason
+        assert "600 tokens" in reason and "512" in reason
         to_zero(bare)
         assert ask(bare, "hello")["usage"]["prompt_tokens"] == 1
         to_zero(bare)
