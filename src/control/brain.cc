@@ -202,6 +202,8 @@ void Brain::start_what_is_wanted() {
     each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
       if (cannot_start(generation) || device_is_held(name)) return;
+      // Room that was made is for whoever waits, not for what is held ahead of calls.
+      if (short_of_room_ && unserved(name, generation).domains == 0) return;
       make_place(name, generation);
       for (int live = live_replicas(name, generation.revision);
            live < wanted_replicas(name, function, generation);) {

@@ -241,5 +241,38 @@ TEST_F(Holds, ScheduledTemplate_IsLoadedWhenItsHourComes) {
   EXPECT_EQ(start(0).role, Role::Template);
 }
 
+// Else it would take the room back as often as it is made, and the call would wait for ever.
+TEST(HeldReplica, EvictedForACall_IsNotStartedBeforeTheCallIsServed) {
+  World world;
+  domain::Manifest held = world.manifest("held", 400);
+  held.scale.min = 1;
+  world.deploy(held);
+  world.ready(0);
+  world.deploy(world.manifest("called", 700));
+  world.call("called");
+  ASSERT_EQ(world.stopped.size(), 1u);
+  EXPECT_EQ(world.started.size(), 1u);
+  world.post(ProcessGone{world.stopped[0], "stopped", Ending::Asked});
+  ASSERT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.started[1].manifest.name, "called");
+}
+
+TEST(ComingRevision, DoesNotTakeTheRoomThatACallWaitsFor) {
+  World world;
+  world.deploy(world.manifest("idle", 300));
+  world.serve("idle");
+  world.deploy(world.manifest("replaced", 300));
+  world.serve("replaced");
+  world.deploy(world.manifest("called", 600));
+  world.call("called");  // 400 are free: one of the idle ones goes
+  ASSERT_EQ(world.stopped.size(), 1u);
+  world.post(FunctionPut{world.manifest("replaced", 350), 2});
+  world.post(ModelPrepared{"replaced", 2, {}});
+  EXPECT_EQ(world.started.size(), 2u);
+  world.post(ProcessGone{world.stopped[0], "stopped", Ending::Asked});
+  ASSERT_GE(world.started.size(), 3u);
+  EXPECT_EQ(world.started[2].manifest.name, "called");
+}
+
 }  // namespace
 }  // namespace glowplug::control

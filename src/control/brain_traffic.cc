@@ -321,7 +321,9 @@ void Brain::ensure_next_started(const std::string& name, Function& function) {
   for (const Generation& generation : function.next->fresh) {
     const bool started =
         cold || generation.ready_once || live_replicas(name, generation.revision) > 0;
-    if (!generation.failure && (generation.model != Model::Prepared || !started))
+    const bool waits_for_room = short_of_room_ && function.waiting.empty();  // others call
+    if (!generation.failure &&
+        (generation.model != Model::Prepared || (!started && !waits_for_room)))
       wanted.push_back(generation.revision);
   }
   for (const int revision : wanted)
