@@ -62,7 +62,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   now_ = now;
   wall_ = wall;
   effects_ = {};
-  short_of_room_ = false;
+  short_of_room_ = room_is_awaited_ = false;
   grown_.clear();
   if (may_change_deployments(event)) ++deployments_;
   std::visit([this](const auto& one) { on(one); }, event);
@@ -202,8 +202,8 @@ void Brain::start_what_is_wanted() {
     each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
       if (cannot_start(generation) || device_is_held(name)) return;
-      // Room that was made is for whoever waits, not for what is held ahead of calls.
-      if (short_of_room_ && unserved(name, generation).domains == 0) return;
+      // Room that was made is for whoever calls, not for what is held ahead of calls.
+      if (room_is_awaited_ && unserved(name, generation).domains == 0) return;
       make_place(name, generation);
       for (int live = live_replicas(name, generation.revision);
            live < wanted_replicas(name, function, generation);) {
@@ -257,6 +257,11 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
   const std::uint64_t free = options_.memory_bytes - std::min(options_.memory_bytes, reserved);
   if (bytes <= free) return true;
   short_of_room_ = true;
+  const bool called = unserved(name, generation).domains > 0;
+  room_is_awaited_ |= called;
+  // Nothing goes for what is only held: two functions that are held would evict each other for
+  // ever.
+  if (!called && !coming_generation(functions_.at(name), generation.revision)) return false;
 
   const std::uint64_t coming = leaving_bytes(Leaving::Now);
   if (bytes <= free + coming) return false;

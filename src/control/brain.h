@@ -354,11 +354,12 @@ class Brain final : BrainState {
   ScaleClock scale_clock_;
   std::optional<Time> wake_;  // as last told
 
-  Time now_{};                  // of the event being handled
-  WallTime wall_{};             // the same
-  std::string grown_;           // whose reservation was raised in this turn
-  bool short_of_room_ = false;  // somebody waits for memory, as seen in this turn
-  Effects effects_;             // of the event being handled
+  Time now_{};                    // of the event being handled
+  WallTime wall_{};               // the same
+  std::string grown_;             // whose reservation was raised in this turn
+  bool short_of_room_ = false;    // somebody waits for memory, as seen in this turn
+  bool room_is_awaited_ = false;  // a call does, or there is less than what runs holds
+  Effects effects_;               // of the event being handled
 };
 
 }  // namespace glowplug::control

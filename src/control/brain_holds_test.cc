@@ -257,6 +257,34 @@ TEST(HeldReplica, EvictedForACall_IsNotStartedBeforeTheCallIsServed) {
   EXPECT_EQ(world.started[1].manifest.name, "called");
 }
 
+TEST(HeldReplica, EvictsNobody) {
+  World world;
+  for (const char* name : {"a", "b"}) {
+    domain::Manifest held = world.manifest(name, 600);
+    held.scale.min = 1;
+    world.deploy(held);
+  }
+  world.ready(0);
+  world.pass(600s);
+  EXPECT_EQ(world.started.size(), 1u);
+  EXPECT_TRUE(world.stopped.empty());
+  world.call("b");  // which does
+  EXPECT_EQ(world.stopped.size(), 1u);
+}
+
+TEST(HeldReplica, ThatDoesNotFit_KeepsSmallerOnesFromNothing) {
+  World world;
+  world.deploy(world.manifest("called", 700));
+  world.serve("called");
+  for (const auto& [name, memory_mb] : {std::pair("large", 400), {"small", 200}}) {
+    domain::Manifest held = world.manifest(name, memory_mb);
+    held.scale.min = 1;
+    world.deploy(held);
+  }
+  ASSERT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.started[1].manifest.name, "small");
+}
+
 TEST(ComingRevision, DoesNotTakeTheRoomThatACallWaitsFor) {
   World world;
   world.deploy(world.manifest("idle", 300));

@@ -190,7 +190,7 @@ std::uint64_t Brain::leaving_bytes(Leaving when) const {
 void Brain::relieve_memory() {
   const std::uint64_t reserved = reserved_bytes();
   if (reserved <= options_.memory_bytes) return;
-  short_of_room_ = true;
+  short_of_room_ = room_is_awaited_ = true;
   const std::uint64_t over = reserved - options_.memory_bytes;
   const std::uint64_t leaving = leaving_bytes(Leaving::Now);
   std::uint64_t idle = 0;

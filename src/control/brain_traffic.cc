@@ -321,7 +321,7 @@ void Brain::ensure_next_started(const std::string& name, Function& function) {
   for (const Generation& generation : function.next->fresh) {
     const bool started =
         cold || generation.ready_once || live_replicas(name, generation.revision) > 0;
-    const bool waits_for_room = short_of_room_ && function.waiting.empty();  // others call
+    const bool waits_for_room = room_is_awaited_ && function.waiting.empty();
     if (!generation.failure &&
         (generation.model != Model::Prepared || (!started && !waits_for_room)))
       wanted.push_back(generation.revision);
