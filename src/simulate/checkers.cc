@@ -1,0 +1,34 @@
+#include "simulate/checkers.h"
+
+namespace glowplug::simulate {
+namespace {
+
+constexpr std::uint64_t kCompareEvery =
+    64;  // turns: a view of all functions costs more than a turn
+
+}  // namespace
+
+Checkers::Checkers(const Machine& machine) {
+  checkers_.push_back(make_call_checker());
+  checkers_.push_back(make_process_checker());
+  checkers_.push_back(make_memory_checker(machine.memory_bytes));
+  checkers_.push_back(make_bounds_checker());
+}
+
+void Checkers::turned(const Turn& turn) {
+  verdict_.next_turn();
+  for (const auto& checker : checkers_) checker->turned(turn, verdict_);
+  if (verdict_.turns() % kCompareEvery != 0) return;
+  const std::vector<control::FunctionView> views = turn.brain.functions();
+  for (const auto& checker : checkers_) checker->compare(views, turn.now, verdict_);
+}
+
+void Checkers::call_ended(const CallResult& result) {
+  for (const auto& checker : checkers_) checker->call_ended(result, verdict_);
+}
+
+void Checkers::at_end(Time now) {
+  for (const auto& checker : checkers_) checker->at_end(now, verdict_);
+}
+
+}  // namespace glowplug::simulate

@@ -1,0 +1,84 @@
+// What must hold in every world, whatever happens in it, judged by what passes between brain and
+// world alone: the checkers keep books of their own and look into the brain only to compare.
+//
+//   calls      each is granted or refused once, by its deadline, first come first served within a
+//              function and cache domain, and ends once; those that wait are those the brain knows
+//   processes  each has one state and one number of its own; a call goes only to a replica that is
+//              ready, awake and has a slot; nothing with a call in flight is stopped or put to
+//              sleep; one cache domain at a time; what the brain counts is what is there
+//   memory     reserved is no more than there is, unless a measurement or somebody else took it;
+//              then nothing starts. Held is no more than reserved
+//   bounds     replicas up to scale.max, waiting calls up to limits.queue, no endless waking
+//
+// The first thing that does not hold is kept, and nothing after it.
+//
+// Thread: the world's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "simulate/observer.h"
+#include "simulate/world_model.h"
+
+namespace glowplug::simulate {
+
+struct Violation {
+  Time at{};
+  std::uint64_t turn = 0;  // the how manieth
+  std::string rule;        // calls, processes, memory or bounds
+  std::string what;
+  friend bool operator==(const Violation&, const Violation&) = default;
+};
+
+// Where checkers put what does not hold.
+class Verdict final {
+ public:
+  void fail(Time at, std::string rule, std::string what) {
+    if (!violation_) violation_ = Violation{at, turns_, std::move(rule), std::move(what)};
+  }
+  void next_turn() { ++turns_; }
+  const std::optional<Violation>& violation() const { return violation_; }
+  std::uint64_t turns() const { return turns_; }
+
+ private:
+  std::optional<Violation> violation_;
+  std::uint64_t turns_ = 0;
+};
+
+// One of the four.
+class Checker {
+ public:
+  virtual ~Checker() = default;
+  virtual void turned(const Turn& turn, Verdict& verdict) = 0;
+  // From time to time: the brain's own view of all functions beside the books.
+  virtual void compare(const std::vector<control::FunctionView>&, Time, Verdict&) {}
+  virtual void call_ended(const CallResult&, Verdict&) {}
+  virtual void at_end(Time, Verdict&) {}
+};
+
+std::unique_ptr<Checker> make_call_checker();
+std::unique_ptr<Checker> make_process_checker();
+std::unique_ptr<Checker> make_memory_checker(std::uint64_t memory_bytes);
+std::unique_ptr<Checker> make_bounds_checker();
+
+class Checkers final : public Observer {
+ public:
+  explicit Checkers(const Machine& machine);
+
+  void turned(const Turn& turn) override;
+  void call_ended(const CallResult& result) override;
+  void at_end(Time now);  // nothing is left to happen to any call
+
+  const std::optional<Violation>& violation() const { return verdict_.violation(); }
+  std::uint64_t turns() const { return verdict_.turns(); }
+
+ private:
+  Verdict verdict_;
+  std::vector<std::unique_ptr<Checker>> checkers_;
+};
+
+}  // namespace glowplug::simulate

@@ -1,0 +1,164 @@
+// The checkers are worth something only if they catch a brain that is wrong: three are broken here
+// on purpose, between world and brain, and none of them may pass.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "simulate/scenario.h"
+
+namespace glowplug::simulate {
+namespace {
+
+constexpr int kSeeds = 8;
+
+// Believes that each call has ended as soon as it is granted.
+class ForgetsInFlight final : public Controller {
+ public:
+  explicit ForgetsInFlight(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    if (std::holds_alternative<control::CallEnded>(event))
+      return brain_.handle(control::Tick{}, now, wall);
+    control::Effects all = brain_.handle(event, now, wall);
+    for (std::size_t i = 0; i < all.list.size(); ++i) {
+      const auto* granted = std::get_if<control::GrantCall>(&all.list[i]);
+      if (granted == nullptr) continue;
+      control::Effects more = brain_.handle(control::CallEnded{granted->call}, now, wall);
+      std::move(more.list.begin(), more.list.end(), std::back_inserter(all.list));
+      all.wake_at = more.wake_at;
+    }
+    return all;
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
+// Does not hear of every tenth end of a process: what that was reserved stays reserved.
+class LeaksReservations final : public Controller {
+ public:
+  explicit LeaksReservations(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    if (std::holds_alternative<control::ProcessGone>(event) && ++gone_ % 10 == 0)
+      return brain_.handle(control::Tick{}, now, wall);
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+  int gone_ = 0;
+};
+
+// The same of what somebody else takes and gives back.
+class KeepsWhatWasSetAside final : public Controller {
+ public:
+  explicit KeepsWhatWasSetAside(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    if (const auto* aside = std::get_if<control::MemorySetAside>(&event)) {
+      most_ = std::max(most_, aside->bytes);
+      return brain_.handle(control::MemorySetAside{most_}, now, wall);
+    }
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+  std::uint64_t most_ = 1;
+};
+
+// Gives a place to whoever came last; who came first waits on.
+class Starves final : public Controller {
+ public:
+  explicit Starves(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    if (const auto* arrived = std::get_if<control::CallArrived>(&event))
+      waiting_[arrived->function].insert(arrived->call);
+    if (const auto* left = std::get_if<control::CallAbandoned>(&event))
+      return brain_.handle(control::CallAbandoned{known_as(left->call)}, now, wall);
+    if (const auto* ended = std::get_if<control::CallEnded>(&event))
+      return brain_.handle(control::CallEnded{known_as(ended->call), ended->outcome}, now, wall);
+    control::Effects effects = brain_.handle(event, now, wall);
+    for (control::Effect& effect : effects.list) {
+      if (auto* granted = std::get_if<control::GrantCall>(&effect)) swap(granted->call);
+      if (auto* refused = std::get_if<control::RefuseCall>(&effect)) {
+        refused->call = told_as(refused->call);
+        for (auto& [name, calls] : waiting_) calls.erase(refused->call);
+      }
+    }
+    return effects;
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  // The call that the world knows under another number in the brain, and back.
+  domain::CallId known_as(domain::CallId call) const {
+    for (const auto& [in_brain, in_world] : names_)
+      if (in_world == call) return in_brain;
+    return call;
+  }
+  domain::CallId told_as(domain::CallId call) const {
+    const auto found = names_.find(call);
+    return found == names_.end() ? call : found->second;
+  }
+  void swap(domain::CallId& granted) {
+    const domain::CallId first = told_as(granted);
+    for (auto& [name, calls] : waiting_) {
+      if (!calls.contains(first)) continue;
+      const domain::CallId last = *calls.rbegin();
+      calls.erase(last);
+      if (last != first) {
+        const domain::CallId in_brain = known_as(last);
+        names_[granted] = last;
+        names_[in_brain] = first;
+      }
+      granted = last;
+      return;
+    }
+    granted = first;
+  }
+
+  control::Brain brain_;
+  std::map<std::string, std::set<domain::CallId>> waiting_;
+  std::map<domain::CallId, domain::CallId> names_;
+};
+
+template <typename Mutant>
+std::unique_ptr<Controller> make(control::BrainOptions options) {
+  return std::make_unique<Mutant>(options);
+}
+
+// By the rule that was broken, how many of the seeds; under "" those that passed.
+std::map<std::string, int> broken_rules(
+    std::unique_ptr<Controller> (*make_controller)(control::BrainOptions)) {
+  std::map<std::string, int> rules;
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const ScenarioResult result = run_scenario({.seed = seed, .make_controller = make_controller});
+    ++rules[result.violation ? result.violation->rule : ""];
+  }
+  return rules;
+}
+
+TEST(Mutants, BrainAsItIs_Passes) { EXPECT_EQ(broken_rules(&make<BrainController>)[""], kSeeds); }
+
+TEST(Mutants, ForgetsInFlight_IsCaughtByEverySeed) {
+  EXPECT_EQ(broken_rules(&make<ForgetsInFlight>)[""], 0);
+}
+
+// Not by a seed in which hardly a process ends, or the tenth end is told twice.
+TEST(Mutants, LeaksReservations_IsCaught) {
+  EXPECT_GE(broken_rules(&make<LeaksReservations>)["processes"], kSeeds - 2);
+}
+
+TEST(Mutants, KeepsWhatWasSetAside_IsCaughtByEverySeed) {
+  EXPECT_EQ(broken_rules(&make<KeepsWhatWasSetAside>)[""], 0);
+}
+
+// Not by a seed in which no two calls ever wait for one function.
+TEST(Mutants, Starves_IsCaught) { EXPECT_GE(broken_rules(&make<Starves>)["calls"], kSeeds - 2); }
+
+}  // namespace
+}  // namespace glowplug::simulate

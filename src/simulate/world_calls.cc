@@ -1,0 +1,132 @@
+// Calls in a simulated world: from their arrival to their one end.
+#include <algorithm>
+#include <utility>
+
+#include "domain/errors.h"
+#include "simulate/world.h"
+
+namespace glowplug::simulate {
+
+World::Call* World::find_call(domain::CallId id) {
+  if (id.value < first_call_ || id.value > last_call_) return nullptr;
+  std::optional<Call>& call = calls_[id.value - first_call_];
+  return call ? &*call : nullptr;
+}
+
+void World::carry_out(const control::GrantCall& effect) {
+  Call* call = find_call(effect.call);
+  if (call == nullptr || call->stage != CallStage::Waiting) {  // left in the same turn
+    events_.push_back(control::CallEnded{effect.call});
+    return;
+  }
+  const auto replica = processes_.find(effect.replica);
+  if (replica == processes_.end() || replica->second.stage != Stage::Ready) {
+    events_.push_back(control::CallEnded{effect.call});
+    call->result.error = domain::error::kReplicaFailed;
+    return close(effect.call, CallOutcome::Refused);
+  }
+  Process& process = replica->second;
+  CallResult& result = call->result;
+  result.granted = now_;
+  result.cold = effect.cold;
+  result.tier = effect.tier;
+  result.start_wait =
+      effect.waited.sum() - effect.waited[domain::Phase::Queue].value_or(Duration(0));
+  call->stage = CallStage::Running;
+  call->replica = effect.replica;
+  ++process.calls;
+  process.tokens_now += static_cast<std::uint64_t>(result.prompt_tokens) + result.output_tokens;
+  use_context(effect.replica, process);
+  const double more = to_seconds(std::exchange(process.first_call, Duration(0)));
+  compute_.run(
+      effect.replica,
+      {.call = effect.call,
+       .prompt_tokens = result.prompt_tokens + more * process.profile->prefill_tokens_per_s,
+       .output_tokens = result.output_tokens},
+      now_);
+  watch_deadline(result.function, effect.call);
+}
+
+// Deadlines of a function's calls come in the order of their grants, so that one happening on the
+// timeline is enough for all of them.
+void World::watch_deadline(std::uint32_t number, domain::CallId call) {
+  Function& function = functions_.at(number);
+  function.granted.push_back(call);
+  while (find_call(function.granted.front()) == nullptr) function.granted.pop_front();
+  if (function.deadline_watched) return;
+  function.deadline_watched = true;
+  at(function.manifest.limits.timeout, {Happening::What::TimeOut, number});
+}
+
+void World::carry_out(const control::RefuseCall& effect) {
+  Call* call = find_call(effect.call);
+  if (call == nullptr || call->stage != CallStage::Waiting) return;
+  call->result.error = effect.error.code;
+  close(effect.call, CallOutcome::Refused);
+}
+
+void World::leave(domain::CallId id) {
+  Call* call = find_call(id);
+  if (call == nullptr) return;
+  if (call->stage == CallStage::Running) return finish(id, CallOutcome::Left);
+  close(id, CallOutcome::Left);
+  post(control::CallAbandoned{id});
+}
+
+void World::time_out(std::uint32_t number) {
+  Function& function = functions_.at(number);
+  function.deadline_watched = false;
+  while (!function.granted.empty()) {
+    const domain::CallId id = function.granted.front();
+    const Call* call = find_call(id);
+    if (call != nullptr) {
+      const Time deadline = *call->result.granted + function.manifest.limits.timeout;
+      if (deadline > now_) {
+        function.deadline_watched = true;
+        return timeline_.put(deadline, {Happening::What::TimeOut, number});
+      }
+      finish(id, CallOutcome::TimedOut);
+    }
+    function.granted.pop_front();
+  }
+}
+
+void World::first_token(domain::CallId id) {
+  if (Call* call = find_call(id)) call->result.first_token = now_ + model_.gateway;
+}
+
+// Of a call that runs. Its replica may be gone.
+void World::finish(domain::CallId id, CallOutcome outcome) {
+  Call* call = find_call(id);
+  if (call == nullptr) return;
+  const domain::ProcessId replica = call->replica;
+  if (outcome != CallOutcome::Answered) compute_.drop(replica, id, now_);
+  if (const auto found = processes_.find(replica); found != processes_.end()) {
+    Process& process = found->second;
+    --process.calls;
+    process.tokens_now -=
+        static_cast<std::uint64_t>(call->result.prompt_tokens) + call->result.output_tokens;
+    if (!std::exchange(process.answered, true)) {
+      measuring_.note_answer(replica, now_);
+      schedule_measure();
+    }
+  }
+  close(id, outcome);
+  tell(control::CallEnded{id, outcome == CallOutcome::Broken ? control::CallOutcome::ReplicaBroke
+                                                             : control::CallOutcome::Answered});
+}
+
+void World::close(domain::CallId id, CallOutcome outcome) {
+  CallResult& result = find_call(id)->result;
+  result.outcome = outcome;
+  result.ended = now_;
+  for (Observer* observer : observers_) observer->call_ended(result);
+  calls_[id.value - first_call_].reset();
+  --open_;
+  while (!calls_.empty() && !calls_.front()) {
+    calls_.pop_front();
+    ++first_call_;
+  }
+}
+
+}  // namespace glowplug::simulate

@@ -1,0 +1,298 @@
+// Processes and files in a simulated world: what starts, loads, sleeps, ends, and what it holds.
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "domain/errors.h"
+#include "domain/limits.h"
+#include "simulate/seconds.h"
+#include "simulate/world.h"
+
+namespace glowplug::simulate {
+namespace {
+
+constexpr double kBytesPerToken = 4;  // of a declared prime's text
+constexpr Duration kMeasuring = std::chrono::milliseconds(2);
+
+Duration transfer(std::uint64_t bytes, double mb_per_s) {
+  return from_seconds(static_cast<double>(bytes) / (mb_per_s * 1e6));
+}
+
+double prime_tokens(const control::StartProcess& effect) {
+  double tokens = effect.prime == nullptr ? 0 : static_cast<double>(effect.prime->size());
+  for (const std::string& text : effect.manifest.prime)
+    tokens += static_cast<double>(text.size()) / kBytesPerToken;
+  return tokens;
+}
+
+}  // namespace
+
+World::Function* World::function_named(const std::string& name) {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : &functions_[found->second];
+}
+
+// --- model files ---
+
+void World::carry_out(const control::PrepareModel& effect) {
+  Function* function = function_named(effect.manifest.name);
+  if (function == nullptr) return;
+  if (prepares_failing_ > 0) {
+    --prepares_failing_;
+    return post_at(now_ + shaken(std::chrono::milliseconds(50)),
+                   control::ModelUnavailable{
+                       function->name,
+                       effect.revision,
+                       {std::string(domain::error::kSourceUnreachable), "no source answers", ""}});
+  }
+  const domain::ModelFacts& facts = function->facts;
+  control::ModelPrepared prepared{.function = function->name,
+                                  .revision = effect.revision,
+                                  .facts = facts,
+                                  .fetched = !function->on_disk};
+  Duration took{};
+  if (!function->on_disk) {
+    prepared.verified = shaken(transfer(facts.file_bytes, model_.transfers.verify_mb_per_s));
+    took = prepared.verified + shaken(transfer(facts.file_bytes, model_.transfers.fetch_mb_per_s));
+    function->on_disk = true;
+    page_cache_.use(facts.path, facts.file_bytes);
+  }
+  prepared.resident = page_cache_.holds(facts.path);
+  if (took == Duration(0))
+    tell(std::move(prepared));
+  else
+    post_at(now_ + took, std::move(prepared));
+}
+
+void World::carry_out(const control::ReadModel& effect) {
+  const Duration took =
+      shaken(transfer(effect.facts.file_bytes, model_.transfers.read_mb_per_s / disk_factor_));
+  page_cache_.use(effect.facts.path, effect.facts.file_bytes);
+  post_at(now_ + took, control::ModelResidency{effect.facts.path, true});
+}
+
+void World::lose_model(std::uint32_t number) {
+  Function& function = functions_.at(number);
+  function.on_disk = false;
+  page_cache_.drop(function.facts.path);
+  post(control::ModelLost{function.facts.path, "its digest is not what it was"});
+}
+
+// --- starts ---
+
+void World::carry_out(const control::StartProcess& effect) {
+  const auto function = by_name_.find(effect.manifest.name);
+  const bool orphan = effect.from && !processes_.contains(*effect.from);
+  if (function == by_name_.end() || orphan) {
+    events_.push_back(
+        control::ProcessGone{effect.process, "its template is gone", control::Ending::Asked});
+    return;
+  }
+  Function& started = functions_[function->second];
+  Process process;
+  process.role = effect.role;
+  process.profile = started.profile;
+  process.function = function->second;
+  process.context = static_cast<std::uint64_t>(effect.manifest.context) *
+                    static_cast<std::uint64_t>(effect.manifest.slots);
+  process.from = effect.from;
+  process.threads = effect.threads;
+  process.is_fork = effect.from && effect.role == control::Role::Replica;
+  begin(effect.process, processes_.emplace(effect.process, process).first->second, effect);
+}
+
+void World::begin(domain::ProcessId id, Process& process, const control::StartProcess& effect) {
+  using What = Happening::What;
+  const ModelProfile& profile = *process.profile;
+  const std::uint64_t context_bytes = process.context * profile.kv_bytes_per_token;
+  const double tokens = prime_tokens(effect);
+  if (process.is_fork) {
+    process.fixed_bytes = profile.forked_bytes;
+    memory_.add(id, profile.forked_bytes, process.from);
+  } else if (process.from) {  // a primed template
+    process.fixed_bytes =
+        static_cast<std::uint64_t>(tokens) * profile.kv_bytes_per_token + kMegabyte;
+    memory_.add(id, process.fixed_bytes, process.from);
+  } else {
+    const bool replica = process.role == control::Role::Replica;
+    process.fixed_bytes = profile.weight_bytes + (replica ? context_bytes + profile.executed_bytes
+                                                          : profile.template_bytes);
+    // The whole cache is zeroed while it loads; a template gives its pages back.
+    memory_.add(id, profile.weight_bytes + context_bytes + profile.template_bytes, {});
+  }
+  Function& function = functions_[process.function];
+  if (function.failing > 0) {
+    --function.failing;
+    return after(id, process, shaken(model_.starts.fork), What::Fail);
+  }
+  if (process.is_fork) {
+    if (!effect.ahead) process.first_call = shaken(model_.starts.first_call);
+    return after(id, process,
+                 shaken(model_.starts.fork) +
+                     (effect.ahead ? shaken(model_.starts.first_call) : Duration(0)),
+                 What::Ready);
+  }
+  process.load_s =
+      process.from ? to_seconds(shaken(model_.starts.fork)) + tokens / profile.prefill_tokens_per_s
+                   : to_seconds(shaken(load_time(model_, profile)));
+  if (process.from) return load(id, process);
+  const bool resident = page_cache_.holds(effect.facts.path);
+  page_cache_.use(effect.facts.path, effect.facts.file_bytes);
+  events_.push_back(control::StartMeasured{id, resident});
+  if (resident) return load(id, process);
+  process.read_bytes = effect.facts.file_bytes;
+  after(id, process,
+        shaken(transfer(process.read_bytes, model_.transfers.read_mb_per_s / disk_factor_)),
+        What::Load);
+}
+
+void World::load(domain::ProcessId id, Process& process) {
+  compute_.load(id, process.load_s, model_.starts.load_threads, now_);
+}
+
+void World::loaded(domain::ProcessId id) {
+  const auto found = processes_.find(id);
+  if (found == processes_.end() || found->second.stage != Stage::Loading) return;
+  Process& process = found->second;
+  process.stage = Stage::Ready;
+  process.turn = ++turns_;
+  if (process.role == control::Role::Replica)
+    compute_.open(id, *process.profile, process.threads, now_);
+  memory_.set(id, process.fixed_bytes);
+  measuring_.add(id, now_);
+  schedule_measure();
+  tell(control::ProcessReady{.process = id, .bytes_read = process.read_bytes});
+}
+
+void World::await_in_vain(domain::ProcessId id) {
+  const auto found = processes_.find(id);
+  if (found == processes_.end()) return;
+  after(id, found->second, found->second.is_fork ? domain::kForkLimit : domain::kLoadStallTimeout,
+        Happening::What::InVain);
+}
+
+// The file that a spare was made from is as it was; what a hand-over costs, its first call pays.
+void World::carry_out(const control::AssignReplica& effect) {
+  const auto found = processes_.find(effect.replica);
+  if (found == processes_.end()) return;
+  found->second.first_call = shaken(model_.starts.hand_over);
+  if (const auto function = by_name_.find(effect.function); function != by_name_.end())
+    found->second.function = function->second;
+  events_.push_back(control::ReplicaAssigned{effect.replica});
+}
+
+void World::carry_out(const control::SleepReplica& effect) {
+  const auto found = processes_.find(effect.replica);
+  if (found == processes_.end() || found->second.stage != Stage::Ready) return;
+  after(effect.replica, found->second, shaken(model_.starts.sleep), Happening::What::Asleep);
+}
+
+void World::carry_out(const control::WakeReplica& effect) {
+  const auto found = processes_.find(effect.replica);
+  if (found == processes_.end() || found->second.stage != Stage::Ready) return;
+  after(effect.replica, found->second, shaken(model_.starts.wake), Happening::What::Awake);
+}
+
+// --- ends ---
+
+void World::carry_out(const control::StopProcess& effect) {
+  end_after(effect.process, shaken(model_.starts.stop));
+}
+
+void World::carry_out(const control::KillProcess& effect) {
+  end_after(effect.process, shaken(model_.starts.kill));
+}
+
+void World::end_after(domain::ProcessId id, Duration delay) {
+  const auto found = processes_.find(id);
+  if (found == processes_.end()) return;
+  found->second.stage = Stage::Stopping;
+  for (const domain::CallId call : compute_.close(id, now_)) finish(call, CallOutcome::Broken);
+  after(id, found->second, delay, Happening::What::Gone);
+}
+
+void World::after(domain::ProcessId id, Process& process, Duration delay, Happening::What what) {
+  process.turn = ++turns_;
+  at(delay, {what, id.value, process.turn});
+}
+
+// A fork that has not come to be goes with its template.
+void World::gone(domain::ProcessId id, const std::string& cause, control::Ending ending) {
+  const auto found = processes_.find(id);
+  if (found == processes_.end()) return;
+  const bool is_template = found->second.role == control::Role::Template;
+  for (const domain::CallId call : compute_.close(id, now_)) finish(call, CallOutcome::Broken);
+  outgrown_ -= found->second.outgrown;
+  processes_.erase(id);
+  memory_.remove(id);
+  measuring_.remove(id);
+  schedule_measure();
+  tell(control::ProcessGone{id, cause, ending});
+  if (!is_template) return;
+  std::vector<domain::ProcessId> unborn;
+  for (const auto& [other, process] : processes_)
+    if (process.from == id && process.stage == Stage::Loading) unborn.push_back(other);
+  for (const domain::ProcessId other : unborn)
+    gone(other, "its template ended", control::Ending::Itself);
+}
+
+bool World::crash(domain::ProcessId id, Death death, const std::string& cause) {
+  if (!processes_.contains(id)) return false;
+  gone(id, cause, death == Death::Killed ? control::Ending::Killed : control::Ending::Itself);
+  return true;
+}
+
+bool World::stall(domain::ProcessId id, Duration length) {
+  const auto found = processes_.find(id);
+  if (found == processes_.end() || found->second.stage == Stage::Stopping) return false;
+  if (found->second.stage == Stage::Loading && found->second.is_fork) {
+    after(id, found->second, length, Happening::What::Ready);
+    return true;
+  }
+  if (found->second.stage == Stage::Loading) return false;
+  compute_.stall(id, now_);
+  at(length, {Happening::What::GoOn, id.value, found->second.turn});
+  return true;
+}
+
+// --- memory ---
+
+// Pages that were used once stay, until the process ends.
+void World::use_context(domain::ProcessId id, Process& process) {
+  if (!process.is_fork || process.tokens_now <= process.tokens) return;
+  process.tokens = std::min(process.tokens_now, process.context);
+  memory_.set(id, process.fixed_bytes + process.outgrown +
+                      process.tokens * process.profile->kv_bytes_per_token);
+}
+
+bool World::outgrow(domain::ProcessId id, std::uint64_t bytes) {
+  const auto found = processes_.find(id);
+  if (found == processes_.end() || found->second.stage != Stage::Ready ||
+      found->second.role != control::Role::Replica)
+    return false;
+  found->second.outgrown += bytes;
+  outgrown_ += bytes;
+  memory_.set(id, memory_.made(id) + bytes);
+  return true;
+}
+
+void World::measure() {
+  const auto process = measuring_.take(now_);
+  if (!process) return schedule_measure();
+  const MemoryBook::Held held = memory_.held(*process);
+  measuring_.done(now_, kMeasuring);
+  schedule_measure();
+  tell(control::MemoryMeasured{*process, held.own, held.mapped});
+}
+
+std::vector<domain::ProcessId> World::processes(Kind kind) const {
+  const control::Role role =
+      kind == Kind::Template ? control::Role::Template : control::Role::Replica;
+  std::vector<domain::ProcessId> found;
+  for (const auto& [id, process] : processes_)
+    if (process.role == role && process.stage != Stage::Stopping) found.push_back(id);
+  return found;
+}
+
+}  // namespace glowplug::simulate

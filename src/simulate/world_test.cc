@@ -1,0 +1,185 @@
+#include "simulate/world.h"
+
+#include <gtest/gtest.h>
+
+#include "domain/errors.h"
+#include "simulate/checkers.h"
+#include "simulate/run.h"
+
+namespace glowplug::simulate {
+namespace {
+
+class Ends final : public Observer {
+ public:
+  void call_ended(const CallResult& result) override { results.push_back(result); }
+  std::vector<CallResult> results;
+};
+
+// Without chance: a start takes what the model says.
+WorldModel exact() {
+  WorldModel model;
+  model.starts.jitter = 0;
+  return model;
+}
+
+class WorldTest : public ::testing::Test {
+ protected:
+  void make(const WorldModel& model, const WorldOptions& options = {}) {
+    controller = std::make_unique<BrainController>(brain_options(model.machine));
+    world = std::make_unique<World>(model, options, *controller);
+    checkers = std::make_unique<Checkers>(model.machine);
+    world->watch(ends);
+    world->watch(*checkers);
+  }
+  ~WorldTest() override {
+    if (checkers == nullptr) return;
+    const auto& violation = checkers->violation();
+    EXPECT_FALSE(violation) << violation->rule << ": " << violation->what;
+  }
+  void call(std::uint32_t function, int prompt = 20, int output = 10) {
+    world->arrive({.function = function, .prompt_tokens = prompt, .output_tokens = output});
+  }
+  const CallResult& answer(std::uint32_t function, int prompt = 20, int output = 10) {
+    const std::size_t before = ends.results.size();
+    call(function, prompt, output);
+    settle(*world, world->now() + 10min);
+    EXPECT_GT(ends.results.size(), before);
+    return ends.results.back();
+  }
+
+  Ends ends;
+  std::unique_ptr<Controller> controller;
+  std::unique_ptr<World> world;
+  std::unique_ptr<Checkers> checkers;
+};
+
+TEST_F(WorldTest, FirstCall_LoadsATemplateAndForks) {
+  make(exact());
+  const std::uint32_t function = world->deploy("f");
+  const CallResult& first = answer(function);
+  EXPECT_EQ(first.outcome, CallOutcome::Answered);
+  EXPECT_TRUE(first.cold);
+  EXPECT_EQ(first.tier, domain::Tier::Memory);
+  // 115 ms and 98 MB at 1.45 s/GB, and 4.6 ms for the fork.
+  EXPECT_NEAR(to_ms(first.start_wait), 115 + 142.1 + 4.6, 0.1);
+  // 20 tokens at 195/s, 7.3 ms of page faults, 0.6 of the gateway.
+  EXPECT_NEAR(to_ms(*first.first_token - *first.granted), 102.6 + 7.3 + 0.6, 0.1);
+  EXPECT_NEAR(to_ms(first.ended - *first.first_token), 9 * 10.49 - 0.6, 0.1);
+}
+
+TEST_F(WorldTest, SecondCall_IsWarm_AndTheNextFromZeroForks) {
+  WorldModel model = exact();
+  model.machine.spares = 0;
+  model.function.keep_alive = 10s;
+  make(model);
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  EXPECT_FALSE(answer(function).cold);
+  world->run_until(world->now() + 30s);
+  const CallResult& again = answer(function);
+  EXPECT_EQ(again.tier, domain::Tier::Template);
+  EXPECT_NEAR(to_ms(again.start_wait), 4.6, 0.01);
+}
+
+TEST_F(WorldTest, Spare_IsHandedOver) {
+  WorldModel model = exact();
+  model.function.keep_alive = 10s;
+  make(model);
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  world->run_until(world->now() + 30s);
+  EXPECT_EQ(answer(function).tier, domain::Tier::Spare);
+}
+
+TEST_F(WorldTest, FileOutsideThePageCache_IsReadFromTheDisk) {
+  WorldModel model = exact();
+  model.machine.page_cache_bytes = 0;
+  make(model);
+  const CallResult& first = answer(world->deploy("f"));
+  EXPECT_EQ(first.tier, domain::Tier::Disk);
+  EXPECT_NEAR(to_ms(first.start_wait), 115 + 142.1 + 4.6 + 98.0 / 1.035, 0.1);
+}
+
+TEST_F(WorldTest, PromptBeyondTheContext_IsCut) {
+  WorldModel model = exact();
+  model.function.context = 512;
+  make(model);
+  const CallResult& cut = answer(world->deploy("f"), 100'000, 100'000);
+  EXPECT_TRUE(cut.clamped);
+  EXPECT_LE(cut.prompt_tokens + cut.output_tokens, 512);
+}
+
+TEST_F(WorldTest, CrashWhileItAnswers_BreaksTheCallAndTheNextStartsAnew) {
+  make(exact());
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  call(function, 20, 500);
+  world->run_until(world->now() + 1s);
+  const auto replicas = world->processes(World::Kind::Replica);
+  ASSERT_FALSE(replicas.empty());
+  EXPECT_TRUE(world->crash(replicas.front(), World::Death::Itself, "crashed"));
+  EXPECT_EQ(ends.results.back().outcome, CallOutcome::Broken);
+  EXPECT_EQ(answer(function).outcome, CallOutcome::Answered);
+}
+
+TEST_F(WorldTest, StartsThatFail_AreRefusedThenServedAgain) {
+  WorldModel model = exact();
+  model.function.template_use = domain::TemplateUse::Off;
+  make(model);
+  const std::uint32_t function = world->deploy("f");
+  world->fail_starts(function, 1);
+  EXPECT_EQ(answer(function).error, domain::error::kFunctionFailed);
+  world->run_until(world->now() + 6s);
+  EXPECT_EQ(answer(function).outcome, CallOutcome::Answered);
+}
+
+TEST_F(WorldTest, StalledReplica_TimesItsCallsOut) {
+  WorldModel model = exact();
+  model.function.limits.timeout = 30s;
+  make(model);
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  call(function);
+  call(function);
+  world->stall(world->processes(World::Kind::Replica).front(), 60s);
+  settle(*world, world->now() + 10min);
+  EXPECT_EQ(ends.results.back().outcome, CallOutcome::TimedOut);
+  EXPECT_EQ(to_seconds(ends.results.back().ended - *ends.results.back().granted), 30);
+}
+
+TEST_F(WorldTest, LostWordOfAFork_IsNoticedAfterItsLimit) {
+  WorldModel model = exact();
+  model.function.keep_alive = 1s;
+  model.machine.spares = 0;
+  make(model);
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  world->run_until(world->now() + 10s);
+  world->set_post({.lost = 1});
+  call(function);
+  world->run_until(world->now() + 1s);
+  world->set_post({});
+  settle(*world, world->now() + 1min);
+  EXPECT_EQ(ends.results.back().outcome, CallOutcome::Answered);
+  EXPECT_GE(*ends.results.back().granted - ends.results.back().arrived, 5s);
+}
+
+TEST_F(WorldTest, CallerWithoutPatience_Leaves) {
+  make(exact(), {.leave_chance = 1, .patience = 1ms});
+  const std::uint32_t function = world->deploy("f");
+  EXPECT_EQ(answer(function).outcome, CallOutcome::Left);
+}
+
+TEST_F(WorldTest, NothingIsLeftAfterADrain) {
+  make(exact());
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  EXPECT_GT(world->process_count(), 0u);
+  world->post(control::DrainStarted{});
+  world->run_until(world->now() + 1s);
+  EXPECT_EQ(world->process_count(), 0u);
+  EXPECT_EQ(answer(function).error, domain::error::kShuttingDown);
+}
+
+}  // namespace
+}  // namespace glowplug::simulate
