@@ -211,7 +211,9 @@ void World::happen(const Happening& happening) {
     default: break;
   }
   const auto found = processes_.find(process);
-  if (found == processes_.end() || found->second.turn != happening.turn) return;
+  if (found == processes_.end()) return;
+  if (happening.what == What::GoOn) return compute_.go_on(process, now_);
+  if (found->second.turn != happening.turn) return;  // something else came of it since
   switch (happening.what) {
     case What::Load: return load(process, found->second);
     case What::Ready: return loaded(process);
@@ -220,7 +222,6 @@ void World::happen(const Happening& happening) {
     case What::InVain: return gone(process, "no word from it", control::Ending::Itself);
     case What::Asleep: return tell(control::ReplicaAsleep{process});
     case What::Awake: return tell(control::ReplicaAwake{process});
-    case What::GoOn: return compute_.go_on(process, now_);
     default: return;
   }
 }

@@ -75,20 +75,17 @@ void World::leave(domain::CallId id) {
 
 void World::time_out(std::uint32_t number) {
   Function& function = functions_.at(number);
-  function.deadline_watched = false;
   while (!function.granted.empty()) {
     const domain::CallId id = function.granted.front();
     const Call* call = find_call(id);
     if (call != nullptr) {
       const Time deadline = *call->result.granted + function.manifest.limits.timeout;
-      if (deadline > now_) {
-        function.deadline_watched = true;
-        return timeline_.put(deadline, {Happening::What::TimeOut, number});
-      }
-      finish(id, CallOutcome::TimedOut);
+      if (deadline > now_) return timeline_.put(deadline, {Happening::What::TimeOut, number});
     }
     function.granted.pop_front();
+    if (call != nullptr) finish(id, CallOutcome::TimedOut);  // which may grant the next
   }
+  function.deadline_watched = false;
 }
 
 void World::first_token(domain::CallId id) {

@@ -252,7 +252,7 @@ bool World::stall(domain::ProcessId id, Duration length) {
   }
   if (found->second.stage == Stage::Loading) return false;
   compute_.stall(id, now_);
-  at(length, {Happening::What::GoOn, id.value, found->second.turn});
+  at(length, {Happening::What::GoOn, id.value});
   return true;
 }
 

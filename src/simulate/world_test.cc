@@ -147,6 +147,23 @@ TEST_F(WorldTest, StalledReplica_TimesItsCallsOut) {
   EXPECT_EQ(to_seconds(ends.results.back().ended - *ends.results.back().granted), 30);
 }
 
+// Each that times out lets the next one in, which must time out as well.
+TEST_F(WorldTest, StalledReplica_TimesOutThoseToo_ThatWaitedForItsSlot) {
+  WorldModel model = exact();
+  model.function.slots = 1;
+  model.function.scale.max = 1;
+  model.function.limits.timeout = 10s;
+  make(model);
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  world->stall(world->processes(World::Kind::Replica).front(), 1h);
+  for (int i = 0; i < 4; ++i) call(function);
+  settle(*world, world->now() + 10min);
+  ASSERT_EQ(ends.results.size(), 5u);
+  for (std::size_t i = 1; i < 5; ++i)
+    EXPECT_EQ(ends.results[i].outcome, CallOutcome::TimedOut) << i;
+}
+
 TEST_F(WorldTest, LostWordOfAFork_IsNoticedAfterItsLimit) {
   WorldModel model = exact();
   model.function.keep_alive = 1s;
