@@ -139,7 +139,9 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   if (const auto held = replica.from ? templates_.find(*replica.from) : templates_.end();
       held != templates_.end())
     held->second.last_used = now_;
-  calls_[waiting.call].replica = entry.first;
+  Call& call = calls_[waiting.call];
+  call.replica = entry.first;
+  call.granted = now_;
 
   const auto overlap = [&waiting, this](Time begin, Time end) {
     return std::max(Duration(0), std::min(end, now_) - std::max(begin, waiting.arrived));
@@ -185,20 +187,11 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   }
 }
 
-// Functions whose callers have waited longest come first, so that none starves behind a busier
-// name.
 void Brain::start_what_is_wanted() {
   if (draining_) return;
-  std::vector<FunctionEntry*> order(stirring_.begin(), stirring_.end());
-  const auto oldest = [](const FunctionEntry* entry) {
-    const std::deque<Waiting>& waiting = entry->second.waiting;
-    return waiting.empty() ? Time::max() : waiting.front().arrived;
-  };
-  std::stable_sort(
-      order.begin(), order.end(),
-      [&oldest](const FunctionEntry* a, const FunctionEntry* b) { return oldest(a) < oldest(b); });
-  for (FunctionEntry* entry : order) {
+  for (FunctionEntry* entry : start_order()) {
     auto& [name, function] = *entry;
+    function.turn.reset();
     each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
       if (cannot_start(generation) || device_is_held(name)) return;
@@ -267,20 +260,7 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
   if (bytes <= free + coming) return false;
   if (evict(name, bytes - free - coming, template_kept)) return false;
   if (bytes <= free + leaving_bytes(Leaving::WhenDone)) return false;
-  // What only busy replicas hold is waited for; then one of them gets no new work.
-  const std::optional<Time> since = unserved(name, generation).since;
-  if (since && now_ - *since >= domain::kTurn) {
-    std::vector<policy::EvictionCandidate> others;
-    for (const policy::EvictionCandidate& candidate : stoppable_replicas()) {
-      const Replica& other = replicas_.at(candidate.replica);
-      const bool ours = serves_waiting(name, functions_.at(name), other);
-      if (!ours && !other.is_spare()) others.push_back(candidate);
-    }
-    if (const auto victim = policy::choose_to_drain(others))
-      drain(*replicas_.find(*victim),
-            fmt::format("gets no new calls: {} has waited {} for its memory", name,
-                        format_duration(now_ - *since)));
-  }
+  let_one_give_way(name, functions_.at(name), generation);
   return false;
 }
 

@@ -50,6 +50,7 @@
 #include "control/views.h"
 #include "policy/evictor.h"
 #include "policy/schedule.h"
+#include "policy/scheduler.h"
 #include "policy/spares.h"
 #include "policy/templates.h"
 
@@ -128,6 +129,19 @@ class Brain final : BrainState {
              std::optional<domain::ProcessId> template_kept);
   void stop_idle();
   void drain(ReplicaEntry& entry, const std::string& reason);
+
+  // brain_schedule.cc: whose turn it is, and for whom it comes too late.
+  static policy::Contender contender(const Function& function, const Generation& generation,
+                                     Time since);
+  std::vector<FunctionEntry*> start_order() const;
+  void let_one_give_way(const std::string& name, Function& function, const Generation& generation);
+  enum class Growth { No, Counts };
+  std::optional<Duration> expected_wait(const std::string& name, const Generation& generation,
+                                        const Waiting& call, int ahead, Growth growth) const;
+  bool refuse_hopeless(const std::string& name, const Function& function,
+                       const Generation& generation, const Waiting& call);
+  int queue_retry_s(const std::string& name, const Generation& generation,
+                    const Waiting& call) const;
 
   // brain_turn.cc: which functions a turn looks at.
   void stir(FunctionEntry& entry) { stirring_.insert(&entry); }

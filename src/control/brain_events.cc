@@ -11,8 +11,6 @@
 namespace glowplug::control {
 namespace {
 
-constexpr int kQueueRetrySeconds = 2;
-
 Error shutting_down() {
   return {std::string(domain::error::kShuttingDown),
           "the server is shutting down; try again in a moment", ""};
@@ -134,7 +132,7 @@ void Brain::on(const CallArrived& event) {
         {std::string(domain::error::kQueueFull),
          fmt::format("{} calls wait for `{}` already (limits.queue)", limits.queue, event.function),
          ""},
-        kQueueRetrySeconds);
+        queue_retry_s(event.function, chosen, waiting));
   }
   if (event.weight > chosen.manifest.slots) {
     return refuse(event.call,
@@ -146,8 +144,9 @@ void Brain::on(const CallArrived& event) {
   }
   function->keep_alive = event.keep_alive.value_or(chosen.manifest.keep_alive);
   waiting.deadline = std::min(event.deadline, now_ + limits.queue_timeout);
-  function->waiting.push_back(std::move(waiting));
   note_arrival(chosen);
+  if (refuse_hopeless(event.function, *function, chosen, waiting)) return;
+  function->waiting.push_back(std::move(waiting));
   calls_.emplace(event.call,
                  Call{.function = event.function, .replica = {}, .weight = event.weight});
 }
@@ -164,6 +163,9 @@ void Brain::on(const CallEnded& event) {
     GLOWPLUG_ASSERT(replica.in_flight >= 0);
     replica.last_used = now_;
     replica.account.worked = true;
+    Generation* served = generation_of(replica.function, replica.revision);
+    if (served != nullptr && event.outcome == CallOutcome::Answered)
+      policy::note_answer(served->service, now_ - call->second.granted);
     if (replica.in_flight == 0) {
       replica.idle_since = now_;
       if (replica.state == domain::State::Draining)

@@ -21,6 +21,7 @@
 #include "domain/replica_state.h"
 #include "policy/memory_ledger.h"
 #include "policy/traffic.h"
+#include "policy/wait_forecast.h"
 
 namespace glowplug::control {
 
@@ -60,6 +61,7 @@ struct BrainState {
     Time prime_not_before{};            // after a primed template that did not come to be, or went
     std::vector<Learned> learned = {};  // at most one of a domain, the latest first
     Duration start_time{};              // of its last replica, or wake
+    policy::ServiceTime service = {};   // of its answers
     Duration load_time{};               // of the template that it came from
     std::unique_ptr<Scaling> scaling = {};  // while there is something to decide by
   };
@@ -87,6 +89,7 @@ struct BrainState {
     int warm_count = 0;
     std::optional<Time> warm_until;
     std::optional<Time> template_until;  // a preload holds it
+    std::optional<Time> turn;            // when a busy replica may make room for it
     std::uint64_t calls = 0, cold_starts = 0;
   };
   // What is known of a process's memory; what is reserved of it stands beside.
@@ -158,6 +161,7 @@ struct BrainState {
     std::string function;
     std::optional<domain::ProcessId> replica;  // set once granted
     int weight = 1;
+    Time granted{};
   };
   using ReplicaEntry = std::pair<const domain::ProcessId, Replica>;
   using TemplateEntry = std::pair<const domain::ProcessId, Template>;

@@ -67,8 +67,9 @@ std::optional<Time> Brain::timer_of(const FunctionEntry& entry) const {
     const Time impatient = waiting.arrived + domain::kTurn;
     if (impatient > now_) consider(impatient);
   }
-  for (const std::optional<Time>& until : {function.warm_until, function.template_until})
-    if (until && *until > now_ && *until != Time::max()) consider(*until);
+  for (const std::optional<Time>& at :
+       {function.warm_until, function.template_until, function.turn})
+    if (at && *at > now_ && *at != Time::max()) consider(*at);
   each_serving(function, [&, &function = function](const Generation& generation) {
     if (const auto change = policy::next_change(generation.manifest.schedule, wall_))
       consider(now_ + (*change - wall_));

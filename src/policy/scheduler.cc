@@ -29,6 +29,10 @@ double work_for_its_cost(const Contender& one) {
 
 bool starves(const Contender& one, Time now) { return now - one.since >= kStarving; }
 
+Time end_of_turn(const Resident& one, const Contender& contender) {
+  return one.ready + residency(one.start_cost + contender.start_cost);
+}
+
 }  // namespace
 
 std::vector<std::size_t> start_order(std::span<const Contender> contenders, Time now) {
@@ -64,13 +68,20 @@ std::optional<domain::ProcessId> choose_to_give_way(std::span<const Resident> re
            std::tuple(-rank_of(b.priority), b.last_granted, b.replica);
   };
   for (const Resident& one : residents) {
-    const bool has_had_its_turn =
-        now - one.ready >= residency(one.start_cost + contender.start_cost);
-    if (!has_had_its_turn && waited < kStarving) continue;
+    if (now < end_of_turn(one, contender) && waited < kStarving) continue;
     if (chosen == nullptr || sooner(one, *chosen)) chosen = &one;
   }
   if (chosen == nullptr) return std::nullopt;
   return chosen->replica;
+}
+
+std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,
+                              Time now) {
+  if (residents.empty()) return std::nullopt;
+  Time first = contender.since + kStarving;
+  for (const Resident& one : residents) first = std::min(first, end_of_turn(one, contender));
+  first = std::max(first, contender.since + domain::kTurn);
+  return first > now ? std::optional(first) : std::nullopt;
 }
 
 }  // namespace glowplug::policy

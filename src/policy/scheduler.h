@@ -53,4 +53,8 @@ Duration residency(Duration start_cost);
 std::optional<domain::ProcessId> choose_to_give_way(std::span<const Resident> residents,
                                                     const Contender& contender, Time now);
 
+// When it is to be asked again; nothing where no replica could make room.
+std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,
+                              Time now);
+
 }  // namespace glowplug::policy

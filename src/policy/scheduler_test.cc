@@ -72,6 +72,16 @@ TEST_F(GiveWay, AfterATurnAndItsResidency) {
   EXPECT_EQ(chosen(at(105s)), 1u);
 }
 
+TEST_F(GiveWay, NextTurn_IsWhenItIsWorthAskingAgain) {
+  EXPECT_EQ(next_turn(residents, contender, at(101s)), at(105s));
+  EXPECT_EQ(next_turn(residents, contender, at(105s)), std::nullopt);
+  residents[0].ready = at(50s);
+  EXPECT_EQ(next_turn(residents, contender, at(101s)), at(102s)) << "a turn is waited for";
+  residents[0].ready = at(109s);
+  EXPECT_EQ(next_turn(residents, contender, at(109s)), at(110s)) << "then it starves";
+  EXPECT_EQ(next_turn({}, contender, at(101s)), std::nullopt);
+}
+
 TEST_F(GiveWay, Starving_WaitsForNoResidency) {
   residents[0].ready = at(109s);
   residents[0].start_cost = 30s;

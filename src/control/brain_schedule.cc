@@ -1,0 +1,128 @@
+// Whose turn it is, in the brain: in which order waiting functions start, which busy replica makes
+// room for them, and which call is told at once that it would wait too long.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "control/brain.h"
+#include "domain/errors.h"
+#include "policy/autoscaler.h"
+#include "policy/wait_forecast.h"
+
+namespace glowplug::control {
+
+policy::Contender Brain::contender(const Function& function, const Generation& generation,
+                                   Time since) {
+  policy::Contender one{.priority = generation.manifest.priority,
+                        .since = since,
+                        .start_cost = generation.start_time + generation.load_time};
+  for (const Waiting& waiting : function.waiting)
+    if (waiting.revision == generation.revision) one.waiting += waiting.weight;
+  return one;
+}
+
+// Those whose calls wait, by the scheduler, and then those that nobody waits for.
+std::vector<Brain::FunctionEntry*> Brain::start_order() const {
+  std::vector<FunctionEntry*> waiting, others;
+  std::vector<policy::Contender> contenders;
+  for (FunctionEntry* entry : stirring_) {
+    const Function& function = entry->second;
+    (function.waiting.empty() ? others : waiting).push_back(entry);
+    if (!function.waiting.empty())
+      contenders.push_back(contender(function, function.current, function.waiting.front().arrived));
+  }
+  std::vector<FunctionEntry*> order;
+  for (const std::size_t at : policy::start_order(contenders, now_)) order.push_back(waiting[at]);
+  order.insert(order.end(), others.begin(), others.end());
+  return order;
+}
+
+// What only busy replicas hold is waited for; then one of them gets no new work.
+void Brain::let_one_give_way(const std::string& name, Function& function,
+                             const Generation& generation) {
+  const std::optional<Time> since = unserved(name, generation).since;
+  if (!since) return;
+  std::vector<policy::Resident> others;
+  for (const policy::EvictionCandidate& candidate : stoppable_replicas()) {
+    const Replica& other = replicas_.at(candidate.replica);
+    if (other.is_spare() || serves_waiting(name, function, other)) continue;
+    const Generation* its = generation_of(other.function, other.revision);
+    others.push_back({.replica = candidate.replica,
+                      .priority = its ? its->manifest.priority : domain::Priority::Batch,
+                      .ready = other.ready,
+                      .last_granted = other.last_used,
+                      .start_cost = its ? its->start_time + its->load_time : Duration(0)});
+  }
+  const policy::Contender waits = contender(function, generation, *since);
+  const auto victim = policy::choose_to_give_way(others, waits, now_);
+  if (victim)
+    drain(*replicas_.find(*victim),
+          fmt::format("gets no new calls: {} has waited {} for its memory", name,
+                      format_duration(now_ - *since)));
+  else
+    function.turn = policy::next_turn(others, waits, now_);
+}
+
+// What a call behind so many waits for: the replicas that there are, and those that load may bring.
+std::optional<Duration> Brain::expected_wait(const std::string& name, const Generation& generation,
+                                             const Waiting& call, int ahead, Growth growth) const {
+  policy::WaitFacts facts{.ahead = ahead, .weight = call.weight, .service = generation.service};
+  std::optional<Duration> start_left;
+  each_replica(name, generation.revision, [&](const ReplicaEntry& entry) {
+    const Replica& replica = entry.second;
+    if (replica.serves() && *replica.serves() != call.domain) return;
+    if (replica.takes_calls()) {
+      facts.slots += replica.slots;
+      facts.slots_free += std::max(0, replica.slots - replica.in_flight);
+    } else if (replica.shown_state() == domain::State::Loading) {
+      facts.slots_coming += replica.slots;
+      const Duration left = std::max(Duration(0), generation.start_time - (now_ - replica.started));
+      start_left = start_left ? std::min(*start_left, left) : left;
+    }
+  });
+  if (growth == Growth::Counts) {
+    const int live = live_replicas(name, generation.revision);
+    const int more = generation.manifest.scale.max - live;
+    const int room = more > 0 ? room_to_grow(name, generation, more).replicas : 0;
+    facts.slots_coming += room * generation.manifest.slots;
+    const Duration start = scale_clock_.real(policy::kScaleTick) + generation.start_time;
+    if (room > 0) start_left = start_left ? std::min(*start_left, start) : start;
+  }
+  facts.start_left = start_left.value_or(Duration(0));
+  return policy::expected_wait(facts);
+}
+
+// Refused at once rather than late: what would wait beyond its deadline, also where the replicas
+// that load may still bring came at once.
+bool Brain::refuse_hopeless(const std::string& name, const Function& function,
+                            const Generation& generation, const Waiting& call) {
+  const Duration allowed = call.deadline - now_;
+  int ahead = 0;
+  for (const Waiting& one : function.waiting)
+    if (one.revision == call.revision && one.domain == call.domain) ahead += one.weight;
+  std::optional<Duration> wait;
+  for (const Growth growth : {Growth::No, Growth::Counts}) {
+    wait = expected_wait(name, generation, call, ahead, growth);
+    if (!wait || *wait <= allowed) return false;
+  }
+  refuse(call.call,
+         {std::string(domain::error::kServerIsOverloaded),
+          fmt::format("`{}` would take this call in about {} ({} wait, an answer takes {}), and it "
+                      "may wait for {}",
+                      name, format_duration(*wait), function.waiting.size(),
+                      format_duration(generation.service.mean), format_duration(allowed)),
+          ""},
+         policy::retry_after_s(*wait, allowed, call.call.value));
+  return true;
+}
+
+// A place in a full queue is free once one more call is granted.
+int Brain::queue_retry_s(const std::string& name, const Generation& generation,
+                         const Waiting& call) const {
+  constexpr Duration kUnknown = std::chrono::seconds(2);
+  const auto wait = expected_wait(name, generation, call, 0, Growth::No);
+  return policy::retry_after_s(wait.value_or(kUnknown), Duration(0), call.call.value);
+}
+
+}  // namespace glowplug::control
