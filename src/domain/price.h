@@ -35,13 +35,16 @@ struct DevicePrice {
 
 using PriceTable = std::vector<DevicePrice>;  // each device once
 
+// The types of device that are priced, and told apart, without a setting.
+inline constexpr std::string_view kT4 = "T4", kA10G = "A10G", kA100 = "A100", kCpu = "CPU";
+
 // 0.5, 1.0 and 3.0 an hour; 0.0001, 0.0002 and 0.0005 a request. The row of the CPU is Glowplug's
 // own: a twentieth of an A10G.
 inline PriceTable default_prices() {
-  return {{"T4", {.per_hour = {500'000}, .per_request = {100}}},
-          {"A10G", {.per_hour = {1'000'000}, .per_request = {200}}},
-          {"A100", {.per_hour = {3'000'000}, .per_request = {500}}},
-          {"CPU", {.per_hour = {50'000}, .per_request = {10}}}};
+  return {{std::string(kT4), {.per_hour = {500'000}, .per_request = {100}}},
+          {std::string(kA10G), {.per_hour = {1'000'000}, .per_request = {200}}},
+          {std::string(kA100), {.per_hour = {3'000'000}, .per_request = {500}}},
+          {std::string(kCpu), {.per_hour = {50'000}, .per_request = {10}}}};
 }
 
 inline bool same_device(std::string_view a, std::string_view b) {

@@ -1,0 +1,86 @@
+// Which devices a replica gets: by the size of its model, unless its manifest names them.
+//
+//   weights up to 7 GB     one T4              a function of unknown size counts as 7 GB
+//   up to 30 GB            one A10G            (what its owner declares stands for its size)
+//   more                   two A100
+//
+// That is what is preferred. Where the type is not there, its devices are too small or taken, the
+// next one that fits is: the smallest first, one device before two. A function that is called
+// rarely goes to the smallest device that fits. The CPU is taken where it is asked for, or where no
+// accelerator can hold the function at all. On the chosen type the fullest device that has room is
+// taken, so that large rooms stay whole. GB = 10^9 bytes.
+//
+// Thread: pure functions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time_types.h"
+#include "domain/device.h"
+#include "domain/device_wish.h"
+#include "policy/device_ledger.h"
+
+namespace glowplug::policy {
+
+inline constexpr std::uint64_t kGigabyte = 1'000'000'000;
+inline constexpr std::uint64_t kSmallModelMax = 7 * kGigabyte;
+inline constexpr std::uint64_t kMediumModelMax = 30 * kGigabyte;
+inline constexpr std::uint64_t kUnknownModel = kSmallModelMax;
+
+struct DeviceRule {
+  std::string_view type;
+  int count = 1;
+  friend bool operator==(const DeviceRule&, const DeviceRule&) = default;
+};
+DeviceRule device_rule(std::uint64_t weight_bytes);
+
+enum class Demand { Usual, Rare };
+
+// A function counts as rarely called that had fewer calls than this within the last kRareWindow,
+// and is older.
+inline constexpr int kRareCalls = 4;
+inline constexpr Duration kRareWindow = std::chrono::hours(1);
+
+struct DeviceAsk {
+  std::string function;
+  std::uint64_t weight_bytes = 0;  // 0 = not known
+  std::uint64_t bytes = 0;         // that a replica takes of its devices' memory, together
+  domain::DeviceWish wish = {};
+  Demand demand = Demand::Usual;
+};
+
+// Devices alike that could hold a replica, when they are free.
+struct Placement {
+  std::string type;
+  std::uint64_t memory_bytes = 0;  // of each such device
+  int count = 1;                   // that hold it together, in equal parts
+  std::uint64_t bytes_each = 0;
+  std::string reason;                     // in words, with its numbers
+  std::vector<domain::DeviceId> devices;  // `count` of these
+  friend bool operator==(const Placement&, const Placement&) = default;
+};
+
+// All that could hold it, the preferred one first; never empty. Which of the fleet an engine can
+// use at all is the caller's to say: `usable` in the order of the fleet. Errors: does_not_fit,
+// which names the largest device; unsupported_value where the wish names what is not there.
+Result<std::vector<Placement>> placements(const DeviceAsk& ask,
+                                          std::span<const domain::Device> fleet,
+                                          std::span<const domain::DeviceId> usable);
+
+struct Chosen {
+  std::size_t placement = 0;  // which of them
+  Allocation allocation;
+  std::string reason;  // of the placement, and why these devices
+};
+
+// The first placement with room now; none when all devices are full, or in quarantine.
+std::optional<Chosen> choose_devices(std::span<const Placement> placements,
+                                     const DeviceLedger& ledger, Time now);
+
+}  // namespace glowplug::policy
