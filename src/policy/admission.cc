@@ -48,12 +48,6 @@ std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
   return model_bytes + (foreign ? kProcessBytes : kLlamaFixedBytes);
 }
 
-int grant_threads(const CoreShare& share) {
-  const int total = std::max(1, share.cores_total);
-  if (share.threads_requested > 0) return std::min(share.threads_requested, total);
-  return std::max(1, total / (1 + std::max(0, share.replicas_busy)));
-}
-
 ProcessLimits limits_of(std::uint64_t reserved, const domain::Manifest& manifest,
                         const domain::ModelFacts& facts, int threads) {
   ProcessLimits limits;

@@ -1,5 +1,5 @@
-// Whether a replica fits this machine: bytes by estimate from the model file's header, cores by
-// share; and what the kernel then holds it to.
+// Whether a replica fits this machine: bytes by estimate from the model file's header; and what the
+// kernel then holds it to. Its cores are in cores.h.
 //
 // The estimate is weights + KV for every slot's full context + a fixed part for the process and the
 // engine's compute buffers. It is deliberately high: a refusal can be explained, an over-committed
@@ -13,6 +13,7 @@
 
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
+#include "policy/cores.h"
 
 namespace glowplug::policy {
 
@@ -25,16 +26,6 @@ std::uint64_t estimate_cache_bytes(const domain::Manifest& manifest,
                                    const domain::ModelFacts& facts);
 std::uint64_t estimate_step_bytes(const domain::Manifest& manifest,
                                   const domain::ModelFacts& facts);
-
-struct CoreShare {
-  int cores_total = 1;
-  int replicas_busy = 0;      // others with work under way
-  int threads_requested = 0;  // 0 = auto
-};
-
-// Threads for a new replica: what it asked for, at most all cores; by default an equal share with
-// the busy ones.
-int grant_threads(const CoreShare& share);
 
 // What the kernel is to hold a process to; what is not given is not limited.
 struct ProcessLimits {

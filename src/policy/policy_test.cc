@@ -79,13 +79,6 @@ TEST(Limits, ForeignProcess_IsHeldToWhatItsOwnerDeclaresAlone) {
             (ProcessLimits{.memory_bytes = 1000, .cpu_cores = 2.5}));
 }
 
-TEST(Threads, ShareWithTheBusyAndNeverExceedTheMachine) {
-  EXPECT_EQ(grant_threads({.cores_total = 8}), 8);
-  EXPECT_EQ(grant_threads({.cores_total = 8, .replicas_busy = 1}), 4);
-  EXPECT_EQ(grant_threads({.cores_total = 2, .replicas_busy = 5}), 1);
-  EXPECT_EQ(grant_threads({.cores_total = 2, .threads_requested = 16}), 2);
-}
-
 TEST(Evictor, LeastRecentlyUsedIdleFirst) {
   const std::vector all{candidate(1, 100, 0, 30), candidate(2, 100, 0, 10),
                         candidate(3, 100, 1, 5)};
