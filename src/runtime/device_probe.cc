@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <sched.h>
 #include <unistd.h>
 #include <vector>
 
@@ -13,7 +12,6 @@
 namespace glowplug::runtime {
 namespace {
 
-constexpr std::string_view kCgroupRoot = "/sys/fs/cgroup";
 constexpr std::uint64_t kUnlimitedFrom = std::uint64_t{1}
                                          << 60;  // version 1 writes "none" as almost 2^63
 
@@ -70,8 +68,8 @@ std::uint64_t read_number(const std::string& path) {
   return to_number<std::uint64_t>(read_text(path)).value_or(0);
 }
 
-void read_unified(const std::string& path, Limits& limits) {
-  for (const std::string& mount : {std::string(kCgroupRoot), std::string(kCgroupRoot) + "/unified"})
+void read_unified(const std::string& root, const std::string& path, Limits& limits) {
+  for (const std::string& mount : {root, root + "/unified"})
     for (const std::string& folder : levels(mount, path)) {
       limits.lower_cores(parse_cpu_max(read_text(folder + "/cpu.max")));
       limits.lower_memory(parse_memory_limit(read_text(folder + "/memory.max")),
@@ -80,8 +78,7 @@ void read_unified(const std::string& path, Limits& limits) {
     }
 }
 
-void read_v1(const CgroupPaths& paths, Limits& limits) {
-  const std::string root(kCgroupRoot);
+void read_v1(const std::string& root, const CgroupPaths& paths, Limits& limits) {
   if (const auto cpu = paths.v1.find("cpu"); cpu != paths.v1.end())
     for (const std::string& mount : {root + "/cpu", root + "/cpu,cpuacct"})
       for (const std::string& folder : levels(mount, cpu->second))
@@ -95,30 +92,26 @@ void read_v1(const CgroupPaths& paths, Limits& limits) {
           parse_stat_field(read_text(folder + "/memory.stat"), "total_inactive_file"));
 }
 
-int affinity_cores() {
-  for (int room = 1024; room <= 1 << 16; room *= 2) {
-    cpu_set_t* set = CPU_ALLOC(static_cast<std::size_t>(room));
-    const std::size_t bytes = CPU_ALLOC_SIZE(static_cast<std::size_t>(room));
-    const bool known = ::sched_getaffinity(0, bytes, set) == 0;
-    const int count = known ? CPU_COUNT_S(bytes, set) : 0;
-    CPU_FREE(set);
-    if (count > 0) return count;
-  }
+int affinity_cores(const std::vector<int>& allowed) {
+  if (!allowed.empty()) return static_cast<int>(allowed.size());
   return static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
 }  // namespace
 
-Machine probe_machine() {
-  const CgroupPaths paths = parse_cgroup_paths(read_text("/proc/self/cgroup"));
+Machine probe_machine(const std::string& root) {
+  const std::string groups = root + "/sys/fs/cgroup";
+  const CgroupPaths paths = parse_cgroup_paths(read_text(root + "/proc/self/cgroup"));
   Limits limits;
-  if (paths.unified) read_unified(*paths.unified, limits);
-  read_v1(paths, limits);
-  const Meminfo meminfo = parse_meminfo(read_text("/proc/meminfo"));
-  const double cores = std::floor(std::min<double>(affinity_cores(), limits.cores));
+  if (paths.unified) read_unified(groups, *paths.unified, limits);
+  read_v1(groups, paths, limits);
+  const Meminfo meminfo = parse_meminfo(read_text(root + "/proc/meminfo"));
+  const std::vector<int> allowed = allowed_cores();
+  const double cores = std::floor(std::min<double>(affinity_cores(allowed), limits.cores));
   return Machine{.cores = std::max(1, static_cast<int>(cores)),
                  .memory_bytes = std::min(meminfo.total_bytes, limits.memory_bytes),
-                 .memory_available = std::min(meminfo.available_bytes, limits.memory_available)};
+                 .memory_available = std::min(meminfo.available_bytes, limits.memory_available),
+                 .nodes = probe_numa(allowed, root + "/sys")};
 }
 
 Meminfo parse_meminfo(std::string_view text) {

@@ -3,9 +3,9 @@
 //
 // Control groups of both versions are read along the whole path up to the root, because every level
 // may limit. The parse functions are pure, over the text of the kernel's files; nothing there means
-// "no limit".
+// "no limit". Accelerators are nvml_probe.h's.
 //
-// Thread: any. Looks at no accelerator.
+// Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "runtime/numa_probe.h"
 
 namespace glowplug::runtime {
 
@@ -20,9 +23,11 @@ struct Machine {
   int cores = 1;                       // affinity and CPU quota, rounded down, at least 1
   std::uint64_t memory_bytes = 0;      // the lesser of MemTotal and every cgroup limit
   std::uint64_t memory_available = 0;  // of these, without pages that the kernel can drop
+  std::vector<NumaNode> nodes = {};
 };
 
-Machine probe_machine();
+// Below `root`, which tests set, stand proc and sys; the affinity is this process's own.
+Machine probe_machine(const std::string& root = {});
 
 struct Meminfo {
   std::uint64_t total_bytes = 0;
