@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/units.h"
 #include "domain/errors.h"
@@ -77,6 +78,7 @@ void Brain::settle() {
   adopt_ready();
   for (FunctionEntry* entry : stirring_) grant_waiting(entry->first, entry->second);
   relieve_memory();
+  relieve_devices();
   start_what_is_wanted();
   scale_by_load();
   hold_ahead();
@@ -226,8 +228,9 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
     effects_.list.push_back(PrepareModel{generation.manifest, generation.revision});
     return;
   }
-  if (fork_or_load(name, generation)) return;
-  const std::uint64_t bytes = replica_bytes(generation);
+  const bool on_accelerator = is_on_accelerator(generation);
+  if (!on_accelerator && fork_or_load(name, generation)) return;
+  const std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);
   if (bytes > options_.memory_bytes) {
     fail(name, function, generation,
          {std::string(domain::error::kDoesNotFit),
@@ -240,6 +243,7 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
           ""});
     return;
   }
+  if (on_accelerator) return start_on_device(name, function, generation);
   if (make_room(name, generation, bytes)) start_replica(name, generation, bytes, nullptr);
 }
 
@@ -269,7 +273,7 @@ std::vector<policy::EvictionCandidate> Brain::stoppable_replicas() const {
   for (const auto& [id, replica] : replicas_)
     if ((replica.state == domain::State::Ready && !replica.is_turning()) ||
         (replica.is_spare() && replica.state == domain::State::Loading))
-      ready.push_back({id, replica.memory_bytes, replica.in_flight, replica.last_used});
+      ready.push_back({id, replica.host_bytes(), replica.in_flight, replica.last_used});
   return ready;
 }
 
@@ -302,21 +306,13 @@ bool Brain::evict(const std::string& name, std::uint64_t bytes,
 }
 
 void Brain::start_replica(const std::string& name, const Generation& generation,
-                          std::uint64_t bytes, TemplateEntry* from) {
-  const auto busy =
-      std::count_if(replicas_.begin(), replicas_.end(), [](const ReplicaEntry& entry) {
-        // One that drains gives its cores back soon; a grant lasts a replica's life.
-        return entry.second.in_flight > 0 && entry.second.state != domain::State::Draining;
-      });
+                          std::uint64_t bytes, TemplateEntry* from, const policy::Allocation* on) {
   const domain::ProcessId id{++last_process_};
   Replica replica;
   replica.function = name;
   replica.revision = generation.revision;
   replica.slots = generation.manifest.slots;
-  replica.threads =
-      policy::grant_threads({.cores_total = options_.cores,
-                             .replicas_busy = name.empty() ? 0 : static_cast<int>(busy),
-                             .threads_requested = generation.manifest.resources.threads});
+  replica.threads = threads_for(name, generation);
   replica.account =
       account_of(from == nullptr ? policy::MemoryKind::Replica : policy::MemoryKind::Forked,
                  {generation.manifest, generation.facts}, generation.revision);
@@ -342,6 +338,12 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
     }
     how = fmt::format(" forked from template {}", from->first.value);
   }
+  if (on != nullptr) {
+    const bool reserved = pool_.ledger().reserve(id, *on);
+    GLOWPLUG_ASSERT(reserved);
+    replica.pretends = generation.manifest.engine.kind == domain::EngineKind::Fake;
+    how = fmt::format(" on {}", fmt::join(pool_.names_of(id), ", "));
+  }
   if (from != nullptr && name.empty())
     decide(from->second.manifest.name, "spare",
            fmt::format("replica {}{}: {} reserved", id.value, how, format_bytes(bytes)));
@@ -358,7 +360,8 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                                        .limits = limits,
                                        .threads = replica.threads,
                                        .from = replica.from,
-                                       .ahead = ahead});
+                                       .ahead = ahead,
+                                       .gpus = pool_.visible_gpus(generation.manifest, on)});
   list(*replicas_.emplace(id, std::move(replica)).first);
 }
 

@@ -29,6 +29,8 @@
 //
 // While calls come, a revision's autoscaler is asked every two seconds how many replicas it wants.
 //
+// Where there are accelerators, each replica gets one, or two, by its size: brain_devices.cc.
+//
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
 #pragma once
 
@@ -45,6 +47,7 @@
 #include "base/time_types.h"
 #include "base/units.h"
 #include "control/brain_state.h"
+#include "control/device_pool.h"
 #include "control/effects.h"
 #include "control/events.h"
 #include "control/views.h"
@@ -63,11 +66,16 @@ struct BrainOptions {
   int cores = 1;
   int scale_speed = 1;  // of the autoscalers' clock: above 1 it runs faster than time
   bool rests = true;    // false: each turn looks at every function, which changes nothing but time
+  std::vector<domain::Device> accelerators = {};
+  bool engine_on_gpu = false;  // see DevicePoolOptions
 };
 
 class Brain final : BrainState {
  public:
-  explicit Brain(BrainOptions options) : options_(options), scale_clock_(options.scale_speed) {}
+  explicit Brain(const BrainOptions& options)
+      : options_(options),
+        pool_({options.accelerators, options.memory_bytes, options.engine_on_gpu}),
+        scale_clock_(options.scale_speed) {}
 
   // `wall` is what schedules go by.
   Effects handle(const Event& event, Time now, WallTime wall = {});
@@ -77,6 +85,9 @@ class Brain final : BrainState {
   std::optional<FunctionStatus> status(const std::string& name) const;
   // What a granted call is answered by.
   std::optional<GenerationView> generation(const std::string& name, int revision) const;
+  std::vector<DeviceView> devices() const;
+  // An error where it is known already that no device here can hold it.
+  Result<void> may_place(const domain::Manifest& manifest) const;
   std::uint64_t reserved_bytes() const;
   std::size_t replicas() const { return replicas_.size(); }
   std::size_t templates() const { return templates_.size(); }
@@ -121,7 +132,7 @@ class Brain final : BrainState {
   void start_what_is_wanted();
   void ensure_started(const std::string& name, Function& function, Generation& generation);
   void start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes,
-                     TemplateEntry* from);
+                     TemplateEntry* from, const policy::Allocation* on = nullptr);
   bool make_room(const std::string& name, const Generation& generation, std::uint64_t bytes,
                  std::optional<domain::ProcessId> template_kept = {});
   std::vector<policy::EvictionCandidate> stoppable_replicas() const;
@@ -310,6 +321,29 @@ class Brain final : BrainState {
   template <typename Visit>
   void each_replica(const std::string& name, int revision, const Visit& visit) const;
 
+  // brain_devices.cc: which devices a replica runs on.
+  bool is_on_accelerator(const Generation& generation) const;
+  bool computes_here(const Generation& generation) const;
+  std::uint64_t host_bytes(const Generation& generation) const;  // of its next replica there
+  Result<std::vector<policy::Placement>> placements(const Function& function,
+                                                    const Generation& generation) const;
+  void place(const std::string& name, Function& function, Generation& generation);
+  void note_placement(const std::string& name, Generation& generation, policy::Placement placed);
+  void start_on_device(const std::string& name, Function& function, Generation& generation);
+  bool gives_way(const Replica& replica, const std::string& name,
+                 const Generation& generation) const;
+  std::optional<std::vector<domain::ProcessId>> in_the_way(
+      domain::DeviceId id, std::uint64_t bytes, const std::set<domain::ProcessId>& idle) const;
+  void make_device_room(const std::string& name, const Generation& generation,
+                        const std::vector<policy::Placement>& places);
+  void drain_for_device(const std::string& name, const Generation& generation,
+                        const policy::Placement& place);
+  bool left_device(domain::ProcessId id, const Replica& replica, Ending ending);
+  void correct_on_device(const ReplicaEntry& entry);
+  void relieve_devices();
+  Room room_on_devices(const std::string& name, const Generation& generation, Room by_host) const;
+  int threads_for(const std::string& name, const Generation& generation) const;
+
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
   void make_spares();
@@ -348,6 +382,7 @@ class Brain final : BrainState {
   FunctionView view(const std::string& name, const Function& function) const;
 
   BrainOptions options_;
+  DevicePool pool_;
   std::map<std::string, Function> functions_;
   // What a turn may change: those with calls that wait, with an event of theirs, with something
   // held or coming that is not there yet, and those whose timer is due. All others are at rest, and

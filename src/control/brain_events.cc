@@ -64,6 +64,7 @@ void Brain::on(const ModelPrepared& event) {
   generation->phase.clear();
   generation->prepare_ended = now_;
   generation->verified = event.verified;
+  place(event.function, *find(event.function), *generation);
 }
 
 void Brain::on(const ModelUnavailable& event) {
@@ -115,6 +116,7 @@ void Brain::on(const CallArrived& event) {
   Function* function = find(event.function);
   if (function == nullptr) return refuse(event.call, unknown_function(event.function), 0);
   ++function->calls;
+  function->rate.note_call(now_);
   Waiting waiting{
       .call = event.call, .weight = event.weight, .arrived = now_, .caller = event.domain};
   Generation& chosen = choose_generation(*function, waiting);
@@ -203,6 +205,7 @@ void Brain::on(const ProcessReady& event) {
   if (entry == replicas_.end() || entry->second.state != domain::State::Loading) return;
   Replica& replica = entry->second;
   move_to(replica, domain::State::Ready);
+  pool_.ledger().start_succeeded(event.process, replica.function, now_);
   replica.progress = 1;
   replica.sandbox = event.sandbox;
   if (!replica.from) replica.bytes_read = event.bytes_read;
@@ -228,6 +231,7 @@ void Brain::on(const ProcessGone& event) {
   const Replica replica = std::move(entry->second);
   replicas_.erase(entry);
   pass_on(replica);
+  const bool tries_elsewhere = left_device(event.process, replica, event.ending);
   Function* function = find(replica.function);
   decide(label_of(replica), "gone",
          fmt::format("replica {} ({}): {}", event.process.value, to_string(replica.state),
@@ -246,7 +250,7 @@ void Brain::on(const ProcessGone& event) {
                     fmt::format("`{}` does not start: {}", replica.function, event.cause), ""};
   if (replica.state != domain::State::Loading)
     return;  // a crash while serving: its callers see it, the next call restarts
-  if (!tries_again(replica.function, *generation, event.ending))
+  if (!tries_elsewhere && !tries_again(replica.function, *generation, event.ending))
     fail(replica.function, *function, *generation, error);
 }
 
@@ -289,7 +293,10 @@ void Brain::on(const MemorySetAside& event) { set_aside_bytes_ = event.bytes; }
 void Brain::on(const DrainStarted&) {
   if (draining_) return;
   draining_ = true;
-  for (auto& [name, function] : functions_) refuse_waiting(function, shutting_down(), 1);
+  for (FunctionEntry& entry : functions_) {
+    refuse_waiting(entry.second, shutting_down(), 1);
+    stir(entry);  // nobody asks its autoscaler any more
+  }
   for (ReplicaEntry& entry : replicas_)
     if (entry.second.state != domain::State::Draining) drain(entry, "the server is draining");
   for (TemplateEntry& entry : templates_) drop_template(entry, "the server is draining");

@@ -88,6 +88,7 @@ void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
   if (std::exchange(account.worked, false) || needed() > replica.memory_bytes)
     note_learned(label, account, policy::kSamples);
   reserve(replica.memory_bytes, needed(), label, who, holds);
+  correct_on_device(entry);
 }
 
 // One that loads holds more than it will: nothing of it is learned before it is ready.
@@ -169,7 +170,7 @@ std::uint64_t Brain::leaving_bytes(Leaving when) const {
   };
   std::uint64_t bytes = 0;
   for (const auto& [id, replica] : replicas_)
-    if (is_leaving(replica)) bytes += replica.memory_bytes;
+    if (is_leaving(replica)) bytes += replica.host_bytes();
   for (const auto& [id, held] : templates_) {
     if (held.state != domain::State::Draining) continue;
     const bool is_shared =

@@ -255,7 +255,8 @@ Brain::Room Brain::room_to_grow(const std::string& name, const Generation& gener
   // The first one is worth having whoever else works: it waits for its call.
   if (live_replicas(name, generation.revision) == 0) taken = 0;
   const policy::TemplateSource source{generation.manifest, generation.facts};
-  std::uint64_t bytes = replica_bytes(generation);
+  const bool on_accelerator = is_on_accelerator(generation);
+  std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);
   if (may_fork(generation)) {
     const bool loads_first = origin_of(generation) == nullptr;
     bytes = loads_first ? loading_bytes(source) : forked_bytes(source);
@@ -265,25 +266,28 @@ Brain::Room Brain::room_to_grow(const std::string& name, const Generation& gener
       return {0, "its template would push another out"};
   }
   const std::uint64_t reserved = std::min(options_.memory_bytes, reserved_bytes());
-  const policy::GrowthFacts facts{.threads_each = policy::grant_threads(
-                                      {.cores_total = options_.cores,
-                                       .replicas_busy = busy,
-                                       .threads_requested = generation.manifest.resources.threads}),
-                                  .cores_total = options_.cores,
-                                  .cores_taken = taken,
-                                  .bytes_each = bytes,
-                                  .bytes_free = options_.memory_bytes - reserved};
-  const policy::GrowthRoom room = policy::growth_room(facts, wanted);
-  switch (room.limit) {
-    case policy::GrowthLimit::None: break;
-    case policy::GrowthLimit::Cores:
-      return {room.replicas, fmt::format("each takes {} of {} cores, {} are taken",
-                                         facts.threads_each, facts.cores_total, taken)};
-    case policy::GrowthLimit::Memory:
-      return {room.replicas, fmt::format("each takes {}, {} are free", format_bytes(bytes),
-                                         format_bytes(facts.bytes_free))};
+  policy::GrowthFacts facts{.threads_each = policy::grant_threads(
+                                {.cores_total = options_.cores,
+                                 .replicas_busy = busy,
+                                 .threads_requested = generation.manifest.resources.threads}),
+                            .cores_total = options_.cores,
+                            .cores_taken = taken,
+                            .bytes_each = bytes,
+                            .bytes_free = options_.memory_bytes - reserved};
+  if (!computes_here(generation)) {
+    facts.threads_each = 1;
+    facts.cores_total = wanted;
+    facts.cores_taken = 0;
   }
-  return {room.replicas, ""};
+  const policy::GrowthRoom room = policy::growth_room(facts, wanted);
+  std::string why;
+  if (room.limit == policy::GrowthLimit::Cores)
+    why = fmt::format("each takes {} of {} cores, {} are taken", facts.threads_each,
+                      facts.cores_total, taken);
+  if (room.limit == policy::GrowthLimit::Memory)
+    why = fmt::format("each takes {}, {} are free", format_bytes(bytes),
+                      format_bytes(facts.bytes_free));
+  return room_on_devices(name, generation, {room.replicas, std::move(why)});
 }
 
 void Brain::retire(const std::string& name, const Generation& generation, int surplus) {

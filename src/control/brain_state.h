@@ -19,6 +19,7 @@
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/replica_state.h"
+#include "policy/allocator.h"
 #include "policy/memory_ledger.h"
 #include "policy/traffic.h"
 #include "policy/wait_forecast.h"
@@ -57,7 +58,8 @@ struct BrainState {
     // Since its last replica that became ready:
     bool forks_fail = false;
     int starts_killed = 0;
-    Time sleep_not_before{};            // after a replica that did not fall asleep
+    std::optional<policy::Placement> placement = {};  // once its model is prepared; no devices
+    Time sleep_not_before{};                          // after a replica that did not fall asleep
     Time prime_not_before{};            // after a primed template that did not come to be, or went
     std::vector<Learned> learned = {};  // at most one of a domain, the latest first
     Duration start_time{};              // of its last replica, or wake
@@ -91,6 +93,7 @@ struct BrainState {
     std::optional<Time> template_until;  // a preload holds it
     std::optional<Time> turn;            // when a busy replica may make room for it
     std::uint64_t calls = 0, cold_starts = 0;
+    policy::CallRate rate;
   };
   // What is known of a process's memory; what is reserved of it stands beside.
   struct Account {
@@ -107,6 +110,8 @@ struct BrainState {
     int slots = 1, in_flight = 0;  // in_flight counts weights
     int threads = 1;
     std::uint64_t memory_bytes = 0;
+    bool pretends = false;             // a declared device stands for its memory
+    std::uint64_t host_bytes() const;  // of this machine's
     Account account;
     double progress = 0;
     std::string sandbox;

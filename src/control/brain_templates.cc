@@ -74,7 +74,7 @@ bool Brain::is_origin(TemplateEntry& entry) {
 
 bool Brain::may_fork(const Generation& generation) const {
   return generation.model == Model::Prepared && !generation.forks_fail &&
-         policy::uses_template(generation.manifest) &&
+         policy::uses_template(generation.manifest) && !is_on_accelerator(generation) &&
          template_bytes({generation.manifest, generation.facts}) <= options_.template_bytes;
 }
 

@@ -80,6 +80,8 @@ std::optional<Time> Brain::timer_of(const FunctionEntry& entry) const {
         holds_template(function, generation))
       consider(generation.failure->forgotten_at);
   });
+  // A device that is out of quarantine may be what it waits for.
+  if (const auto trial = pool_.next_trial(now_); trial && !is_at_rest(entry)) consider(*trial);
   for (const ReplicaEntry* one : replicas_of(name)) {
     const Replica& replica = one->second;
     if (!replica.is_resting()) continue;

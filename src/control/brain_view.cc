@@ -52,7 +52,7 @@ int Brain::live_replicas(const std::string& name, int revision) const {
 
 std::uint64_t Brain::reserved_bytes() const {
   std::uint64_t bytes = set_aside_bytes_;
-  for (const auto& [id, replica] : replicas_) bytes += replica.memory_bytes;
+  for (const auto& [id, replica] : replicas_) bytes += replica.host_bytes();
   for (const auto& [id, held] : templates_) bytes += held.bytes;
   return bytes;
 }
@@ -168,7 +168,8 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                      .calls = function.calls,
                      .cold_starts = function.cold_starts,
                      .facts = function.current.facts,
-                     .revisions = std::move(status.revisions)};
+                     .revisions = std::move(status.revisions),
+                     .placement = function.current.placement};
   if (may_fork(function.current)) {
     if (const TemplateEntry* held = origin_of(function.current)) {
       shown.template_view = TemplateView{.process = held->first,
@@ -197,6 +198,7 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                               .progress = one.progress,
                               .threads = replica.threads,
                               .memory_bytes = replica.memory_bytes,
+                              .devices = pool_.names_of(one.replica),
                               .sandbox = replica.sandbox});
     shown.in_flight += replica.in_flight;
     shown.memory_bytes += replica.memory_bytes;

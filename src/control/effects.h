@@ -43,6 +43,7 @@ struct StartProcess {
   std::string file_type;  // Measure: of a stand-in for the model, see glowplug-worker --file-type
   domain::SharedTokens prime = {};  // Template: to compute, beside its manifest's primes
   bool ahead = false;               // of any call: a fork computes a dummy batch before it is ready
+  std::optional<std::string> gpus = {};  // the only ones it may see, by their UUIDs; none = all
 };
 // A spare is to serve this function; the manifest of its start was any of its template's. Answered
 // by ReplicaAssigned, or by ModelLost where the file that it was made from is not as it was.

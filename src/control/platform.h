@@ -121,6 +121,7 @@ class Platform {
   virtual void each_function(const std::function<void(FunctionView)>& visit) const = 0;
   std::vector<FunctionView> functions() const;
   virtual std::optional<FunctionView> function(const std::string& name) const = 0;
+  virtual std::vector<DeviceView> devices() const = 0;
   virtual std::vector<std::string> logs(const std::string& function) const = 0;  // oldest first
   virtual std::vector<Decision> decisions() const = 0;                           // oldest first
   virtual bool admitting() const = 0;  // false while draining: /readyz

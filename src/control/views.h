@@ -7,11 +7,13 @@
 #include <vector>
 
 #include "base/time_types.h"
+#include "domain/device.h"
 #include "domain/ids.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/replica_state.h"
 #include "domain/tier.h"
+#include "policy/allocator.h"
 
 namespace glowplug::control {
 
@@ -23,7 +25,8 @@ struct ReplicaView {
   int in_flight = 0;
   double progress = 0;  // of loading, 0..1
   int threads = 0;
-  std::uint64_t memory_bytes = 0;  // reserved
+  std::uint64_t memory_bytes = 0;    // reserved
+  std::vector<std::string> devices;  // CPU, or its accelerators
   std::string sandbox;  // layers in force, as "netns,landlock7,seccomp,nocaps,memory,cpu,pids"
 };
 
@@ -90,7 +93,18 @@ struct FunctionView {
   std::optional<TemplateView> template_view;
   std::vector<HoldView> holds;
   std::optional<ScaleView> scaling;  // of this revision, while there is something to decide by
-  std::optional<domain::TuneResult> tuned;  // of this revision on this machine
+  std::optional<domain::TuneResult> tuned;     // of this revision on this machine
+  std::optional<policy::Placement> placement;  // once its model is prepared
+};
+
+// One device of the pool, with what is on it.
+struct DeviceView {
+  domain::Device device;
+  std::uint64_t reserved_bytes = 0;
+  domain::DeviceHealth health = domain::DeviceHealth::Healthy;
+  int failed_starts = 0;  // in a row
+  std::optional<Time> quarantined_until;
+  std::vector<std::string> functions;  // with a replica there
 };
 
 // What a watcher hears about, and nothing that every call changes: small, so that it can be

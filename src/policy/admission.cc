@@ -48,6 +48,10 @@ std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
   return model_bytes + (foreign ? kProcessBytes : kLlamaFixedBytes);
 }
 
+std::uint64_t estimate_pretender_bytes(std::uint64_t reserved, std::uint64_t measured) {
+  return std::min(reserved, std::max(kFakeBytes, measured + measured / 20));
+}
+
 ProcessLimits limits_of(std::uint64_t reserved, const domain::Manifest& manifest,
                         const domain::ModelFacts& facts, int threads) {
   ProcessLimits limits;

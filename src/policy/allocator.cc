@@ -190,13 +190,15 @@ class Chooser final {
     const Kind& largest = kinds.back();
     const std::string together =
         count > 1 ? fmt::format(", and no {} alike hold it together", count) : "";
-    return {std::string(domain::error::kDoesNotFit),
-            fmt::format("{}the largest device {} is {} with {}{}; lower context or slots, choose a "
-                        "smaller file{}",
-                        needs, ask_.wish.is_auto() ? "here" : "that it asks for",
-                        fleet_[largest.devices.front().value].name,
-                        format_bytes(largest.memory_bytes), together, spread(kinds)),
-            "resources.device"};
+    const bool is_cpu = same_device(largest.type, domain::kCpu);
+    return {
+        std::string(domain::error::kDoesNotFit),
+        fmt::format("{}the largest device {} is {} with {}{}; lower context or slots, choose a "
+                    "smaller file{}",
+                    needs, ask_.wish.is_auto() ? "here" : "that it asks for",
+                    fleet_[largest.devices.front().value].name, format_bytes(largest.memory_bytes),
+                    together, is_cpu ? ", or give the server more with --memory" : spread(kinds)),
+        "resources.device"};
   }
 
   // The fewest devices alike that would hold it, where there are so many.
@@ -229,27 +231,74 @@ Result<std::vector<Placement>> placements(const DeviceAsk& ask, std::span<const 
   return Chooser(ask, fleet, usable).choose();
 }
 
-std::optional<Chosen> choose_devices(std::span<const Placement> placements,
-                                     const DeviceLedger& ledger, Time now) {
-  for (std::size_t i = 0; i < placements.size(); ++i) {
-    const Placement& one = placements[i];
-    std::vector<DeviceId> with_room;
-    for (const DeviceId id : one.devices)
-      if (ledger.takes_starts(id, now) && ledger.free(id) >= one.bytes_each && ledger.owed(id) == 0)
-        with_room.push_back(id);
-    const auto count = static_cast<std::size_t>(one.count);
-    if (with_room.size() < count) continue;
-    std::stable_sort(with_room.begin(), with_room.end(),
-                     [&ledger](DeviceId a, DeviceId b) { return ledger.free(a) < ledger.free(b); });
-    with_room.resize(count);
-    std::string on;
-    for (const DeviceId id : with_room)
-      on += fmt::format("{}{}, {} left", on.empty() ? "" : "; ", ledger.device(id).name,
-                        format_bytes(ledger.free(id) - one.bytes_each));
-    return Chosen{.placement = i,
-                  .allocation = {.devices = std::move(with_room), .bytes_each = one.bytes_each},
-                  .reason = fmt::format("{}: {}", one.reason, on)};
+void CallRate::begin(Time now) {
+  if (!since_) since_ = now;
+}
+
+void CallRate::note_call(Time now) {
+  begin(now);
+  const std::int64_t window = (now - *since_) / kRareWindow;
+  if (window != window_) {
+    before_ = window == window_ + 1 ? calls_ : 0;
+    calls_ = 0;
+    window_ = window;
   }
+  ++calls_;
+}
+
+Demand CallRate::demand(Time now) const {
+  if (!since_ || now - *since_ < kRareWindow) return Demand::Usual;
+  const std::int64_t window = (now - *since_) / kRareWindow;
+  const int lately = window == window_ ? calls_ + before_ : window == window_ + 1 ? calls_ : 0;
+  return lately < kRareCalls ? Demand::Rare : Demand::Usual;
+}
+
+namespace {
+
+// Enough of them, the fullest first; empty where there are too few.
+std::vector<DeviceId> with_room(const Placement& wanted, const DeviceLedger& ledger, Time now,
+                                const std::string& not_failed) {
+  std::vector<DeviceId> ids;
+  for (const DeviceId id : wanted.devices)
+    if (ledger.takes_starts(id, now) && ledger.owed(id) == 0 &&
+        ledger.free(id) >= wanted.bytes_each && !ledger.has_failed_on(id, not_failed))
+      ids.push_back(id);
+  if (ids.size() < static_cast<std::size_t>(wanted.count)) return {};
+  std::stable_sort(ids.begin(), ids.end(),
+                   [&ledger](DeviceId a, DeviceId b) { return ledger.free(a) < ledger.free(b); });
+  ids.resize(static_cast<std::size_t>(wanted.count));
+  return ids;
+}
+
+}  // namespace
+
+std::uint64_t room_for(const Placement& placement, const DeviceLedger& ledger, Time now) {
+  std::uint64_t parts = 0;
+  for (const DeviceId id : placement.devices) {
+    if (!ledger.takes_starts(id, now) || ledger.free(id) < placement.bytes_each) continue;
+    const bool on_trial = ledger.health(id, now) == domain::DeviceHealth::OnTrial;
+    const std::uint64_t most = ledger.free(id) / std::max<std::uint64_t>(1, placement.bytes_each);
+    parts += placement.count > 1 || on_trial ? 1 : most;  // of several at once one part each
+  }
+  return parts / static_cast<std::uint64_t>(placement.count);
+}
+
+std::optional<Chosen> choose_devices(const std::string& function,
+                                     std::span<const Placement> placements,
+                                     const DeviceLedger& ledger, Time now) {
+  for (const std::string& not_failed : {function, std::string()})
+    for (std::size_t i = 0; i < placements.size(); ++i) {
+      const Placement& one = placements[i];
+      std::vector<DeviceId> ids = with_room(one, ledger, now, not_failed);
+      if (ids.empty()) continue;
+      std::string on;
+      for (const DeviceId id : ids)
+        on += fmt::format("{}{}, {} left", on.empty() ? "" : "; ", ledger.device(id).name,
+                          format_bytes(ledger.free(id) - one.bytes_each));
+      return Chosen{.placement = i,
+                    .allocation = {.devices = std::move(ids), .bytes_each = one.bytes_each},
+                    .reason = fmt::format("{}: {}", one.reason, on)};
+    }
   return std::nullopt;
 }
 

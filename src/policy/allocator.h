@@ -42,10 +42,21 @@ DeviceRule device_rule(std::uint64_t weight_bytes);
 
 enum class Demand { Usual, Rare };
 
-// A function counts as rarely called that had fewer calls than this within the last kRareWindow,
-// and is older.
+// How often a function is called. It counts as rarely called with fewer than kRareCalls calls in
+// this window and the last one, and is known for a window at least.
 inline constexpr int kRareCalls = 4;
 inline constexpr Duration kRareWindow = std::chrono::hours(1);
+class CallRate final {
+ public:
+  void begin(Time now);  // once it is deployed; later ones change nothing
+  void note_call(Time now);
+  Demand demand(Time now) const;
+
+ private:
+  std::optional<Time> since_;
+  std::int64_t window_ = 0;  // of the last call, counted from since_
+  int calls_ = 0, before_ = 0;
+};
 
 struct DeviceAsk {
   std::string function;
@@ -73,14 +84,19 @@ Result<std::vector<Placement>> placements(const DeviceAsk& ask,
                                           std::span<const domain::Device> fleet,
                                           std::span<const domain::DeviceId> usable);
 
+// How many replicas it has room for now.
+std::uint64_t room_for(const Placement& placement, const DeviceLedger& ledger, Time now);
+
 struct Chosen {
   std::size_t placement = 0;  // which of them
   Allocation allocation;
   std::string reason;  // of the placement, and why these devices
 };
 
-// The first placement with room now; none when all devices are full, or in quarantine.
-std::optional<Chosen> choose_devices(std::span<const Placement> placements,
+// The first placement with room now; none when all devices are full, or in quarantine. Where the
+// function has not failed to start comes first.
+std::optional<Chosen> choose_devices(const std::string& function,
+                                     std::span<const Placement> placements,
                                      const DeviceLedger& ledger, Time now);
 
 }  // namespace glowplug::policy

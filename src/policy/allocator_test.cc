@@ -53,7 +53,7 @@ class Fleet {
                     Demand demand = Demand::Usual) {
     const auto found = places(weights, weights, wish, demand);
     if (!found) return found.error().code;
-    const auto chosen = choose_devices(*found, ledger_, now_);
+    const auto chosen = choose_devices("f", *found, ledger_, now_);
     if (!chosen) return "full";
     EXPECT_TRUE(ledger_.reserve({++last_}, chosen->allocation));
     std::string names;
@@ -219,6 +219,47 @@ TEST(Allocator, QuarantinedDevice_IsPassedOver) {
   }
   EXPECT_EQ(fleet.start(5 * kGB), "A10G:0");
   EXPECT_EQ(fleet.start(5 * kGB, "T4"), "full");
+}
+
+TEST(Allocator, FunctionThatFailedOnADevice_IsTriedOnAnotherFirst) {
+  Fleet fleet({{"T4", 16, 2}, {"A10G", 24}});
+  const auto fail = [&fleet](std::uint64_t id, std::size_t device) {
+    ASSERT_TRUE(fleet.ledger().reserve({id}, {.devices = {{device}}, .bytes_each = 1}));
+    fleet.ledger().start_failed({id}, {.function = "f"}, Time(1000s));
+  };
+  fail(100, 0);
+  EXPECT_EQ(fleet.start(5 * kGB), "T4:1");
+  fail(101, 1);
+  EXPECT_EQ(fleet.start(5 * kGB), "A10G:0");
+  fail(102, 2);
+  EXPECT_EQ(fleet.start(5 * kGB), "T4:1");  // everywhere alike: by room again
+}
+
+TEST(CallRate, FewCallsInAnHour_AreRare) {
+  CallRate rate;
+  const Time begin{1000s};
+  EXPECT_EQ(rate.demand(begin), Demand::Usual);
+  rate.begin(begin);
+  EXPECT_EQ(rate.demand(begin + 59min), Demand::Usual);  // not known yet
+  EXPECT_EQ(rate.demand(begin + 60min), Demand::Rare);
+  for (int i = 0; i < kRareCalls - 1; ++i) rate.note_call(begin + 61min);
+  EXPECT_EQ(rate.demand(begin + 62min), Demand::Rare);
+  rate.note_call(begin + 62min);
+  EXPECT_EQ(rate.demand(begin + 62min), Demand::Usual);
+  EXPECT_EQ(rate.demand(begin + 179min), Demand::Usual);
+  EXPECT_EQ(rate.demand(begin + 180min), Demand::Rare);
+  rate.note_call(begin + 181min);
+  EXPECT_EQ(rate.demand(begin + 182min), Demand::Rare);
+}
+
+TEST(CallRate, CallsOfTwoWindows_AreAddedUp) {
+  CallRate rate;
+  const Time begin{1000s};
+  rate.begin(begin);
+  for (const auto at : {100min, 110min, 121min}) rate.note_call(begin + at);
+  EXPECT_EQ(rate.demand(begin + 122min), Demand::Rare);
+  rate.note_call(begin + 123min);
+  EXPECT_EQ(rate.demand(begin + 124min), Demand::Usual);
 }
 
 TEST(Allocator, Reasons_SayWhyWithNumbers) {

@@ -64,6 +64,7 @@ void DeviceLedger::correct(ProcessId holder, std::uint64_t bytes_each) {
 // Takes back what nobody wants any more, and gives it to whoever is owed, the oldest first.
 void DeviceLedger::pay(DeviceId id) {
   State& held = state(id);
+  owing_ -= held.owed > 0 ? 1 : 0;
   std::uint64_t left = device(id).memory_bytes;
   for (auto& [holder, share] : held.shares) {
     share.granted = std::min(share.granted, share.wanted);
@@ -77,6 +78,7 @@ void DeviceLedger::pay(DeviceId id) {
     held.owed += share.wanted - share.granted;
   }
   held.granted = device(id).memory_bytes - left;
+  owing_ += held.owed > 0 ? 1 : 0;
 }
 
 void DeviceLedger::release(ProcessId holder) {
@@ -90,34 +92,62 @@ void DeviceLedger::release(ProcessId holder) {
   }
 }
 
-void DeviceLedger::start_succeeded(ProcessId holder) {
+void DeviceLedger::start_succeeded(ProcessId holder, const std::string& function, Time now) {
   const Allocation* on = allocation(holder);
   if (on == nullptr) return;
   for (const DeviceId id : on->devices) {
     State& held = state(id);
     held.failed = 0;
-    held.first_failed.clear();
-    held.credible = false;
+    held.failed_for.clear();
+    held.proven = held.was_ready = false;
     held.quarantine = Duration(0);
+    quarantined_ -= held.until ? 1 : 0;
     held.until.reset();
     held.trial.reset();
+  }
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    if (!has_failed_on({i}, function)) continue;
+    states_[i].proven = true;
+    judge({i}, now);
   }
 }
 
 void DeviceLedger::start_failed(ProcessId holder, const FailedStart& start, Time now) {
   const Allocation* on = allocation(holder);
   if (on == nullptr) return;
-  for (const DeviceId id : on->devices) {
+  const std::vector<DeviceId> devices = on->devices;
+  for (const DeviceId id : devices) {
     if (device(id).is_cpu()) continue;
     State& held = state(id);
-    if (held.failed++ == 0) held.first_failed = start.function;
-    held.credible |= start.has_been_ready || held.first_failed != start.function;
-    const bool lasts = held.until && now < *held.until;  // it had begun before
-    if (!held.credible || held.failed < kStartsFailedMax || lasts) continue;
-    held.quarantine = std::clamp(held.quarantine * 2, kQuarantineFirst, kQuarantineMost);
-    held.until = now + held.quarantine;
+    ++held.failed;
+    held.failed_for.insert(start.function);
+    held.was_ready = start.has_been_ready;
+    held.together = static_cast<int>(devices.size());
   }
+  for (const DeviceId id : devices) judge(id, now);
   release(holder);
+}
+
+// Into quarantine, where its failures are its own and it is not there yet.
+void DeviceLedger::judge(DeviceId id, Time now) {
+  State& held = state(id);
+  const bool lasts = held.until && now < *held.until;
+  if (held.failed < kStartsFailedMax || lasts) return;
+  const bool nowhere_else = devices_failed_on(*held.failed_for.begin()) <= held.together;
+  if (!held.proven && held.failed_for.size() == 1 && !(held.was_ready && nowhere_else)) return;
+  held.quarantine = std::clamp(held.quarantine * 2, kQuarantineFirst, kQuarantineMost);
+  quarantined_ += held.until ? 0 : 1;
+  held.until = now + held.quarantine;
+}
+
+bool DeviceLedger::has_failed_on(DeviceId id, const std::string& function) const {
+  return state(id).failed_for.contains(function);
+}
+
+int DeviceLedger::devices_failed_on(const std::string& function) const {
+  return static_cast<int>(std::count_if(states_.begin(), states_.end(), [&](const State& one) {
+    return one.failed_for.contains(function);
+  }));
 }
 
 DeviceHealth DeviceLedger::health(DeviceId id, Time now) const {

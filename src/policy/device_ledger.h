@@ -10,8 +10,9 @@
 //
 // Health: kStartsFailedMax starts in a row that failed put a device into quarantine, for a time
 // that doubles with each further failure. Then one start tries it, and its end decides. A failure
-// says something of the device only where the function is known to start: it was ready before, or
-// another one failed there too; a broken function does not take the devices away from the others.
+// says something of the device only where it is not the function's: another one failed there too,
+// or it has been ready, on another device since or before it failed anywhere else. So a broken
+// function does not take the devices away from the others.
 // The CPU is never in quarantine.
 //
 // Thread: one owner; pure, `now` is an argument.
@@ -20,6 +21,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,21 +59,25 @@ class DeviceLedger final {
   // It needs so many bytes on each of its devices from now on, or fewer.
   void correct(domain::ProcessId holder, std::uint64_t bytes_each);
   std::uint64_t owed(domain::DeviceId id) const;
+  bool is_anybody_owed() const { return owing_ > 0; }
   void release(domain::ProcessId holder);
 
-  // Of a holder's start; after it failed the holder is released too. `has_been_ready`: the function
-  // is known to start.
+  // Of a holder's start. A failed one is released too; `has_been_ready`: the function was, once.
   struct FailedStart {
     std::string function;
     bool has_been_ready = false;
   };
-  void start_succeeded(domain::ProcessId holder);
+  void start_succeeded(domain::ProcessId holder, const std::string& function, Time now);
   void start_failed(domain::ProcessId holder, const FailedStart& start, Time now);
+  // Since the last start there that succeeded.
+  bool has_failed_on(domain::DeviceId id, const std::string& function) const;
+  int devices_failed_on(const std::string& function) const;
 
   domain::DeviceHealth health(domain::DeviceId id, Time now) const;
   bool takes_starts(domain::DeviceId id, Time now) const;
   int failed_starts(domain::DeviceId id) const;  // in a row
   std::optional<Time> quarantined_until(domain::DeviceId id, Time now) const;
+  bool is_any_quarantined() const { return quarantined_ > 0; }  // or on trial
 
  private:
   struct Share {
@@ -81,8 +87,10 @@ class DeviceLedger final {
     std::map<domain::ProcessId, Share> shares;
     std::uint64_t granted = 0, owed = 0;  // the shares' sums
     int failed = 0;                       // starts in a row
-    std::string first_failed;             // the function
-    bool credible = false;                // that it is the device
+    std::set<std::string> failed_for;     // these functions
+    bool proven = false;                  // that one of these does start elsewhere
+    bool was_ready = false;               // the last one, before
+    int together = 1;                     // devices of its start
     Duration quarantine{};                // the last one's length
     std::optional<Time> until;
     std::optional<domain::ProcessId> trial;
@@ -90,10 +98,12 @@ class DeviceLedger final {
   State& state(domain::DeviceId id) { return states_.at(id.value); }
   const State& state(domain::DeviceId id) const { return states_.at(id.value); }
   void pay(domain::DeviceId id);
+  void judge(domain::DeviceId id, Time now);
 
   std::vector<domain::Device> fleet_;
   std::vector<State> states_;
   std::map<domain::ProcessId, Allocation> allocations_;
+  int owing_ = 0, quarantined_ = 0;  // devices
 };
 
 }  // namespace glowplug::policy

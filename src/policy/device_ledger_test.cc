@@ -65,7 +65,7 @@ TEST(DeviceLedger, UnknownHolder_ChangesNothing) {
   DeviceLedger ledger(fleet({100}));
   ledger.release({9});
   ledger.correct({9}, 1000);
-  ledger.start_succeeded({9});
+  ledger.start_succeeded({9}, "f", Time(1s));
   ledger.start_failed({9}, {"f", true}, Time(1s));
   EXPECT_EQ(ledger.free({0}), 100u);
   EXPECT_EQ(ledger.failed_starts({0}), 0);
@@ -164,9 +164,13 @@ TEST(DeviceLedger, RandomSequences_NeverOverCommitAndNeverLeak) {
 
 class Health : public testing::Test {
  protected:
-  void fail(const std::string& function, bool has_been_ready = false) {
-    ASSERT_TRUE(ledger_.reserve({++last_}, {{{0}}, 10}));
+  void fail(const std::string& function, bool has_been_ready = false, std::size_t device = 0) {
+    ASSERT_TRUE(ledger_.reserve({++last_}, {{{device}}, 10}));
     ledger_.start_failed({last_}, {function, has_been_ready}, now_);
+  }
+  void succeed(const std::string& function, std::size_t device) {
+    ASSERT_TRUE(ledger_.reserve({++last_}, {{{device}}, 10}));
+    ledger_.start_succeeded({last_}, function, now_);
   }
   DeviceHealth health() const { return ledger_.health({0}, now_); }
   bool takes() const { return ledger_.takes_starts({0}, now_); }
@@ -189,8 +193,8 @@ TEST_F(Health, ThreeFailuresInARow_OfFunctionsThatStartElsewhere_Quarantine) {
 TEST_F(Health, SuccessBetween_StartsTheCountAnew) {
   fail("a", true);
   fail("a", true);
-  ASSERT_TRUE(ledger_.reserve({++last_}, {{{0}}, 10}));
-  ledger_.start_succeeded({last_});
+  succeed("b", 0);
+  EXPECT_FALSE(ledger_.has_failed_on({0}, "a"));
   fail("a", true);
   fail("a", true);
   EXPECT_EQ(health(), DeviceHealth::Healthy);
@@ -203,6 +207,24 @@ TEST_F(Health, OneFunctionThatNeverStarted_IsNotTheDevicesFault) {
   EXPECT_EQ(health(), DeviceHealth::Quarantined);
 }
 
+TEST_F(Health, FunctionThatFailsEverywhere_BlamesNoDevice) {
+  for (int i = 0; i < 5; ++i) {
+    fail("a", true, 0);
+    fail("a", true, 1);
+  }
+  EXPECT_EQ(ledger_.devices_failed_on("a"), 2);
+  EXPECT_TRUE(takes());
+  EXPECT_TRUE(ledger_.takes_starts({1}, now_));
+}
+
+TEST_F(Health, FunctionThatStartsOnAnother_BlamesTheOneWhereItDidNot) {
+  for (int i = 0; i < 3; ++i) fail("new");
+  EXPECT_TRUE(takes());
+  succeed("new", 1);
+  EXPECT_EQ(health(), DeviceHealth::Quarantined);
+  EXPECT_TRUE(ledger_.takes_starts({1}, now_));
+}
+
 TEST_F(Health, AfterTheQuarantine_OneStartTries) {
   for (int i = 0; i < 3; ++i) fail("a", true);
   EXPECT_FALSE(takes());
@@ -211,7 +233,7 @@ TEST_F(Health, AfterTheQuarantine_OneStartTries) {
   EXPECT_TRUE(takes());
   ASSERT_TRUE(ledger_.reserve({50}, {{{0}}, 10}));
   EXPECT_FALSE(takes());
-  ledger_.start_succeeded({50});
+  ledger_.start_succeeded({50}, "b", now_);
   EXPECT_TRUE(takes());
   EXPECT_EQ(health(), DeviceHealth::Healthy);
   fail("a", true);

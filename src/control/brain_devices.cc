@@ -1,0 +1,295 @@
+// Devices in the brain: what could hold a function, which of them its next replica gets, who makes
+// room there.
+//
+//   model prepared ──▶ placed: a type by its size, and why (or it is refused, by name and bytes)
+//   start ──▶ devices with room now ──▶ reserved with the replica's id ──▶ gone: given back
+//                └─ none: what is idle there stops, else it waits
+//
+// Where there is no accelerator, all this is the CPU, whose memory brain_memory.cc counts. A
+// replica on a declared device runs on this machine like any other, and its memory is counted here
+// too; only the fake engine holds less than it says, and pretends the rest there.
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "control/brain.h"
+#include "domain/limits.h"
+#include "policy/admission.h"
+
+namespace glowplug::control {
+
+std::uint64_t BrainState::Replica::host_bytes() const {
+  return pretends ? policy::estimate_pretender_bytes(memory_bytes, account.seen.peak)
+                  : memory_bytes;
+}
+
+// --- where it could run ---
+
+bool Brain::is_on_accelerator(const Generation& generation) const {
+  return generation.placement && !is_cpu(*generation.placement);
+}
+
+bool Brain::computes_here(const Generation& generation) const {
+  return !is_on_accelerator(generation) ||
+         (generation.manifest.engine.kind != domain::EngineKind::Fake && !options_.engine_on_gpu);
+}
+
+std::uint64_t Brain::host_bytes(const Generation& generation) const {
+  const std::uint64_t bytes = replica_bytes(generation);
+  return generation.manifest.engine.kind == domain::EngineKind::Fake
+             ? policy::estimate_pretender_bytes(bytes, 0)
+             : bytes;
+}
+
+Result<std::vector<policy::Placement>> Brain::placements(const Function& function,
+                                                         const Generation& generation) const {
+  const domain::Manifest& manifest = generation.manifest;
+  std::uint64_t bytes = replica_bytes(generation);
+  if (!pool_.has_accelerators_for(manifest) && may_fork(generation))  // the easier way to start
+    bytes = std::min(bytes, loading_bytes({manifest, generation.facts}));
+  return pool_.placements({.manifest = manifest,
+                           .facts = generation.facts,
+                           .bytes = bytes,
+                           .demand = function.rate.demand(now_)});
+}
+
+Result<void> Brain::may_place(const domain::Manifest& manifest) const {
+  const bool is_known = manifest.model.empty() || manifest.resources.memory_bytes > 0;
+  if (!is_known || !pool_.has_accelerators_for(manifest)) return {};
+  const auto found = placements({}, {.manifest = manifest});
+  return found ? Result<void>() : found.error();
+}
+
+void Brain::place(const std::string& name, Function& function, Generation& generation) {
+  function.rate.begin(now_);
+  generation.placement.reset();
+  auto found = placements(function, generation);
+  if (!found) return fail(name, function, generation, found.error());
+  note_placement(name, generation, std::move(found->front()));
+}
+
+void Brain::note_placement(const std::string& name, Generation& generation,
+                           policy::Placement placed) {
+  placed.devices.clear();  // there may be thousands, and functions too
+  if (generation.placement == placed) return;
+  if (pool_.has_accelerators())
+    decide(
+        name, "place",
+        fmt::format("revision {} on {}: {}", generation.revision, in_words(placed), placed.reason));
+  generation.placement = std::move(placed);
+}
+
+// --- a start ---
+
+void Brain::start_on_device(const std::string& name, Function& function, Generation& generation) {
+  auto places = placements(function, generation);
+  if (!places) return fail(name, function, generation, places.error());
+  if (is_cpu(places->front())) {  // it has turned out to be larger than every accelerator
+    note_placement(name, generation, std::move(places->front()));
+    return ensure_started(name, function, generation);
+  }
+  auto chosen = policy::choose_devices(name, *places, pool_.ledger(), now_);
+  if (!chosen) return make_device_room(name, generation, *places);
+  if (!make_room(name, generation, host_bytes(generation))) return;
+  policy::Placement& placed = (*places)[chosen->placement];
+  placed.reason = std::move(chosen->reason);
+  note_placement(name, generation, std::move(placed));
+  start_replica(name, generation, replica_bytes(generation), nullptr, &chosen->allocation);
+}
+
+// Of what is idle, for a start of this generation. What is held ahead of calls gives way to a call
+// only, and so does a replica to another one of its own revision.
+bool Brain::gives_way(const Replica& replica, const std::string& name,
+                      const Generation& generation) const {
+  if (!functions_.at(name).waiting.empty()) return true;
+  if (replica.function == name) return replica.revision != generation.revision;
+  const auto found = functions_.find(replica.function);
+  if (found == functions_.end()) return true;
+  const Generation* served = serving_generation(found->second, replica.revision);
+  return served == nullptr ||
+         live_replicas(replica.function, replica.revision) > held_replicas(found->second, *served);
+}
+
+// Those of `idle` that would have to stop for so many bytes on this device: none where enough is on
+// its way already; nothing where all of them are not enough.
+std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(
+    domain::DeviceId id, std::uint64_t bytes, const std::set<domain::ProcessId>& idle) const {
+  const policy::DeviceLedger& ledger = pool_.ledger();
+  const std::uint64_t wanted = bytes + ledger.owed(id);
+  std::uint64_t coming = ledger.free(id);
+  std::vector<policy::EvictionCandidate> candidates;
+  for (const domain::ProcessId holder : ledger.holders(id)) {
+    const Replica& replica = replicas_.at(holder);
+    const std::uint64_t share = ledger.allocation(holder)->bytes_each;
+    if (replica.state == domain::State::Draining)
+      coming += replica.in_flight == 0 ? share : 0;
+    else if (idle.contains(holder))
+      candidates.push_back({holder, share, 0, replica.last_used});
+  }
+  if (wanted <= coming) return std::vector<domain::ProcessId>{};
+  return policy::choose_evictions(candidates, wanted - coming);
+}
+
+// On the best placement where stopping what is idle is enough; then, after a while, of what is busy
+// one gets no new calls.
+void Brain::make_device_room(const std::string& name, const Generation& generation,
+                             const std::vector<policy::Placement>& places) {
+  std::set<domain::ProcessId> idle;
+  for (const auto& [id, replica] : replicas_)
+    if (replica.is_resting() && gives_way(replica, name, generation)) idle.insert(id);
+  for (const policy::Placement& place : places) {
+    const auto count = static_cast<std::size_t>(place.count);
+    std::vector<std::vector<domain::ProcessId>> ways;
+    for (const domain::DeviceId id : place.devices)
+      if (pool_.ledger().takes_starts(id, now_))
+        if (auto way = in_the_way(id, place.bytes_each, idle)) ways.push_back(*std::move(way));
+    if (ways.size() < count) continue;
+    std::stable_sort(ways.begin(), ways.end(),
+                     [](const auto& a, const auto& b) { return a.size() < b.size(); });
+    std::set<domain::ProcessId> gone;  // one may be on several of them
+    for (std::size_t i = 0; i < count; ++i) gone.insert(ways[i].begin(), ways[i].end());
+    for (const domain::ProcessId id : gone)
+      drain(*replicas_.find(id), fmt::format("evicted: idle and least recently used, its {} "
+                                             "needed by {}",
+                                             in_words(place), name));
+    return;
+  }
+  drain_for_device(name, generation, places.front());
+}
+
+void Brain::drain_for_device(const std::string& name, const Generation& generation,
+                             const policy::Placement& place) {
+  const std::optional<Time> since = unserved(name, generation).since;
+  if (!since || now_ - *since < domain::kTurn) return;
+  std::vector<policy::EvictionCandidate> others;
+  for (const policy::EvictionCandidate& one : stoppable_replicas()) {
+    const policy::Allocation* on = pool_.ledger().allocation(one.replica);
+    const bool ours = serves_waiting(name, functions_.at(name), replicas_.at(one.replica));
+    if (on == nullptr || ours) continue;
+    if (std::find_first_of(on->devices.begin(), on->devices.end(), place.devices.begin(),
+                           place.devices.end()) != on->devices.end())
+      others.push_back(one);
+  }
+  if (const auto victim = policy::choose_to_drain(others))
+    drain(*replicas_.find(*victim),
+          fmt::format("gets no new calls: {} has waited {} for its device", name,
+                      format_duration(now_ - *since)));
+}
+
+// Gives back what it held. True where its start failed, and is worth a try on another device before
+// its callers hear of it.
+bool Brain::left_device(domain::ProcessId id, const Replica& replica, Ending ending) {
+  policy::DeviceLedger& ledger = pool_.ledger();
+  if (ledger.allocation(id) == nullptr) return false;
+  if (replica.state != domain::State::Loading || ending == Ending::Asked) {
+    ledger.release(id);
+    return false;
+  }
+  const std::string& name = replica.function;
+  const std::vector<domain::DeviceId> tried = ledger.allocation(id)->devices;
+  Generation* generation = generation_of(name, replica.revision);
+  ledger.start_failed(id, {name, generation && generation->ready_once}, now_);
+  for (const domain::DeviceId one : tried)
+    if (const auto until = ledger.quarantined_until(one, now_))
+      decide(name, "quarantine",
+             fmt::format("{} takes no starts for {}: {} in a row failed", ledger.device(one).name,
+                         format_duration(*until - now_), ledger.failed_starts(one)));
+  const bool elsewhere_too = ledger.devices_failed_on(name) != static_cast<int>(tried.size());
+  if (generation == nullptr || elsewhere_too) return false;
+  const auto places = placements(*find(name), *generation);
+  const auto other = places ? policy::choose_devices(name, *places, ledger, now_) : std::nullopt;
+  if (!other || ledger.has_failed_on(other->allocation.devices.front(), name)) return false;
+  decide(name, "retry",
+         fmt::format("its start on {} failed: one more try, on another device",
+                     ledger.device(tried.front()).name));
+  return true;
+}
+
+// --- while it runs ---
+
+void Brain::correct_on_device(const ReplicaEntry& entry) {
+  const policy::Allocation* on = pool_.ledger().allocation(entry.first);
+  if (on == nullptr) return;
+  const std::uint64_t count = on->devices.size();
+  pool_.ledger().correct(entry.first, (entry.second.memory_bytes + count - 1) / count);
+}
+
+// A replica holds more than was foreseen, and its device has less than that: what is idle there
+// goes, and nothing starts there meanwhile.
+void Brain::relieve_devices() {
+  const policy::DeviceLedger& ledger = pool_.ledger();
+  if (!ledger.is_anybody_owed()) return;
+  for (std::size_t i = 0; i < ledger.fleet().size(); ++i) {
+    const domain::DeviceId id{i};
+    if (ledger.owed(id) == 0) continue;
+    std::set<domain::ProcessId> idle;
+    for (const domain::ProcessId holder : ledger.holders(id))
+      if (replicas_.at(holder).is_resting()) idle.insert(holder);
+    const auto enough = in_the_way(id, 0, idle);
+    const std::vector<domain::ProcessId> gone =
+        enough ? *enough : std::vector<domain::ProcessId>(idle.begin(), idle.end());
+    for (const domain::ProcessId holder : gone)
+      drain(*replicas_.find(holder), fmt::format("evicted: {} is {} short", ledger.device(id).name,
+                                                 format_bytes(ledger.owed(id))));
+  }
+}
+
+// What this machine has room for, less what the devices have not: growth pushes nobody out.
+Brain::Room Brain::room_on_devices(const std::string& name, const Generation& generation,
+                                   Room by_host) const {
+  if (!is_on_accelerator(generation) || by_host.replicas == 0) return by_host;
+  const auto places = placements(functions_.at(name), generation);
+  std::uint64_t room = 0;
+  for (const policy::Placement& place : places ? *places : std::vector<policy::Placement>{})
+    room += policy::room_for(place, pool_.ledger(), now_);
+  if (room >= static_cast<std::uint64_t>(by_host.replicas)) return by_host;
+  return {static_cast<int>(room), "its devices are taken"};
+}
+
+// For a spare, whose neighbours at its next use are not known, all cores.
+int Brain::threads_for(const std::string& name, const Generation& generation) const {
+  policy::CoreShare share{.cores_total = options_.cores,
+                          .threads_requested = generation.manifest.resources.threads};
+  for (const auto& [id, replica] : replicas_) {
+    // One that drains gives its cores back soon; a grant lasts a replica's life.
+    if (name.empty() || replica.in_flight == 0 || replica.state == domain::State::Draining)
+      continue;
+    const auto found = functions_.find(replica.function);
+    const Generation* other =
+        found == functions_.end() ? nullptr : serving_generation(found->second, replica.revision);
+    const bool declared = other != nullptr && other->manifest.resources.threads > 0;
+    add_neighbour(share,
+                  other != nullptr && !computes_here(*other) ? policy::Computes::Elsewhere
+                  : declared                                 ? policy::Computes::HereAsDeclared
+                                                             : policy::Computes::HereShared,
+                  replica.threads);
+  }
+  return policy::grant_threads(share);
+}
+
+std::vector<DeviceView> Brain::devices() const {
+  const policy::DeviceLedger& ledger = pool_.ledger();
+  std::vector<DeviceView> views;
+  for (std::size_t i = 0; i < ledger.fleet().size(); ++i) {
+    const domain::DeviceId id{i};
+    const domain::Device& device = ledger.device(id);
+    views.push_back({.device = device,
+                     .reserved_bytes = device.is_cpu() ? reserved_bytes() : ledger.reserved(id),
+                     .health = ledger.health(id, now_),
+                     .failed_starts = ledger.failed_starts(id),
+                     .quarantined_until = ledger.quarantined_until(id, now_)});
+    std::set<std::string> names;
+    for (const domain::ProcessId holder : ledger.holders(id))
+      names.insert(replicas_.at(holder).function);
+    if (device.is_cpu())
+      for (const auto& [process, replica] : replicas_)
+        if (!replica.is_spare() && ledger.allocation(process) == nullptr)
+          names.insert(replica.function);
+    views.back().functions.assign(names.begin(), names.end());
+  }
+  return views;
+}
+
+}  // namespace glowplug::control
