@@ -104,6 +104,7 @@ void LivePlatform::finish(domain::CallId call, control::CallOutcome outcome) {
 
 Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
                                               std::optional<int> if_revision) {
+  if (auto fits = brain_.may_place(manifest); !fits) return fits.error();
   return rollouts_.put(manifest, if_revision);
 }
 

@@ -17,6 +17,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
+#include "app/device_fleet.h"
 #include "app/live_cache.h"
 #include "app/live_platform.h"
 #include "app/resident_list.h"
@@ -258,7 +259,9 @@ int serve(const cli::ServeOptions& options, const std::string& version,
        .brain = {.memory_bytes = memory,
                  .template_bytes = templates,
                  .spares = config->spares,
-                 .cores = machine.cores},
+                 .cores = machine.cores,
+                 .accelerators = accelerators(*config),
+                 .engine_on_gpu = kOnGpu},
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
                       .run_dir = run_folder(config->data_dir),
                       .templates_dir = templates_dir,
@@ -273,6 +276,8 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit, templates_dir);
   edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
   edge.cache = &cache;
+  edge.cores = machine.cores;
+  edge.numa_nodes = machine.nodes;
   edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
   if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());

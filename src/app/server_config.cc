@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "app/device_settings.h"
 #include "app/price_settings.h"
 #include "base/units.h"
 #include "cli/folders.h"
@@ -171,6 +172,38 @@ class SettingsReader final {
     if (const json::value* rows = fields_.find(key)) into = read_prices(*rows, fields_.faults());
   }
 
+  // Of `memory` too, which must not say something else of the CPU.
+  void devices(std::string_view key, FileSettings& settings) {
+    const json::value* rows = fields_.find(key);
+    if (rows == nullptr) return;
+    // What prices there are is not known where their setting is at fault.
+    const domain::PriceTable usual = domain::default_prices();
+    const domain::PriceTable* prices = settings.prices ? &*settings.prices : &usual;
+    if (fields_.find("prices") != nullptr && !settings.prices) prices = nullptr;
+    settings.devices = read_devices(*rows, prices, fields_.faults());
+    if (!settings.devices) return;
+    for (const domain::Device& device : *settings.devices) {
+      if (!device.is_cpu() || device.memory_bytes == 0) continue;
+      const std::uint64_t memory = settings.memory_bytes.value_or(0);
+      if (memory != 0 && memory != device.memory_bytes)
+        fields_.fault(key, fmt::format("say {} of the CPU, and memory says {}; leave one out",
+                                       format_bytes(device.memory_bytes), format_bytes(memory)));
+      settings.memory_bytes = device.memory_bytes;
+    }
+  }
+
+  // A library's file, or one of the words that stand for one.
+  void library(std::string_view key, std::string_view usual, std::optional<std::string>& into) {
+    text(key, into);
+    if (!into) return;
+    if (*into == "auto")
+      into = std::string(usual);
+    else if (*into == "off")
+      into = "";
+    else
+      path(key, into);
+  }
+
   // The content of the file that `key` names.
   void token(std::string_view key, std::optional<std::string>& into) {
     std::optional<std::string> file;
@@ -226,7 +259,9 @@ const std::vector<std::string_view>& config_keys() {
                                                   "pip_index_url",
                                                   "allow_process_engines",
                                                   "allow_private_sources",
-                                                  "prices"};
+                                                  "prices",
+                                                  "devices",
+                                                  "nvml"};
   return keys;
 }
 
@@ -260,6 +295,8 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.token("hub_token_file", settings.hub_token);
   reader.url("pip_index_url", settings.pip_index_url);
   reader.prices("prices", settings.prices);
+  reader.devices("devices", settings);
+  reader.library("nvml", kNvmlDefault, settings.nvml);
   if (faults.empty()) return settings;
   return fault(fmt::format("{}", fmt::join(faults, "\n  ")));
 }
@@ -308,6 +345,8 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.pip_index_url, {environment("PIP_INDEX_URL"), file.pip_index_url});
   set(config.hub_token, {environment("HF_TOKEN"), file.hub_token});
   if (file.prices) config.prices = *std::move(file.prices);
+  config.devices = std::move(file.devices);
+  if (file.nvml) config.nvml = *std::move(file.nvml);
   return config;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/result.h"
 #include "cli/command_line.h"
+#include "domain/device.h"
 #include "domain/price.h"
 
 namespace glowplug::app {
@@ -25,6 +26,7 @@ inline constexpr bool kOnGpu = true;
 inline constexpr bool kOnGpu = false;
 #endif
 inline constexpr int kStandbyDefault = kOnGpu ? 1 : 0;
+inline constexpr std::string_view kNvmlDefault = "libnvidia-ml.so.1";  // found as any library is
 
 struct ServerConfig {
   std::string listen = std::string(cli::kListenDefault);
@@ -47,6 +49,8 @@ struct ServerConfig {
   std::string hub_token;      // never shown
   std::string pip_index_url;  // empty = pip's configuration, else the public index
   domain::PriceTable prices = domain::default_prices();
+  std::optional<std::vector<domain::Device>> devices;  // none: those that are found
+  std::string nvml = std::string(kNvmlDefault);        // the library's file; empty = not asked
 };
 
 // What a file says; a setting that it does not name is absent. Paths are absolute.
@@ -60,6 +64,8 @@ struct FileSettings {
   std::optional<int> spares, standby;
   std::optional<bool> allow_process_engines, allow_private_sources;
   std::optional<domain::PriceTable> prices;  // with the rows of the default that it leaves alone
+  std::optional<std::vector<domain::Device>> devices;
+  std::optional<std::string> nvml;
 };
 
 const std::vector<std::string_view>& config_keys();

@@ -63,6 +63,8 @@ TEST_F(ServerConfigTest, NothingGiven_IsTheDefaults) {
   EXPECT_EQ(made->hub_url, "https://huggingface.co");
   EXPECT_EQ(made->hub_token + made->pip_index_url + made->worker_path, "");
   EXPECT_EQ(made->prices, domain::default_prices());
+  EXPECT_EQ(made->devices, std::nullopt);
+  EXPECT_EQ(made->nvml, "libnvidia-ml.so.1");
 }
 
 TEST_F(ServerConfigTest, File_SetsEverything) {
@@ -74,7 +76,8 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
       "true\nallow_private_sources: "
       "true\nlog_level: debug\n"
       "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n"
-      "prices: {H100: {per_hour: 4, per_request: 0}}\n");
+      "prices: {H100: {per_hour: 4, per_request: 0}}\nnvml: ./ml.so\n"
+      "devices: [{type: H100, memory: 80GiB, count: 2}]\n");
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_EQ(made->listen, "127.0.0.1:1");
   EXPECT_EQ(made->admin_listen, "[::1]:2");
@@ -94,6 +97,9 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->hub_token, "hf_secret");
   EXPECT_EQ(made->pip_index_url, "http://127.0.0.1:8/s");
   EXPECT_EQ(made->prices.back(), (domain::DevicePrice{"H100", {{4'000'000}, {0}}}));
+  ASSERT_EQ(made->devices->size(), 1u);
+  EXPECT_EQ(made->devices->front().name, "H100");
+  EXPECT_EQ(made->nvml, dir_ + "/ml.so");
 }
 
 TEST_F(ServerConfigTest, CommandLine_BeatsEnvironment_BeatsFile) {
@@ -170,6 +176,28 @@ TEST_F(ServerConfigTest, FileThatCannotBeRead_SaysWhy) {
   EXPECT_THAT(fault_of("listen: :1\nlisten: :2\n"), HasSubstr("appears twice"));
 }
 
+TEST_F(ServerConfigTest, CpuRow_SaysWhatMemorySays) {
+  EXPECT_EQ(config_of("devices: [{type: CPU, memory: 2GiB}]\n")->memory_bytes, 2ull << 30);
+  EXPECT_EQ(config_of("devices: [{type: CPU}]\nmemory: 1GiB\n")->memory_bytes, 1ull << 30);
+  EXPECT_EQ(config_of("devices: [{type: CPU, memory: 2GiB}]\nmemory: 2GiB\n")->memory_bytes,
+            2ull << 30);
+  EXPECT_THAT(fault_of("devices: [{type: CPU, memory: 2GiB}]\nmemory: 1GiB\n"),
+              HasSubstr("devices: say 2.1 GB of the CPU, and memory says 1.1 GB; leave one out"));
+}
+
+TEST_F(ServerConfigTest, Nvml_OffAutoOrAFile) {
+  EXPECT_EQ(config_of("nvml: off\n")->nvml, "");
+  EXPECT_EQ(config_of("nvml: auto\n")->nvml, "libnvidia-ml.so.1");
+  EXPECT_EQ(config_of("nvml: /opt/ml.so\n")->nvml, "/opt/ml.so");
+  EXPECT_THAT(fault_of("nvml: 5\n"), HasSubstr("nvml: must be text, not 5"));
+}
+
+TEST_F(ServerConfigTest, DeviceWhosePriceIsAtFault_IsNotToldAsWell) {
+  const std::string fault = fault_of("prices: {H100: 5}\ndevices: [{type: H100, memory: 80GiB}]\n");
+  EXPECT_THAT(fault, HasSubstr("prices.H100"));
+  EXPECT_THAT(fault, Not(HasSubstr("devices")));
+}
+
 TEST_F(ServerConfigTest, FileOfCommentsOnly_SetsNothing) {
   for (const char* text : {"", "\n", "# nothing\n  # here", "---\n# nothing\n{}\n", "memory:\n"}) {
     const auto made = config_of(text);
@@ -207,6 +235,8 @@ TEST_F(ServerConfigTest, Example_IsTheDefaultsAndNamesEverySetting) {
   EXPECT_EQ(made->allow_process_engines, defaults->allow_process_engines);
   EXPECT_EQ(made->allow_private_sources, defaults->allow_private_sources);
   EXPECT_EQ(made->prices, defaults->prices);
+  EXPECT_EQ(made->devices, defaults->devices);
+  EXPECT_EQ(made->nvml, defaults->nvml);
 
   write("hub-token", "hf_x\n");
   const auto all = read_settings(uncommented.str(), dir_);
@@ -214,7 +244,7 @@ TEST_F(ServerConfigTest, Example_IsTheDefaultsAndNamesEverySetting) {
   EXPECT_TRUE(all->listen && all->admin_listen && all->data_dir && all->cache_dir && all->worker &&
               all->log_level && all->hub_url && all->hub_token && all->pip_index_url &&
               all->memory_bytes && all->allow_process_engines && all->allow_private_sources &&
-              all->prices);
+              all->prices && all->devices && all->nvml);
 }
 
 }  // namespace

@@ -148,7 +148,8 @@ void add_serve(CLI::App& app, Parsed& parsed) {
       "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
       "spares, standby, prompt_cache, cache_budget, cache_scrub, log_level, hub_url, "
       "hub_token_file,\n"
-      "pip_index_url, allow_process_engines, allow_private_sources, prices.\n"
+      "pip_index_url, allow_process_engines, allow_private_sources, prices,\n"
+      "devices, nvml.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });
 }
@@ -197,6 +198,9 @@ void add_lists(CLI::App& app, Parsed& parsed) {
     parsed.command = [&parsed](const Context& context) { return ps(context, parsed.ps); };
   });
   add(app, "top", "Watch the functions")->callback([&parsed] { parsed.command = top; });
+  add(app, "devices", "List what replicas run on, and what is reserved there")->callback([&parsed] {
+    parsed.command = devices;
+  });
   add(app, "models", "List the deployed functions as models")->callback([&parsed] {
     parsed.command = models;
   });

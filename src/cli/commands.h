@@ -73,6 +73,8 @@ struct CostOptions {
 };
 int estimate_cost(const Context& context, const CostOptions& options);
 
+int devices(const Context& context);
+
 struct LogsOptions {
   std::string name;
   int tail = 0;  // 0 = all that the server keeps
@@ -121,6 +123,9 @@ std::string call_anatomy(const boost::json::value& call);
 
 // The table of `ps` and `top`.
 std::string functions_table(const boost::json::array& functions);
+
+// What `devices` shows of GET /v1/admin/devices.
+std::string devices_table(const boost::json::value& devices);
 
 // What `cache` shows of GET /v1/admin/cache.
 std::string cache_table(const boost::json::value& cache, WallTime now);

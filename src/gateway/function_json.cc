@@ -91,6 +91,15 @@ json::object template_object(const control::TemplateView& shown, const GatewayOp
   return object;
 }
 
+// Null until its model's header is read.
+json::value placement_value(const std::optional<policy::Placement>& placed) {
+  if (!placed) return nullptr;
+  return json::object{{"type", placed->type},
+                      {"count", placed->count},
+                      {"bytes_each", placed->bytes_each},
+                      {"reason", placed->reason}};
+}
+
 // What every answer about a function opens with.
 json::object function_head(const control::FunctionView& view) {
   return {{"object", "function"},
@@ -183,15 +192,17 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
     alive += is_alive(replica) ? 1 : 0;
     const std::uint64_t bytes = memory_of(replica.replica, replica.memory_bytes, options);
     memory += is_alive(replica) ? bytes : 0;
-    list.emplace_back(json::object{{"id", replica.replica.value},
-                                   {"revision", replica.revision},
-                                   {"state", domain::to_string(replica.state)},
-                                   {"asleep", replica.asleep},
-                                   {"in_flight", replica.in_flight},
-                                   {"memory_bytes", bytes},
-                                   {"reserved_bytes", replica.memory_bytes},
-                                   {"sandbox", replica.sandbox},
-                                   {"progress", replica.progress}});
+    list.emplace_back(
+        json::object{{"id", replica.replica.value},
+                     {"revision", replica.revision},
+                     {"state", domain::to_string(replica.state)},
+                     {"asleep", replica.asleep},
+                     {"in_flight", replica.in_flight},
+                     {"memory_bytes", bytes},
+                     {"reserved_bytes", replica.memory_bytes},
+                     {"devices", json::array(replica.devices.begin(), replica.devices.end())},
+                     {"sandbox", replica.sandbox},
+                     {"progress", replica.progress}});
   }
   json::object object = function_head(view);
   object["revisions"] = revisions_array(view);
@@ -201,6 +212,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   object["memory_bytes"] = memory;
   object["reserved_bytes"] = view.memory_bytes;
   if (view.template_view) object["template"] = template_object(*view.template_view, options);
+  object["placement"] = placement_value(view.placement);
   object["holds"] = holds_array(view, now);
   object["calls"] = view.calls;
   object["cold_starts"] = view.cold_starts;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -20,6 +21,7 @@
 #include "control/platform.h"
 #include "domain/manifest.h"
 #include "domain/price.h"
+#include "runtime/numa_probe.h"
 
 namespace boost::asio {
 class io_context;
@@ -50,6 +52,8 @@ struct GatewayOptions {
   std::string openapi_yaml;
   control::CacheAdmin* cache = nullptr;  // null = no model cache to show
   domain::PriceTable prices = domain::default_prices();
+  int cores = 1;
+  std::vector<runtime::NumaNode> numa_nodes;  // of this machine
 };
 
 struct Server;

@@ -44,6 +44,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/admin/decisions", answer_decisions},
     {"GET", "/v1/admin/why/{request}", get_call_why},
     {"POST", "/v1/admin/cost/estimate", estimate_cost},
+    {"GET", "/v1/admin/devices", get_devices},
     {"GET", "/v1/admin/cache", nullptr, run_cache},
     {"DELETE", "/v1/admin/cache/{digest}", nullptr, run_cache_evict},
     {"POST", "/v1/admin/cache/{digest}/pin", nullptr, run_cache_pin},

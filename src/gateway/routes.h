@@ -71,6 +71,8 @@ Reply put_traffic(Exchange&);
 Reply roll_back(Exchange&);
 // cost_route.cc
 Reply estimate_cost(Exchange&);
+// device_routes.cc
+Reply get_devices(Exchange&);
 // function_events.cc
 Coroutine<> run_events(Exchange&);
 // tune_route.cc

@@ -136,6 +136,7 @@ class FakePlatform final : public control::Platform {
   void each_function(const std::function<void(control::FunctionView)>& visit) const override {
     for (const auto& [name, view] : views) visit(view);
   }
+  std::vector<control::DeviceView> devices() const override { return device_views; }
   std::optional<control::FunctionView> function(const std::string& name) const override {
     const auto found = views.find(name);
     if (found == views.end()) return std::nullopt;
@@ -147,6 +148,7 @@ class FakePlatform final : public control::Platform {
 
   FakeCheckpoints saved;
   std::map<std::string, control::FunctionView> views;
+  std::vector<control::DeviceView> device_views;
   std::map<domain::WatchId, std::pair<std::string, std::function<void(control::Change)>>> watchers;
   std::uint64_t watches = 0;
   std::function<void(const control::TuneNews&)> tuning;

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "base/units.h"
+#include "domain/device_wish.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
 #include "models/manifest_fields.h"
@@ -235,15 +236,6 @@ bool is_auto(const json::value* value) {
   return value != nullptr && value->is_string() && value->get_string() == "auto";
 }
 
-bool is_device(std::string_view device) {
-  const std::string_view kind = device.substr(0, device.find(':'));
-  if (kind != "auto" && kind != "cpu" && kind != "gpu" && kind != "cuda") return false;
-  if (kind.size() == device.size()) return true;
-  const std::string_view number = device.substr(kind.size() + 1);
-  return kind != "auto" && kind != "cpu" && !number.empty() && number.size() <= 3 &&
-         number.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
 void read_memory(ManifestFields& fields, domain::Resources& resources) {
   const json::value* value = fields.find("memory");
   if (value == nullptr || is_auto(value)) return;
@@ -268,9 +260,11 @@ void read_resources(ManifestFields& fields, domain::Resources& resources) {
   if (!is_auto(inner.find("threads")))
     inner.read_int("threads", resources.threads, {1, kThreadsMax}, "auto or ");
   inner.read_text("device", resources.device, 64);
-  if (!is_device(resources.device))
-    inner.fault("device",
-                fmt::format("must be auto, cpu, gpu or gpu:N, not \"{}\"", resources.device));
+  if (!domain::parse_device_wish(resources.device))
+    inner.fault("device", fmt::format("must be auto, cpu, gpu, or a device by its type or name, as "
+                                      "A10G; with a number for one of them, as A10G:1, or with how "
+                                      "many it takes, as \"A100 x2\"; not \"{}\"",
+                                      resources.device));
 }
 
 void read_tuning(ManifestFields& fields, const Manifest& manifest, domain::Tuning& tuning) {

@@ -239,6 +239,7 @@ Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchP
   if (start.role == control::Role::Replica && policy::has_prompt_state(start.manifest))
     plan.slots = start.manifest.slots;
   std::map<std::string, std::string> env = environment(base, plan.folder);
+  if (start.gpus) env["CUDA_VISIBLE_DEVICES"] = *start.gpus;
   if (start.manifest.engine.kind == EngineKind::Process) {
     const Result<void> planned = plan_process(start, places, port, socket, env, plan);
     if (!planned) return planned.error();

@@ -133,6 +133,21 @@ TEST(LaunchPlan, Environment_IsMinimalAndTheManifestsOwn) {
                                      "PATH=/bin", "URL=http://127.0.0.1:4569"));
 }
 
+TEST(LaunchPlan, Gpus_AreTheOnlyOnesItSees_WhereTheyAreNamed) {
+  control::StartProcess start = start_of(domain::EngineKind::Llama);
+  const auto variable = [&start]() -> std::string {
+    const auto plan = plan_launch(start, kPlaces, {}, 0);
+    for (const std::string& one : plan->env)
+      if (one.starts_with("CUDA_VISIBLE_DEVICES=")) return one;
+    return "";
+  };
+  EXPECT_EQ(variable(), "");
+  start.gpus = "GPU-1,GPU-2";
+  EXPECT_EQ(variable(), "CUDA_VISIBLE_DEVICES=GPU-1,GPU-2");
+  start.gpus = "";
+  EXPECT_EQ(variable(), "CUDA_VISIBLE_DEVICES=");
+}
+
 TEST(LaunchPlan, Placeholders_AreReplacedOnceAndUnknownOnesStay) {
   control::StartProcess start = start_of(domain::EngineKind::Process);
   start.facts.path = "/{port}/m";

@@ -108,7 +108,9 @@ class Supervisor::State final : public ReplicaListener {
     make_log_room(start.manifest.name);
     std::optional<Leaf> leaf = make_leaf(start);
     std::optional<SpawnedChild> begun;
-    if (from == nullptr && standby_) begun = standby_->take(*plan, leaf ? &*leaf : nullptr);
+    // One that was started ahead sees every GPU.
+    const bool may_stand_by = from == nullptr && !start.gpus;
+    if (may_stand_by && standby_) begun = standby_->take(*plan, leaf ? &*leaf : nullptr);
     Result<std::unique_ptr<ReplicaProcess>> process =
         from == nullptr ? ReplicaProcess::start(loop_, start.process, std::move(*plan),
                                                 std::move(leaf), times, *this, std::move(begun))
