@@ -311,6 +311,7 @@ class Brain final : BrainState {
   void grow(const std::string& name, Function& function, Generation& generation, int missing);
   Room room_to_grow(const std::string& name, const Generation& generation, int wanted) const;
   void retire(const std::string& name, const Generation& generation, int surplus);
+  void keep_max(const std::string& name, const Generation& generation);
   void hold_what_load_wants(const std::string& name, const Function& function,
                             Generation& generation);
   static bool grows(const Generation& generation);

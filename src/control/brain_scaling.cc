@@ -20,6 +20,7 @@ namespace glowplug::control {
 namespace {
 
 constexpr Duration kStable = std::chrono::seconds(policy::kStableSeconds);
+constexpr Duration kForgotten = kStable + std::chrono::seconds(1);  // what the window has seen
 
 // The same for all functions, so that one turn asks all of them.
 Time next_tick(Time at) {
@@ -92,8 +93,8 @@ void Brain::note_load(const std::string& name, Function& function) {
     if (slots > 0) return;
     if (before > 0) scaling.autoscaler->note_idle(at);
     hold_what_load_wants(name, function, generation);
-    if (!remembers(scaling) && live <= 1)
-      ask_at(scaling, Time::max());  // when the last one goes is not asked
+    if (before > 0 && !remembers(scaling) && live <= 1)
+      ask_at(scaling, at + kForgotten);  // when the last one goes is not asked
   });
 }
 
@@ -137,8 +138,8 @@ void Brain::ask_again(const std::string& name, Generation& generation) {
     return ask_at(scaling, next_tick(at));
   if (remembers(scaling))
     return ask_at(scaling, scaling.autoscaler->review(at).value_or(Time::max()));
-  if (still) return generation.scaling.reset();
-  ask_at(scaling, Time::max());
+  ask_at(scaling, still ? Time::max() : at + kForgotten);
+  if (still) generation.scaling.reset();
 }
 
 // Those with a call now or since then.
@@ -307,6 +308,21 @@ void Brain::retire(const std::string& name, const Generation& generation, int su
     decide(name, "retire",
            fmt::format("replica {}: {}", id.value, in_words(*generation.scaling->wish)));
   }
+}
+
+// scale.max has become less: the emptiest get no new calls, whomever they serve.
+void Brain::keep_max(const std::string& name, const Generation& generation) {
+  std::vector<policy::ScaleDownCandidate> live;
+  each_replica(name, generation.revision, [&live](const ReplicaEntry& entry) {
+    const Replica& replica = entry.second;
+    if (replica.state != domain::State::Draining)
+      live.push_back(candidate(entry.first, replica.in_flight,
+                               std::min(replica.granted, replica.slots), replica.last_used));
+  });
+  const int most = std::max(1, generation.manifest.scale.max);
+  for (const domain::ProcessId id :
+       policy::choose_to_retire(live, static_cast<int>(live.size()) - most))
+    drain(*replicas_.find(id), fmt::format("scale.max is {} now", most));
 }
 
 // While there are calls, one that is idle between two of them stays beyond its keep_alive where

@@ -246,6 +246,7 @@ bool Brain::relabel(const std::string& name, Function& function, const TrafficSe
   function.note.clear();
   if (current.model == Model::Preparing) current.model = Model::Absent;
   if (current.model != Model::Prepared) ensure_started(name, function, current);
+  keep_max(name, current);
   drop_unused_templates();
   return true;
 }

@@ -49,7 +49,7 @@ struct Scaling {
   std::optional<policy::ScaleWish> wish;  // none before it was first asked
   std::optional<Told> told;
   bool stopped = false;     // somebody asked it to stop: nothing starts ahead of the next call
-  Time next = Time::max();  // when it is asked again; max = not before a call
+  Time next = Time::max();  // when it is asked again; max = not before a call comes
 };
 
 }  // namespace glowplug::control
