@@ -102,6 +102,15 @@ void LivePlatform::finish(domain::CallId call, control::CallOutcome outcome) {
   post(control::CallEnded{call, outcome});
 }
 
+// Between two tokens: a turn that has no effects and moves no wake-up, without what follows one.
+void LivePlatform::began(const std::string& function, int revision, Duration after) {
+  const control::AnswerBegan event{function, revision, after};
+  if (handling_)
+    events_.push_back(event);
+  else
+    brain_.handle(event, clock_.now(), clock_.wall_now());
+}
+
 Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
                                               std::optional<int> if_revision) {
   if (auto fits = brain_.may_place(manifest); !fits) return fits.error();

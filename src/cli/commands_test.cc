@@ -131,6 +131,36 @@ TEST(Ps, Warm_ShowsWhoHoldsWhat) {
       << session.out.str();
 }
 
+TEST(Ps, Load_ShowsWhatItWantsAndNoEmptyColumn) {
+  const std::string b = R"({"function":"b","revision":1,"state":"cold","holds":[],"scaling":null})";
+  Session session(
+      {json_answer(200, R"({"data":[{"function":"a","revision":1,"state":"ready","holds":[],
+               "scaling":{"policy":"threshold","wanted":3,"reason":"51 wait, over 50: 3"}},)" +
+                            b + "]}"),
+       json_answer(200, R"({"data":[)" + b + "]}")});
+  EXPECT_EQ(ps(session.context), 0);
+  EXPECT_NE(session.out.str().find("LOAD WANTS\n"), std::string::npos) << session.out.str();
+  EXPECT_NE(session.out.str().find("  51 wait, over 50: 3\n"), std::string::npos);
+  EXPECT_EQ(session.out.str().find("HELD"), std::string::npos);
+  session.out.str("");
+  EXPECT_EQ(ps(session.context), 0);
+  EXPECT_EQ(session.out.str().find("LOAD WANTS"), std::string::npos);
+}
+
+TEST(Why, Function_SaysWhatItsLoadWantsNow) {
+  Session session({json_answer(200, R"({"function":"a","scaling":{"policy":"threshold","wanted":3,
+                             "reason":"51 wait, over 50: 3"}})"),
+                   json_answer(200, R"({"data":[]})"),
+                   json_answer(200, R"({"function":"a","scaling":null})"),
+                   json_answer(200, R"({"data":[]})")});
+  EXPECT_EQ(why(session.context, {.what = "a"}), 0);
+  EXPECT_NE(session.out.str().find("threshold wants now: 51 wait, over 50: 3\n"), std::string::npos)
+      << session.out.str();
+  session.out.str("");
+  EXPECT_EQ(why(session.context, {.what = "a"}), 0);
+  EXPECT_EQ(session.out.str().find("wants now"), std::string::npos);
+}
+
 TEST(Deploy, FailedFetch_IsExitCodeOneWithTheReason) {
   Session session({json_answer(404, kNoSuchFunction), json_answer(201, "{}"),
                    events_answer({R"("state":"failed","tier":"remote","reason":"no such file")"})});

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/units.h"
@@ -46,13 +48,18 @@ std::string holds_text(const boost::json::value& function) {
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
+// "4 wait, under 5: 2", while an autoscaler has something to decide by.
+std::string wish_text(const boost::json::value& function) {
+  const boost::json::value* scaling = field(function, "scaling");
+  return scaling != nullptr && scaling->is_object() ? text_field(*scaling, "reason") : "";
+}
+
 }  // namespace
 
 std::string functions_table(const boost::json::array& functions) {
   if (functions.empty()) return "no functions; deploy one with: glowplug deploy smollm2\n";
   std::vector<std::vector<std::string>> rows;
   std::string reasons;
-  bool any_held = false;
   for (const boost::json::value& function : functions) {
     const std::string state = text_field(function, "state");
     rows.push_back(
@@ -60,8 +67,8 @@ std::string functions_table(const boost::json::array& functions) {
          text_field(function, "tier"), text_field(function, "replicas"),
          text_field(function, "in_flight"),
          format_bytes(static_cast<std::uint64_t>(number_field(function, "memory_bytes"))),
-         template_memory(function), text_field(function, "cold_starts"), holds_text(function)});
-    any_held |= !rows.back().back().empty();
+         template_memory(function), text_field(function, "cold_starts"), holds_text(function),
+         wish_text(function)});
     const std::string reason = text_field(function, "reason");
     if (state == "failed" && !reason.empty())
       reasons += fmt::format("{}: {}\n", text_field(function, "function"), reason);
@@ -75,10 +82,14 @@ std::string functions_table(const boost::json::array& functions) {
                               {"MEMORY", Align::Right},
                               {"TEMPLATE", Align::Right},
                               {"COLD-STARTS", Align::Right},
-                              {"HELD"}};
-  if (!any_held) {
-    columns.pop_back();
-    for (std::vector<std::string>& row : rows) row.pop_back();
+                              {"HELD"},
+                              {"LOAD WANTS"}};
+  for (std::size_t at : {columns.size() - 1, columns.size() - 2}) {  // where there is any
+    if (std::any_of(rows.begin(), rows.end(), [at](const auto& row) { return !row[at].empty(); }))
+      continue;
+    const auto offset = static_cast<std::ptrdiff_t>(at);
+    columns.erase(columns.begin() + offset);
+    for (std::vector<std::string>& row : rows) row.erase(row.begin() + offset);
   }
   const std::string table = layout_table(columns, rows);
   return reasons.empty() ? table : table + "\n" + reasons;

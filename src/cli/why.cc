@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/json_fields.h"
@@ -9,11 +10,14 @@
 namespace glowplug::cli {
 namespace {
 
-// No function's name has an underscore, so an id of the server's own asks for no function first.
-bool names_function(const Context& context, const std::string& what) {
-  if (what.starts_with("req_")) return false;
+// What it is now. None for what is no function's name; no such name has an underscore, so an id of
+// the server's own asks for no function first.
+std::optional<boost::json::value> function_named(const Context& context, const std::string& what) {
+  if (what.starts_with("req_")) return std::nullopt;
   const Result<HttpReply> reply = context.server.send({.target = function_target(what)});
-  return reply.ok() && reply->succeeded();
+  if (!reply.ok() || !reply->succeeded()) return std::nullopt;
+  Result<boost::json::value> read = parse_json(reply->body);
+  return read ? *std::move(read) : boost::json::value();
 }
 
 int show_call(const Context& context, const std::string& request) {
@@ -64,8 +68,14 @@ int list_decisions(const Context& context, const WhyOptions& options) {
 
 int why(const Context& context, const WhyOptions& options) {
   if (options.what.empty()) return list_decisions(context, options);
-  if (!names_function(context, options.what)) return show_call(context, options.what);
-  return list_decisions(context, {.function = options.what, .limit = options.limit});
+  const auto function = function_named(context, options.what);
+  if (!function) return show_call(context, options.what);
+  const int exit = list_decisions(context, {.function = options.what, .limit = options.limit});
+  const boost::json::value* scaling = field(*function, "scaling");
+  if (exit == 0 && !context.json && scaling != nullptr && scaling->is_object())
+    context.console.out << text_field(*scaling, "policy")
+                        << " wants now: " << text_field(*scaling, "reason") << std::endl;
+  return exit;
 }
 
 }  // namespace glowplug::cli

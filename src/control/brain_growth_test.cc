@@ -216,6 +216,24 @@ TEST_F(Growing, IdleOneOfAQuietDomain_GoesAtKeepAlive) {
   EXPECT_EQ(told("stop"), std::vector<std::string>{"replica 1: idle for 5.0 s"});
 }
 
+TEST_F(Growing, WishThatIsFollowedAndThenIsTooMuch_IsToldBothTimesAndOnce) {
+  domain::Manifest manifest = small();
+  manifest.keep_alive = kForever;
+  world.brain = Brain({.memory_bytes = 1000 * kMB, .cores = 3});
+  loaded(manifest, 1);
+  settle_for(4s);
+  EXPECT_EQ(told("scale"),
+            std::vector<std::string>{"panic: concurrency 1.0, 0.7 for a replica: 2"});
+  calls(9);
+  settle_for(30s);
+  EXPECT_EQ(live(), 3);
+  ASSERT_GE(told("scale").size(), 2u);
+  EXPECT_NE(told("scale").back().find("each takes 1 of 3 cores"), std::string::npos);
+  const std::size_t lines = told("scale").size();
+  settle_for(20s);
+  EXPECT_EQ(told("scale").size(), lines);
+}
+
 TEST_F(Growing, View_SaysWhatWasWishedLastAndWhy) {
   loaded(small("f", ScalePolicy::Threshold), 1);
   EXPECT_FALSE(world.brain.function("f")->scaling.has_value());

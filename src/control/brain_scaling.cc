@@ -222,20 +222,21 @@ int Brain::recall(const std::string& name, const Generation& generation, int mis
 void Brain::grow(const std::string& name, Function& function, Generation& generation, int missing) {
   Scaling& scaling = *generation.scaling;
   const Room room = room_to_grow(name, generation, missing);
-  // What cannot be followed is told once.
-  const Scaling::Told told{scaling.wish->wanted, room.replicas};
-  if (!scaling.told || (room.replicas > 0 && *scaling.told != told))
+  const Scaling::Told told{scaling.wish->wanted, room.replicas, room.replicas < missing};
+  const Scaling::Told before = scaling.told.value_or(Scaling::Told{});
+  const bool starts = told.room > 0 && (told.wanted != before.wanted || told.room != before.room);
+  if (starts || (told.too_few && !before.too_few))  // what cannot be followed is told once
     decide(name, "scale",
-           room.replicas == missing
-               ? in_words(*scaling.wish)
-               : fmt::format("{}; {} more wanted, room for {}: {}", in_words(*scaling.wish),
-                             missing, room.replicas, room.why_not_more));
+           told.too_few
+               ? fmt::format("{}; {} more wanted, room for {}: {}", in_words(*scaling.wish),
+                             missing, told.room, room.why_not_more)
+               : in_words(*scaling.wish));
   scaling.told = told;
   for (int left = room.replicas; left > 0; --left, --scaling.told->room) {
-    const int before = live_replicas(name, generation.revision);
+    const int live = live_replicas(name, generation.revision);
     if (room_to_grow(name, generation, 1).replicas < 1) return;
     ensure_started(name, function, generation);
-    if (live_replicas(name, generation.revision) == before) return;  // its template comes first
+    if (live_replicas(name, generation.revision) == live) return;  // its template comes first
   }
 }
 

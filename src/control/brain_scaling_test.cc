@@ -180,6 +180,21 @@ TEST_F(LoadScaling, Warm_IsKeptWhileItHolds) {
   EXPECT_EQ(live(), 2);  // the one call wants two
 }
 
+TEST_F(LoadScaling, Schedule_HoldsWhatTheLoadDoesNotWant) {
+  domain::Manifest manifest = small();
+  manifest.keep_alive = 1s;
+  manifest.schedule = {{.from = 0, .until = 10, .tier = domain::Tier::Replica, .count = 3}};
+  world.deploy(manifest);  // at midnight
+  settle_for(1s);
+  ASSERT_EQ(live(), 3);
+  calls(1);
+  settle_for(590s);
+  EXPECT_EQ(live(), 3);
+  EXPECT_TRUE(told("retire").empty());
+  settle_for(20s);
+  EXPECT_EQ(live(), 2);  // the one call wants two
+}
+
 TEST_F(LoadScaling, ReplicasOfOtherDomains_StayForKeepAlive) {
   domain::Manifest manifest = small();
   manifest.keep_alive = 200s;

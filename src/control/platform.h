@@ -91,6 +91,9 @@ class Platform {
   virtual void finish(
       domain::CallId call,
       CallOutcome outcome) = 0;  // after a grant, exactly once: the slots are free again
+  // For the autoscaler: an answer of this revision has begun, so long after its call came. At most
+  // once for a call, also after finish().
+  virtual void began(const std::string& function, int revision, Duration after) = 0;
 
   virtual Result<PutOutcome> put(const domain::Manifest& manifest,
                                  std::optional<int> if_revision) = 0;

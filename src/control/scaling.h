@@ -38,10 +38,11 @@ class ScaleClock final {
 };
 
 struct Scaling {
-  // What was last told of a wish for more: how many, and how many of those there was room for.
+  // What was last told of a wish for more: how many, how many more there was room for, and whether
+  // that was fewer than were missing.
   struct Told {
     int wanted = 0, room = 0;
-    friend bool operator==(const Told&, const Told&) = default;
+    bool too_few = false;
   };
   policy::MetricsWindow window;
   domain::ScalePolicy policy = domain::ScalePolicy::Concurrency;

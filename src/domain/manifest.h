@@ -33,6 +33,11 @@ enum class TemplateUse { Auto, On, Off };
 constexpr std::string_view to_string(Task task) {
   return task == Task::Generate ? "generate" : task == Task::Embed ? "embed" : "rerank";
 }
+constexpr std::string_view to_string(ScalePolicy policy) {
+  return policy == ScalePolicy::Threshold    ? "threshold"
+         : policy == ScalePolicy::Predictive ? "predictive"
+                                             : "concurrency";
+}
 constexpr std::string_view to_string(TemplateUse use) {
   return use == TemplateUse::Auto ? "auto" : use == TemplateUse::On ? "on" : "off";
 }

@@ -80,6 +80,13 @@ void note_end(Exchange& exchange, const std::string& function, const CallResult&
       metrics.observe_restore(record->tier,
                               result.phases[domain::Phase::Restore].value_or(Duration(0)));
   }
+  // Of an answer as a whole only its engine knows when it began.
+  if (status == 200 && !result.streamed && result.usage.prefill && record->granted) {
+    const Duration restored = result.phases[domain::Phase::Restore].value_or(Duration(0));
+    exchange.server.platform.began(
+        function, record->revision,
+        *record->granted - record->arrived + restored + *result.usage.prefill);
+  }
   record->usage = result.usage;
   if (exchange.anthropic) record->usage.prompt_tokens += result.usage.cached_tokens;  // apart there
 }

@@ -63,11 +63,6 @@ json::object engine_object(const domain::Manifest& manifest) {
   return engine;
 }
 
-std::string_view policy_name(domain::ScalePolicy policy) {
-  if (policy == domain::ScalePolicy::Threshold) return "threshold";
-  return policy == domain::ScalePolicy::Predictive ? "predictive" : "concurrency";
-}
-
 std::string_view priority_name(domain::Priority priority) {
   if (priority == domain::Priority::High) return "high";
   return priority == domain::Priority::Batch ? "batch" : "normal";
@@ -121,6 +116,14 @@ json::array holds_array(const control::FunctionView& view, Time now) {
   return list;
 }
 
+// Null before there was anything to decide by, and some time after.
+json::value scaling_value(const control::FunctionView& view) {
+  if (!view.scaling) return nullptr;
+  return json::object{{"policy", domain::to_string(view.scaling->policy)},
+                      {"wanted", view.scaling->wanted},
+                      {"reason", view.scaling->reason}};
+}
+
 // What serves, the heaviest first, and with the weight 0 what is about to.
 json::array revisions_array(const control::FunctionView& view) {
   json::array list;
@@ -149,7 +152,7 @@ json::object manifest_object(const domain::Manifest& manifest) {
   object["scale"] = json::object{{"min", manifest.scale.min},
                                  {"max", manifest.scale.max},
                                  {"min_template", manifest.scale.min_template},
-                                 {"policy", policy_name(manifest.scale.policy)}};
+                                 {"policy", domain::to_string(manifest.scale.policy)}};
   if (!manifest.schedule.empty()) object["schedule"] = models::schedule_array(manifest.schedule);
   object["keep_alive"] = duration_value(manifest.keep_alive);
   json::array prime;
@@ -214,6 +217,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
   if (view.template_view) object["template"] = template_object(*view.template_view, options);
   object["placement"] = placement_value(view.placement);
   object["holds"] = holds_array(view, now);
+  object["scaling"] = scaling_value(view);
   object["calls"] = view.calls;
   object["cold_starts"] = view.cold_starts;
   object["progress"] = view.progress;

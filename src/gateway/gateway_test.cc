@@ -109,6 +109,7 @@ TEST_F(GatewayTest, WholeAnswer_IsRenamedAndCarriesTheHeaders) {
   EXPECT_TRUE(has(answer, "server-timing: queue;dur="));
   EXPECT_FALSE(has(seen_, "id_slot"));
   EXPECT_EQ(platform_.finished, 1);
+  EXPECT_TRUE(platform_.first_tokens.empty());  // nobody knows when it began
   const std::string metrics = talk(get("/metrics"), "glowplug_memory_bytes{function=\"fn\"} 0");
   EXPECT_TRUE(has(metrics, "glowplug_tokens_total{function=\"fn\",kind=\"completion\"} 2"))
       << metrics;
@@ -125,6 +126,35 @@ TEST_F(GatewayTest, Stream_HidesUsageThatWasNotAskedFor) {
   EXPECT_TRUE(has(asked, "\"usage\":null"));
   EXPECT_TRUE(has(asked, "\"completion_tokens\":2"));
   EXPECT_TRUE(run_until([this] { return platform_.finished == 2; }));
+  ASSERT_EQ(platform_.first_tokens.size(), 2u);
+  EXPECT_EQ(platform_.first_tokens[0].function, "fn");
+  EXPECT_EQ(platform_.first_tokens[0].revision, 3);
+  EXPECT_GT(platform_.first_tokens[0].after, Duration(0));
+}
+
+TEST_F(GatewayTest, WholeAnswer_BeganWhenItsEngineSays) {
+  scripts_ = {whole(R"({"model":"m","timings":{"prompt_ms":4000,"predicted_ms":60000},)"
+                    R"("usage":{"prompt_tokens":1,"completion_tokens":2}})"),
+              whole(R"({"error":{"message":"no"},"timings":{"prompt_ms":4000}})")};
+  scripts_[1].replace(9, 3, "400");
+  talk(chat());
+  talk(chat());
+  ASSERT_EQ(platform_.first_tokens.size(), 1u);
+  EXPECT_EQ(platform_.first_tokens[0].revision, 3);
+  EXPECT_GE(platform_.first_tokens[0].after, std::chrono::seconds(4));
+  EXPECT_LT(platform_.first_tokens[0].after, std::chrono::seconds(60));
+}
+
+TEST_F(GatewayTest, Function_ShowsWhatItsAutoscalerWants) {
+  EXPECT_TRUE(has(talk(get("/v1/functions/fn")), R"("scaling":null)"));
+  const std::string idle = talk(get("/metrics"), "glowplug_calls_in_flight{");
+  EXPECT_FALSE(has(idle, "glowplug_replicas_wanted{"));
+  platform_.views["fn"].scaling =
+      control::ScaleView{domain::ScalePolicy::Threshold, 3, "51 wait, over 50: 3"};
+  EXPECT_TRUE(has(talk(get("/v1/functions/fn")),
+                  R"("scaling":{"policy":"threshold","wanted":3,"reason":"51 wait, over 50: 3"})"));
+  const std::string sample = R"(glowplug_replicas_wanted{function="fn"} 3)";
+  EXPECT_TRUE(has(talk(get("/metrics"), sample), sample));
 }
 
 TEST_F(GatewayTest, ReplicaBreaksMidStream_ErrorEventAndNoProperEnd) {

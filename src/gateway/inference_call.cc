@@ -178,7 +178,8 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
     if (held.empty() || !(events.began() || events.complete())) continue;
     const std::string text = std::exchange(held, {});
     std::string message;
-    if (!result.streamed) {
+    const bool first = !result.streamed;
+    if (first) {
       result.streamed = true;
       first_byte_at = server.clock.now();
       phases[domain::Phase::Prefill] = first_byte_at - granted_at - restored;
@@ -187,6 +188,8 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
     }
     message += exchange.frame(text);
     if (!co_await exchange.client.write(message)) state.stop(Stopped::ClientGone);
+    if (first)
+      server.platform.began(plan.function, grant.revision, first_byte_at - exchange.started);
     if (state.stopped == Stopped::ClientGone) break;
   }
   result.usage = events.usage();

@@ -36,6 +36,11 @@ void write_views(MetricsText& text, const std::vector<control::FunctionView>& fu
   for (const auto& [state, number] : replicas) {
     text.sample("glowplug_replicas", fmt::format("state=\"{}\"", state), number);
   }
+  text.family("glowplug_replicas_wanted", "gauge",
+              "Replicas that a function's autoscaler wants; absent without load.");
+  for (const auto& view : functions)
+    if (view.scaling)
+      text.sample("glowplug_replicas_wanted", label(view.manifest.name), view.scaling->wanted);
   text.family("glowplug_calls_in_flight", "gauge", "Calls being answered by a replica.");
   for (const auto& view : functions)
     text.sample("glowplug_calls_in_flight", label(view.manifest.name), view.in_flight);

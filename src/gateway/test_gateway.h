@@ -92,6 +92,9 @@ class FakePlatform final : public control::Platform {
   }
   void abandon(domain::CallId) override { ++abandoned; }
   void finish(domain::CallId, control::CallOutcome) override { ++finished; }
+  void began(const std::string& function, int revision, Duration after) override {
+    first_tokens.push_back({function, revision, after});
+  }
   Result<control::PutOutcome> put(const domain::Manifest& manifest, std::optional<int>) override {
     views[manifest.name].manifest = manifest;
     return control::PutOutcome{1, true, true};
@@ -163,6 +166,7 @@ class FakePlatform final : public control::Platform {
   bool gone = false;  // nobody may call it any more
   std::vector<std::string> preloads;
   std::uint64_t calls = 0;
+  std::vector<control::AnswerBegan> first_tokens;
   int abandoned = 0;
   int finished = 0;
 };

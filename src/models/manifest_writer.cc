@@ -67,12 +67,6 @@ json::value engine_value(const Engine& engine) {
   return json::object{{"process", std::move(process)}};
 }
 
-std::string_view word(ScalePolicy policy) {
-  return policy == ScalePolicy::Concurrency ? "concurrency"
-         : policy == ScalePolicy::Threshold ? "threshold"
-                                            : "predictive";
-}
-
 std::string_view word(Priority priority) {
   return priority == Priority::High ? "high" : priority == Priority::Normal ? "normal" : "batch";
 }
@@ -113,7 +107,7 @@ std::string write_manifest(const Manifest& manifest) {
   out["scale"] = json::object{{"min", manifest.scale.min},
                               {"max", manifest.scale.max},
                               {"min_template", manifest.scale.min_template},
-                              {"policy", word(manifest.scale.policy)}};
+                              {"policy", domain::to_string(manifest.scale.policy)}};
   if (!manifest.schedule.empty()) out["schedule"] = schedule_array(manifest.schedule);
   if (manifest.keep_alive == kForever)
     out["keep_alive"] = -1;
