@@ -210,7 +210,7 @@ void read_scale(ManifestFields& fields, domain::Scale& scale) {
   ManifestFields inner(*object, "scale", fields.faults());
   inner.refuse_unknown(keys_of("scale"));
   inner.read_int("min", scale.min, {0, domain::kReplicasMax});
-  inner.read_int("max", scale.max, {0, domain::kReplicasMax});
+  inner.read_int("max", scale.max, {1, domain::kReplicasMax});
   inner.read_int("min_template", scale.min_template, {0, 1});
   inner.read_choice<domain::ScalePolicy>("policy", scale.policy,
                                          {{"concurrency", domain::ScalePolicy::Concurrency},

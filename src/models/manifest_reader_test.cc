@@ -183,7 +183,7 @@ TEST(ManifestReader, SingleFaults_NameFieldAndFix) {
               HasSubstr("keep_alive: must be a duration"));
   EXPECT_THAT(fault_of("engine: {fake: {fault: explode}}"), HasSubstr("engine.fake.fault"));
   EXPECT_THAT(fault_of("engine: fake\nscale: {max: 21}"),
-              HasSubstr("scale.max: must be a whole number from 0 to 20"));
+              HasSubstr("scale.max: must be a whole number from 1 to 20"));
   EXPECT_THAT(fault_of("engine: process"), HasSubstr("command"));
   EXPECT_THAT(fault_of("- a"), HasSubstr("a manifest is a mapping"));
 }
