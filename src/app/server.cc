@@ -242,6 +242,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   const runtime::Machine machine = runtime::probe_machine();
   const std::uint64_t memory = replica_memory(*config, machine);
   const std::uint64_t templates = template_memory(*config, memory);
+  const int cores = config->cores ? config->cores : machine.cores;
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
@@ -259,7 +260,8 @@ int serve(const cli::ServeOptions& options, const std::string& version,
        .brain = {.memory_bytes = memory,
                  .template_bytes = templates,
                  .spares = config->spares,
-                 .cores = machine.cores,
+                 .cores = cores,
+                 .scale_speed = config->autoscaler_speed,
                  .accelerators = accelerators(*config),
                  .engine_on_gpu = kOnGpu},
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
@@ -290,8 +292,13 @@ int serve(const cli::ServeOptions& options, const std::string& version,
               gateway.port(), admin->host.c_str(), gateway.admin_port());
   std::fflush(stdout);
   spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} templates={} data={}", version,
-               engine_commit.substr(0, 9), machine.cores, format_bytes(memory),
-               format_bytes(templates), config->data_dir);
+               engine_commit.substr(0, 9), cores, format_bytes(memory), format_bytes(templates),
+               config->data_dir);
+  if (cores > machine.cores)
+    spdlog::warn(
+        "cores: {} are declared and this machine has {}; engines that compute here will "
+        "slow each other",
+        cores, machine.cores);
   const runtime::CgroupReport cgroups = platform.cgroups();
   spdlog::info("cgroup limits for each replica: {}", cgroups.layers);
   for (const std::string& why : cgroups.refused) spdlog::warn("no cgroup limit on {}", why);

@@ -137,6 +137,21 @@ class SettingsReader final {
     into = read;
   }
 
+  // Or auto, which is zero.
+  void number_or_auto(std::string_view key, models::IntRange range, std::optional<int>& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    if (value->is_string() && std::string_view(value->get_string()) == "auto") {
+      into = 0;
+    } else if (value->is_int64() && value->get_int64() >= range.low &&
+               value->get_int64() <= range.high) {
+      into = static_cast<int>(value->get_int64());
+    } else {
+      fields_.fault(key, fmt::format("must be auto or a whole number from {} to {}, not {}",
+                                     range.low, range.high, shown(*value)));
+    }
+  }
+
   // A duration above zero, or off, which is zero.
   void interval(std::string_view key, std::optional<Duration>& into) {
     const json::value* value = fields_.find(key);
@@ -247,9 +262,11 @@ const std::vector<std::string_view>& config_keys() {
                                                   "cache_dir",
                                                   "worker",
                                                   "memory",
+                                                  "cores",
                                                   "template_memory",
                                                   "spares",
                                                   "standby",
+                                                  "autoscaler_speed",
                                                   "prompt_cache",
                                                   "cache_budget",
                                                   "cache_scrub",
@@ -281,10 +298,12 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.path("cache_dir", settings.cache_dir);
   reader.path("worker", settings.worker);
   reader.bytes("memory", {{"auto", 0}}, settings.memory_bytes);
+  reader.number_or_auto("cores", {1, domain::kCoresMax}, settings.cores);
   reader.bytes("template_memory", {{"auto", cli::kTemplateMemoryAuto}, {"off", 0}},
                settings.template_bytes);
   reader.number("spares", {0, domain::kSparesMax}, settings.spares);
   reader.number("standby", {0, domain::kStandbyMax}, settings.standby);
+  reader.number("autoscaler_speed", {1, domain::kAutoscalerSpeedMax}, settings.autoscaler_speed);
   reader.bytes("prompt_cache", {{"off", 0}}, settings.prompt_cache_bytes);
   reader.bytes("cache_budget", {{"auto", 0}}, settings.cache_budget_bytes);
   reader.interval("cache_scrub", settings.cache_scrub);
@@ -328,6 +347,8 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.worker_path, {options.worker_path, file.worker});
   set(config.log_level, {options.log_level, file.log_level});
   config.memory_bytes = options.memory_bytes.value_or(file.memory_bytes.value_or(0));
+  config.cores = options.cores.value_or(file.cores.value_or(0));
+  config.autoscaler_speed = file.autoscaler_speed.value_or(1);
   config.standby = options.standby.value_or(file.standby.value_or(config.standby));
   config.spares = options.spares.value_or(file.spares.value_or(config.spares));
   config.prompt_cache_bytes = options.prompt_cache_bytes.value_or(

@@ -37,8 +37,10 @@ struct ServerConfig {
   std::string log_level =
       std::string(cli::kLogLevelDefault);  // trace | debug | info | warn | error
   std::uint64_t memory_bytes = 0;          // 0 = decided from the machine
+  int cores = 0;                           // the same
   int spares = 1;
-  int standby = kStandbyDefault;                              // workers started ahead
+  int standby = kStandbyDefault;  // workers started ahead
+  int autoscaler_speed = 1;
   std::uint64_t prompt_cache_bytes = std::uint64_t{1} << 30;  // of prompts on disk; 0 = none
   std::uint64_t template_bytes = cli::kTemplateMemoryAuto;    // 0 = no templates
   std::uint64_t cache_budget_bytes = 0;                       // 0 = what the disk gives
@@ -61,7 +63,7 @@ struct FileSettings {
   std::optional<std::uint64_t> memory_bytes, template_bytes, prompt_cache_bytes;
   std::optional<std::uint64_t> cache_budget_bytes;
   std::optional<Duration> cache_scrub;
-  std::optional<int> spares, standby;
+  std::optional<int> cores, spares, standby, autoscaler_speed;
   std::optional<bool> allow_process_engines, allow_private_sources;
   std::optional<domain::PriceTable> prices;  // with the rows of the default that it leaves alone
   std::optional<std::vector<domain::Device>> devices;

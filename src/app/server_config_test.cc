@@ -65,13 +65,16 @@ TEST_F(ServerConfigTest, NothingGiven_IsTheDefaults) {
   EXPECT_EQ(made->prices, domain::default_prices());
   EXPECT_EQ(made->devices, std::nullopt);
   EXPECT_EQ(made->nvml, "libnvidia-ml.so.1");
+  EXPECT_EQ(made->cores, 0);
+  EXPECT_EQ(made->autoscaler_speed, 1);
 }
 
 TEST_F(ServerConfigTest, File_SetsEverything) {
   write("token", "hf_secret\n");
   const auto made = config_of(
       "listen: 127.0.0.1:1\nadmin_listen: '[::1]:2'\ndata_dir: data\ncache_dir: /c/../d\n"
-      "worker: ./w\nmemory: 2GiB\ntemplate_memory: off\nspares: 3\nprompt_cache: off\n"
+      "worker: ./w\nmemory: 2GiB\ncores: 16\nautoscaler_speed: 50\ntemplate_memory: off\nspares: "
+      "3\nprompt_cache: off\n"
       "cache_budget: 3GiB\ncache_scrub: off\nallow_process_engines: "
       "true\nallow_private_sources: "
       "true\nlog_level: debug\n"
@@ -86,6 +89,8 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->worker_path, dir_ + "/w");
   EXPECT_EQ(made->memory_bytes, 2ull << 30);
   EXPECT_EQ(made->template_bytes, 0u);
+  EXPECT_EQ(made->cores, 16);
+  EXPECT_EQ(made->autoscaler_speed, 50);
   EXPECT_EQ(made->spares, 3);
   EXPECT_EQ(made->prompt_cache_bytes, 0u);
   EXPECT_EQ(made->cache_budget_bytes, 3ull << 30);
@@ -136,9 +141,11 @@ TEST_F(ServerConfigTest, Faults_AreAllListedWithTheirKeys) {
       "lisen: 127.0.0.1:1\nlisten: 4569\nmemory: lots\nallow_process_engines: \"yes\"\n"
       "log_level: loud\nhub_token_file: /nonexistent/token\ndata_dir: ~/data\n"
       "hub_url: http://hub.example\nrevision: 7\ncache_scrub: 0\ncache_budget: off\n"
-      "prices: {T4: {per_hour: free}}\n");
+      "prices: {T4: {per_hour: free}}\ncores: 0\nautoscaler_speed: 101\n");
   for (const char* part :
        {"\n  cache_scrub: must be off or a duration such as 24h, not 0",
+        "\n  cores: must be auto or a whole number from 1 to 1024, not 0",
+        "\n  autoscaler_speed: must be a whole number from 1 to 100",
         "\n  cache_budget: must be auto or a size such as 8GiB, not \"off\"",
         "\n  prices.T4.per_hour: must be a number", "\n  prices.T4.per_request: is missing",
         "glowplug.yaml cannot be used:\n  ", "\n  lisen: unknown key; did you mean \"listen\"?",

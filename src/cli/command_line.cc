@@ -103,6 +103,9 @@ void add_serve(CLI::App& app, Parsed& parsed) {
   command->add_option("--memory", parsed.memory, "What replicas may use together, as 8GiB")
       ->check(CLI::Validator(check_bytes, "BYTES"))
       ->default_str("auto");
+  command->add_option("--cores", serve.cores, "Cores that replicas may use together")
+      ->check(CLI::Range(1, domain::kCoresMax))
+      ->default_str("those of this machine");
   command
       ->add_option("--template-memory", parsed.template_memory,
                    "Of it, what templates without a replica may hold, as 2GiB; off = none")
@@ -145,11 +148,10 @@ void add_serve(CLI::App& app, Parsed& parsed) {
   command->footer(
       "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
       "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
-      "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, template_memory,\n"
-      "spares, standby, prompt_cache, cache_budget, cache_scrub, log_level, hub_url, "
-      "hub_token_file,\n"
-      "pip_index_url, allow_process_engines, allow_private_sources, prices,\n"
-      "devices, nvml.\n"
+      "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, cores,\n"
+      "template_memory, spares, standby, autoscaler_speed, prompt_cache, cache_budget,\n"
+      "cache_scrub, log_level, hub_url, hub_token_file, pip_index_url,\n"
+      "allow_process_engines, allow_private_sources, prices, devices, nvml.\n"
       "Also on every command: --json, --url URL, --admin-url URL.");
   command->callback([&parsed] { parsed.serves = true; });
 }

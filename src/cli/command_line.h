@@ -30,6 +30,7 @@ struct ServeOptions {
   std::string config_file;  // empty = none
   std::optional<std::string> listen, admin_listen, data_dir, cache_dir, worker_path, log_level;
   std::optional<std::uint64_t> memory_bytes;  // 0 = decided from the machine
+  std::optional<int> cores;
   std::optional<int> spares;
   std::optional<int> standby;
   std::optional<std::uint64_t> prompt_cache_bytes;

@@ -90,7 +90,7 @@ TEST_F(Growing, DomainThatNobodyServes_IsToldThatItsStartFailed) {
 }
 
 TEST_F(Growing, TemplateThatDoesNotLoadAgain_FailsNoCall) {
-  world.brain = Brain({.memory_bytes = 1000 * kMB, .template_bytes = 250 * kMB, .cores = 4});
+  world.use({.memory_bytes = 1000 * kMB, .template_bytes = 250 * kMB, .cores = 4});
   loaded_from_template("f", 3);
   ASSERT_EQ(world.started.size(), 2u);
   world.post(ProcessGone{world.started[0].process, "crashed"});
@@ -127,7 +127,7 @@ TEST_F(Growing, Templates_StayWithWhomTheyAre) {
 }
 
 TEST_F(Growing, TemplateThatWouldPushAnotherOut_IsNotLoadedForLoad) {
-  world.brain = Brain({.memory_bytes = 1000 * kMB, .template_bytes = 20 * kMB, .cores = 4});
+  world.use({.memory_bytes = 1000 * kMB, .template_bytes = 20 * kMB, .cores = 4});
   loaded_from_template("f", 6);
   world.post(ProcessGone{world.started[0].process, "crashed"});
   domain::Manifest other = forked("other");
@@ -219,7 +219,7 @@ TEST_F(Growing, IdleOneOfAQuietDomain_GoesAtKeepAlive) {
 TEST_F(Growing, WishThatIsFollowedAndThenIsTooMuch_IsToldBothTimesAndOnce) {
   domain::Manifest manifest = small();
   manifest.keep_alive = kForever;
-  world.brain = Brain({.memory_bytes = 1000 * kMB, .cores = 3});
+  world.use({.memory_bytes = 1000 * kMB, .cores = 3});
   loaded(manifest, 1);
   settle_for(4s);
   EXPECT_EQ(told("scale"),
@@ -249,7 +249,7 @@ TEST_F(Growing, View_SaysWhatWasWishedLastAndWhy) {
 }
 
 TEST_F(Growing, FasterClock_TicksAndForgetsSooner) {
-  world.brain = Brain({.memory_bytes = 1000 * kMB, .cores = 4, .scale_speed = 100});
+  world.use({.memory_bytes = 1000 * kMB, .cores = 4, .scale_speed = 100});
   loaded(small(), 2);
   world.pass(19ms);
   EXPECT_EQ(world.started.size(), 1u);
