@@ -64,6 +64,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   wall_ = wall;
   effects_ = {};
   short_of_room_ = room_is_awaited_ = false;
+  awaited_devices_.clear();
   grown_.clear();
   if (may_change_deployments(event)) ++deployments_;
   std::visit([this](const auto& one) { on(one); }, event);

@@ -331,8 +331,6 @@ class Brain final : BrainState {
   void place(const std::string& name, Function& function, Generation& generation);
   void note_placement(const std::string& name, Generation& generation, policy::Placement placed);
   void start_on_device(const std::string& name, Function& function, Generation& generation);
-  bool gives_way(const Replica& replica, const std::string& name,
-                 const Generation& generation) const;
   std::optional<std::vector<domain::ProcessId>> in_the_way(
       domain::DeviceId id, std::uint64_t bytes, const std::set<domain::ProcessId>& idle) const;
   void make_device_room(const std::string& name, const Generation& generation,
@@ -404,10 +402,11 @@ class Brain final : BrainState {
   ScaleClock scale_clock_;
   std::optional<Time> wake_;  // as last told
 
-  Time now_{};                    // of the event being handled
-  WallTime wall_{};               // the same
-  std::string grown_;             // whose reservation was raised in this turn
-  bool short_of_room_ = false;    // somebody waits for memory, as seen in this turn
+  Time now_{};                                  // of the event being handled
+  WallTime wall_{};                             // the same
+  std::string grown_;                           // whose reservation was raised in this turn
+  bool short_of_room_ = false;                  // somebody waits for memory, as seen in this turn
+  std::set<domain::DeviceId> awaited_devices_;  // by a call, the same
   bool room_is_awaited_ = false;  // a call does, or there is less than what runs holds
   Effects effects_;               // of the event being handled
 };

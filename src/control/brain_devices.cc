@@ -92,24 +92,17 @@ void Brain::start_on_device(const std::string& name, Function& function, Generat
   }
   auto chosen = policy::choose_devices(name, *places, pool_.ledger(), now_);
   if (!chosen) return make_device_room(name, generation, *places);
+  const std::vector<domain::DeviceId>& devices = chosen->allocation.devices;
+  const bool awaited = std::any_of(devices.begin(), devices.end(), [this](domain::DeviceId id) {
+    return awaited_devices_.contains(id);
+  });
+  // Room that was made is for whoever calls, not for what is held ahead of calls.
+  if (awaited && unserved(name, generation).domains == 0) return;
   if (!make_room(name, generation, host_bytes(generation))) return;
   policy::Placement& placed = (*places)[chosen->placement];
   placed.reason = std::move(chosen->reason);
   note_placement(name, generation, std::move(placed));
   start_replica(name, generation, replica_bytes(generation), nullptr, &chosen->allocation);
-}
-
-// Of what is idle, for a start of this generation. What is held ahead of calls gives way to a call
-// only, and so does a replica to another one of its own revision.
-bool Brain::gives_way(const Replica& replica, const std::string& name,
-                      const Generation& generation) const {
-  if (!functions_.at(name).waiting.empty()) return true;
-  if (replica.function == name) return replica.revision != generation.revision;
-  const auto found = functions_.find(replica.function);
-  if (found == functions_.end()) return true;
-  const Generation* served = serving_generation(found->second, replica.revision);
-  return served == nullptr ||
-         live_replicas(replica.function, replica.revision) > held_replicas(found->second, *served);
 }
 
 // Those of `idle` that would have to stop for so many bytes on this device: none where enough is on
@@ -133,12 +126,14 @@ std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(
 }
 
 // On the best placement where stopping what is idle is enough; then, after a while, of what is busy
-// one gets no new calls.
+// one gets no new calls. Nothing goes for what is only held ahead of calls.
 void Brain::make_device_room(const std::string& name, const Generation& generation,
                              const std::vector<policy::Placement>& places) {
+  const bool called = unserved(name, generation).domains > 0;
+  if (!called && !coming_generation(functions_.at(name), generation.revision)) return;
   std::set<domain::ProcessId> idle;
   for (const auto& [id, replica] : replicas_)
-    if (replica.is_resting() && gives_way(replica, name, generation)) idle.insert(id);
+    if (replica.is_resting()) idle.insert(id);
   for (const policy::Placement& place : places) {
     const auto count = static_cast<std::size_t>(place.count);
     std::vector<std::vector<domain::ProcessId>> ways;
@@ -150,12 +145,14 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
                      [](const auto& a, const auto& b) { return a.size() < b.size(); });
     std::set<domain::ProcessId> gone;  // one may be on several of them
     for (std::size_t i = 0; i < count; ++i) gone.insert(ways[i].begin(), ways[i].end());
+    if (called) awaited_devices_.insert(place.devices.begin(), place.devices.end());
     for (const domain::ProcessId id : gone)
       drain(*replicas_.find(id), fmt::format("evicted: idle and least recently used, its {} "
                                              "needed by {}",
                                              in_words(place), name));
     return;
   }
+  if (called) awaited_devices_.insert(places.front().devices.begin(), places.front().devices.end());
   drain_for_device(name, generation, places.front());
 }
 

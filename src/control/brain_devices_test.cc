@@ -247,7 +247,10 @@ TEST_F(OneDevice, HeldReplicas_DoNotPushEachOtherOut) {
   EXPECT_TRUE(world_.stopped.empty());
   EXPECT_EQ(world_.started.size(), 1u);
   world_.call("b");  // a call counts for more
-  EXPECT_EQ(world_.stopped.size(), 1u);
+  ASSERT_EQ(world_.stopped.size(), 1u);
+  gone(world_.stopped[0]);  // and a does not take the room again
+  EXPECT_EQ(on("b"), "T4:0");
+  EXPECT_EQ(on("a"), "");
 }
 
 TEST_F(OneDevice, RevisionThatFollows_TakesTheOldOnesPlace) {
@@ -276,6 +279,28 @@ TEST_F(OneDevice, MeasuredMore_IsCorrected_AndWhatIsIdleGoes) {
   gone(world_.stopped[0]);
   EXPECT_GT(device("T4:0").reserved_bytes, 9 * kGB);
   EXPECT_LT(device("T4:0").reserved_bytes, 10 * kGB);
+}
+
+TEST_F(OneDevice, Load_GrowsIntoWhatIsFree_AndPushesNobodyOut) {
+  for (const double other : {5.0, 0.5}) {
+    SCOPED_TRACE(other);
+    world_.use(BrainOptions{.memory_bytes = 64 * kGB,
+                            .cores = 1,  // a replica on an accelerator takes none of them
+                            .accelerators = {{"T4", "T4", 16 * kGiB, 1}}});
+    world_.started.clear();
+    world_.stopped.clear();
+    deploy("other", other);
+    end(start("other"));
+    domain::Manifest f = sized("f", 8);
+    f.slots = 1;
+    world_.deploy(f);
+    for (int i = 0; i < 6; ++i) world_.call("f");
+    world_.ready(1);
+    world_.pass(20s);
+    EXPECT_EQ(world_.started.size(), other > 1 ? 2u : 3u);
+    EXPECT_TRUE(world_.stopped.empty());
+    never_over_committed();
+  }
 }
 
 TEST_F(OneDevice, FunctionThatDoesNotStart_FailsAtOnce_AndTheDeviceStaysHealthy) {

@@ -58,9 +58,7 @@ inline constexpr std::size_t kPricesMax = 64;
 inline constexpr int kPriceMax = 1'000'000;  // an hour or a request, in units
 inline constexpr std::int64_t kRequestsPerDayMax = 1'000'000'000'000;
 inline constexpr Duration kMeanRequestMax = std::chrono::hours(24);
-inline constexpr int kDeviceCountMax = 1'000;  // of one function, or one row of the pool
-inline constexpr std::size_t kDevicesMax = 4'096;
-inline constexpr std::uint64_t kDeviceMemoryMax = std::uint64_t{1} << 50;
+inline constexpr int kDeviceCountMax = 1'000;  // of one function
 
 // Prompt states, as files. 16 GiB is a quarter of what AES-GCM may encrypt in one message.
 inline constexpr Duration kPromptStateTtl = std::chrono::hours(7 * 24);      // since its last use
