@@ -108,7 +108,8 @@ TEST(DeviceSettings, AllFaults_AreToldAtOnce) {
 
 TEST(DeviceSettings, MoreDevicesThanAreAccepted) {
   const auto rows = [](int last) {
-    return "[{type: T4, count: 1000}, {type: A10G, count: 1000}, {type: A100, count: 1000},"
+    return "[{name: c, type: T4, count: 1000}, {type: A10G, count: 1000}, {type: A100, count: "
+           "1000},"
            " {name: a, type: T4, count: 1000}, {name: b, type: T4, count: " +
            std::to_string(last) + "}]";
   };

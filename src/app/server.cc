@@ -223,6 +223,25 @@ std::uint64_t replica_memory(const ServerConfig& config, const runtime::Machine&
   return static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
 }
 
+control::BrainOptions brain_options(const ServerConfig& config, const runtime::Machine& machine) {
+  const std::uint64_t memory = replica_memory(config, machine);
+  return {.memory_bytes = memory,
+          .template_bytes = template_memory(config, memory),
+          .spares = config.spares,
+          .cores = config.cores ? config.cores : machine.cores,
+          .scale_speed = config.autoscaler_speed,
+          .accelerators = accelerators(config),
+          .engine_on_gpu = kOnGpu};
+}
+
+void warn_of_cores(int declared, int there) {
+  if (declared <= there) return;
+  spdlog::warn(
+      "cores: {} are declared and this machine has {}; engines that compute here will slow each "
+      "other",
+      declared, there);
+}
+
 }  // namespace
 
 int serve(const cli::ServeOptions& options, const std::string& version,
@@ -240,9 +259,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   if (!store) return cannot_start(store.error());
 
   const runtime::Machine machine = runtime::probe_machine();
-  const std::uint64_t memory = replica_memory(*config, machine);
-  const std::uint64_t templates = template_memory(*config, memory);
-  const int cores = config->cores ? config->cores : machine.cores;
+  const control::BrainOptions brain = brain_options(*config, machine);
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
@@ -257,13 +274,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
        .clock = clock,
        .store = **store,
        .models = models,
-       .brain = {.memory_bytes = memory,
-                 .template_bytes = templates,
-                 .spares = config->spares,
-                 .cores = cores,
-                 .scale_speed = config->autoscaler_speed,
-                 .accelerators = accelerators(*config),
-                 .engine_on_gpu = kOnGpu},
+       .brain = brain,
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
                       .run_dir = run_folder(config->data_dir),
                       .templates_dir = templates_dir,
@@ -272,7 +283,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
        .engine = engine_build(version, engine_commit)});
   LiveCache cache(loop, models, platform,
                   {.machine_bytes = machine.memory_bytes,
-                   .template_bytes = templates,
+                   .template_bytes = brain.template_bytes,
                    .scrub = {.every = config->cache_scrub},
                    .prompts = prompts->get()});
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit, templates_dir);
@@ -292,13 +303,9 @@ int serve(const cli::ServeOptions& options, const std::string& version,
               gateway.port(), admin->host.c_str(), gateway.admin_port());
   std::fflush(stdout);
   spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} templates={} data={}", version,
-               engine_commit.substr(0, 9), cores, format_bytes(memory), format_bytes(templates),
-               config->data_dir);
-  if (cores > machine.cores)
-    spdlog::warn(
-        "cores: {} are declared and this machine has {}; engines that compute here will "
-        "slow each other",
-        cores, machine.cores);
+               engine_commit.substr(0, 9), brain.cores, format_bytes(brain.memory_bytes),
+               format_bytes(brain.template_bytes), config->data_dir);
+  warn_of_cores(brain.cores, machine.cores);
   const runtime::CgroupReport cgroups = platform.cgroups();
   spdlog::info("cgroup limits for each replica: {}", cgroups.layers);
   for (const std::string& why : cgroups.refused) spdlog::warn("no cgroup limit on {}", why);

@@ -53,15 +53,14 @@ bool may_change_deployments(const Event& event) {
 
 Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   scale_clock_.begin(now);
-  if (const auto* began = std::get_if<AnswerBegan>(&event)) {  // changes nothing until a tick
-    now_ = now;
-    on(*began);
-    return {.list = {}, .wake_at = wake_};
-  }
   const Duration stepped = (wall - wall_) - (now - now_);
   if (std::chrono::abs(stepped) > kClockStep) stir_holding();  // schedules go by the wall clock
   now_ = now;
   wall_ = wall;
+  if (const auto* began = std::get_if<AnswerBegan>(&event)) {  // changes nothing until a tick
+    on(*began);
+    return {.list = {}, .wake_at = wake_};
+  }
   effects_ = {};
   short_of_room_ = room_is_awaited_ = false;
   awaited_devices_.clear();

@@ -309,6 +309,7 @@ class Brain final : BrainState {
                       int missing);
   int recall(const std::string& name, const Generation& generation, int missing);
   void grow(const std::string& name, Function& function, Generation& generation, int missing);
+  int cores_taken(const std::string& name) const;
   Room room_to_grow(const std::string& name, const Generation& generation, int wanted) const;
   void retire(const std::string& name, const Generation& generation, int surplus);
   void keep_max(const std::string& name, const Generation& generation);

@@ -303,6 +303,19 @@ TEST_F(OneDevice, Load_GrowsIntoWhatIsFree_AndPushesNobodyOut) {
   }
 }
 
+TEST_F(OneDevice, ReplicasOnIt_TakeNoCoresFromThoseThatGrowHere) {
+  deploy("there", 8);
+  start("there");  // and works, with as many threads as there are cores
+  domain::Manifest here = sized("here", 1, "cpu");
+  here.slots = 1;
+  here.resources.threads = 1;
+  world_.deploy(here);
+  for (int i = 0; i < 6; ++i) world_.call("here");
+  world_.ready(1);
+  world_.pass(2s);
+  EXPECT_EQ(world_.brain.function("here")->replicas.size(), 4u);
+}
+
 TEST_F(OneDevice, FunctionThatDoesNotStart_FailsAtOnce_AndTheDeviceStaysHealthy) {
   deploy("broken", 5);
   for (int i = 0; i < 4; ++i) {

@@ -106,8 +106,7 @@ TEST_F(Growing, TemplateThatDoesNotLoadAgain_FailsNoCall) {
 }
 
 TEST_F(Growing, Templates_StayWithWhomTheyAre) {
-  world.brain =
-      Brain({.memory_bytes = 300 * kMB, .template_bytes = 250 * kMB, .spares = 0, .cores = 4});
+  world.use({.memory_bytes = 300 * kMB, .template_bytes = 250 * kMB, .spares = 0, .cores = 4});
   domain::Manifest other = forked("other");
   other.context = 4096;
   other.engine.fake.load_time = 33ms;  // a template of its own
@@ -274,8 +273,9 @@ TEST_F(Growing, ManyFunctions_AreAskedOnlyWhileTheyHaveLoad) {
   calls(1, "f7");
   world.ready(0);
   world.pass(2s);
-  for (const FunctionView& view : world.brain.functions())
+  world.brain.each_function([](const FunctionView& view) {
     EXPECT_EQ(view.scaling.has_value(), view.manifest.name == "f7");
+  });
 }
 
 }  // namespace

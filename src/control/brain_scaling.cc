@@ -62,9 +62,9 @@ void Brain::note_request(Generation& generation, policy::Start start) {
 }
 
 void Brain::on(const AnswerBegan& event) {
-  Function* function = find(event.function);
-  Generation* served =
-      function == nullptr ? nullptr : serving_generation(*function, event.revision);
+  const auto function = functions_.find(event.function);
+  if (function == functions_.end()) return;
+  Generation* served = serving_generation(function->second, event.revision);
   if (served != nullptr && served->scaling)
     served->scaling->window.note_first_token(scale_clock_.at(now_), event.after);
 }
@@ -240,22 +240,30 @@ void Brain::grow(const std::string& name, Function& function, Generation& genera
   }
 }
 
+// By all its own replicas, and by those of others that start or have work.
+int Brain::cores_taken(const std::string& name) const {
+  int taken = 0;
+  for (const auto& [id, replica] : replicas_) {
+    const bool starts = replica.state == domain::State::Loading && !replica.is_spare();
+    const bool ours = replica.function == name && replica.takes_calls();  // it is to work, too
+    if (!starts && !ours && replica.in_flight == 0) continue;
+    const auto function = functions_.find(replica.function);
+    const Generation* of = function == functions_.end()
+                               ? nullptr
+                               : serving_generation(function->second, replica.revision);
+    if (of == nullptr || computes_here(*of)) taken += replica.threads;
+  }
+  return taken;
+}
+
 Brain::Room Brain::room_to_grow(const std::string& name, const Generation& generation,
                                 int wanted) const {
   if (cannot_start(generation)) return {0, "a start has just failed"};
   if (device_is_held(name)) return {0, "an engine that did not sleep holds its device"};
   if (short_of_room_) return {0, "others wait for memory"};
   if (generation.model != Model::Prepared) return {0, "its model is not prepared"};
-  int taken = 0, busy = 0;
-  for (const auto& [id, replica] : replicas_) {
-    const bool starting = replica.state == domain::State::Loading && !replica.is_spare();
-    const bool ours = replica.function == name && replica.takes_calls();  // it is to work, too
-    if (!starting && !ours && replica.in_flight == 0) continue;
-    taken += replica.threads;
-    ++busy;
-  }
   // The first one is worth having whoever else works: it waits for its call.
-  if (live_replicas(name, generation.revision) == 0) taken = 0;
+  const int taken = live_replicas(name, generation.revision) == 0 ? 0 : cores_taken(name);
   const policy::TemplateSource source{generation.manifest, generation.facts};
   const bool on_accelerator = is_on_accelerator(generation);
   std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);
@@ -268,10 +276,7 @@ Brain::Room Brain::room_to_grow(const std::string& name, const Generation& gener
       return {0, "its template would push another out"};
   }
   const std::uint64_t reserved = std::min(options_.memory_bytes, reserved_bytes());
-  policy::GrowthFacts facts{.threads_each = policy::grant_threads(
-                                {.cores_total = options_.cores,
-                                 .replicas_busy = busy,
-                                 .threads_requested = generation.manifest.resources.threads}),
+  policy::GrowthFacts facts{.threads_each = threads_for(name, generation),
                             .cores_total = options_.cores,
                             .cores_taken = taken,
                             .bytes_each = bytes,

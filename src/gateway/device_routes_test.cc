@@ -6,7 +6,7 @@ namespace {
 
 class DeviceRoutesTest : public GatewayTest {
  protected:
-  std::string ask() { return talk(get("/v1/admin/devices")); }
+  std::string ask() { return talk(get("/v1/admin/devices"), "]}"); }
 };
 
 TEST_F(DeviceRoutesTest, EachDevice_WithWhatIsOnIt) {

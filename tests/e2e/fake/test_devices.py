@@ -1,4 +1,4 @@
-"""The device pool: declared fleets, placement by size, bytes that are never promised twice, quarantine, GPUs by NVML."""
+"""The device pool: declared fleets, placement by size, bytes never promised twice, quarantine, GPUs by NVML."""
 
 from __future__ import annotations
 
