@@ -19,7 +19,9 @@ void Checkers::turned(const Turn& turn) {
   verdict_.next_turn();
   for (const auto& checker : checkers_) checker->turned(turn, verdict_);
   if (verdict_.turns() % kCompareEvery != 0) return;
-  const std::vector<control::FunctionView> views = turn.brain.functions();
+  std::vector<control::FunctionView> views;
+  turn.brain.each_function(
+      [&views](control::FunctionView view) { views.push_back(std::move(view)); });
   for (const auto& checker : checkers_) checker->compare(views, turn.now, verdict_);
 }
 
