@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 
 #include "runtime/device_probe.h"
@@ -20,7 +22,8 @@ class Machines : public testing::Test {
     fs::create_directories(file.parent_path());
     std::ofstream(file) << text;
   }
-  const std::string root_ = testing::TempDir() + "numa_probe_machine";
+  const std::string root_ =
+      testing::TempDir() + "numa_probe_machine" + std::to_string(::getpid());
 };
 
 TEST_F(Machines, Nodes_HaveTheirCoresWithinTheAffinity) {

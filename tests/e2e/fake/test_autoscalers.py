@@ -86,7 +86,7 @@ def up_and_down(server: Server, name: str, crowd: int) -> None:
             assert row["scaling"]["wanted"] == MOST, row["scaling"]
             assert "LOAD WANTS" in server.cli("ps").stdout
             assert "wants now: " in server.cli("why", name).stdout
-            long = [LongAnswer(server, name, 200) for _ in range(4)]
+            long = [LongAnswer(server, name, 400) for _ in range(4)]
             before = load.answered()
             wait_until(lambda: load.answered() >= before + 2 * crowd, 20, "all three answer")
         with Load(server, name, threads=1, max_tokens=10) as light:
@@ -102,9 +102,9 @@ def up_and_down(server: Server, name: str, crowd: int) -> None:
     assert replicas(server, name, "draining") == 0
     kinds = [one["decision"] for one in server.decisions(name)]
     assert not {"failed", "drain"} & set(kinds), server.decisions(name)
-    assert len(reasons(server, name, "retire")) >= 2
-    stopped = [one for one in reasons(server, name, "stop") if "retired" in one]
-    assert len(stopped) >= 2, reasons(server, name, "stop")
+    # One that is idle beyond its keep_alive just when the caller pauses goes for that.
+    stopped = reasons(server, name, "stop")
+    assert len(stopped) >= MOST and any("retired" in one for one in stopped), stopped
 
 
 def test_concurrency_goes_up_and_down_with_the_calls_in_flight(tmp_path) -> None:
@@ -120,6 +120,7 @@ def test_concurrency_goes_up_and_down_with_the_calls_in_flight(tmp_path) -> None
 def test_threshold_goes_up_while_first_tokens_are_late(tmp_path) -> None:
     with serving(tmp_path, FAST) as server:
         name = server.deploy(busy("by-steps", "threshold", slots=2))
+        assert server.chat(name, max_tokens=1).status_code == 200  # so that no other waits for a start
         up_and_down(server, name, 12)
         said = reasons(server, name, "scale")
         late = re.match(r"first token after (\d+) ms, over 200 ms, mean of (\d+): 3", said[0])
