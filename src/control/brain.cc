@@ -141,6 +141,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   if (const auto held = replica.from ? templates_.find(*replica.from) : templates_.end();
       held != templates_.end())
     held->second.last_used = now_;
+  note_visit(name, function, replica);
   Call& call = calls_[waiting.call];
   call.replica = entry.first;
   call.granted = now_;
@@ -266,43 +267,6 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
   if (bytes <= free + leaving_bytes(Leaving::WhenDone)) return false;
   let_one_give_way(name, functions_.at(name), generation);
   return false;
-}
-
-std::vector<policy::EvictionCandidate> Brain::stoppable_replicas() const {
-  std::vector<policy::EvictionCandidate> ready;
-  for (const auto& [id, replica] : replicas_)
-    if ((replica.state == domain::State::Ready && !replica.is_turning()) ||
-        (replica.is_spare() && replica.state == domain::State::Loading))
-      ready.push_back({id, replica.host_bytes(), replica.in_flight, replica.last_used});
-  return ready;
-}
-
-// Spares and idle replicas first, which are back in no time, then templates. False when all of it
-// is not enough; then nothing is stopped for nothing.
-bool Brain::evict(const std::string& name, std::uint64_t bytes,
-                  std::optional<domain::ProcessId> template_kept) {
-  const std::vector<policy::EvictionCandidate> candidates = stoppable_replicas();
-  std::vector<domain::ProcessId> dropped;
-  std::uint64_t freed = 0;
-  auto evicted = policy::choose_evictions(candidates, bytes);
-  if (!evicted) {
-    for (const policy::EvictionCandidate& candidate : candidates)
-      freed += candidate.in_flight == 0 ? candidate.memory_bytes : 0;
-    evicted = policy::choose_evictions(candidates, freed);
-    for (const domain::ProcessId id : drop_order(idle_templates(Idle::NoWork))) {
-      if (freed >= bytes) break;
-      if (id == template_kept || (template_kept && templates_.at(*template_kept).base == id))
-        continue;
-      freed += templates_.at(id).bytes;
-      dropped.push_back(id);
-    }
-    if (freed < bytes) return false;
-  }
-  const std::string reason = fmt::format("evicted: idle and least recently used, {} needed by {}",
-                                         format_bytes(bytes), name);
-  for (const domain::ProcessId id : *evicted) drain(*replicas_.find(id), reason);
-  for (const domain::ProcessId id : dropped) drop_template(*templates_.find(id), reason);
-  return true;
 }
 
 void Brain::start_replica(const std::string& name, const Generation& generation,

@@ -8,7 +8,7 @@
 //
 // Rules: one start at a time per function and cache domain however many calls wait. A revision
 // replaces the old one only once it is ready. An idle replica stops after keep_alive, or earlier
-// when its memory is needed (least recently used first); one with a call in flight is never
+// when its memory is needed (policy/evictor.h); one with a call in flight is never
 // stopped, but when others have waited for its memory it gets no new calls. A failed start is
 // remembered for a few seconds, so that a broken model cannot cause a storm of loads.
 //
@@ -135,17 +135,25 @@ class Brain final : BrainState {
                      TemplateEntry* from, const policy::Allocation* on = nullptr);
   bool make_room(const std::string& name, const Generation& generation, std::uint64_t bytes,
                  std::optional<domain::ProcessId> template_kept = {});
-  std::vector<policy::EvictionCandidate> stoppable_replicas() const;
-  bool evict(const std::string& name, std::uint64_t bytes,
-             std::optional<domain::ProcessId> template_kept);
   void stop_idle();
   void drain(ReplicaEntry& entry, const std::string& reason);
+
+  // brain_eviction.cc
+  void note_visit(const std::string& name, Function& function, const Replica& replica);
+  policy::Kept kept(const ReplicaEntry& entry) const;
+  std::vector<domain::ProcessId> stoppable_replicas() const;
+  std::vector<policy::Kept> idle_replicas() const;
+  std::vector<policy::Kept> idle_templates(Idle idle) const;
+  bool evict(const std::string& name, std::uint64_t bytes,
+             std::optional<domain::ProcessId> template_kept);
+  void keep_templates_within_budget();
 
   // brain_schedule.cc: whose turn it is, and for whom it comes too late.
   static policy::Contender contender(const Function& function, const Generation& generation,
                                      Time since);
   std::vector<FunctionEntry*> start_order() const;
-  void let_one_give_way(const std::string& name, Function& function, const Generation& generation);
+  void let_one_give_way(const std::string& name, Function& function, const Generation& generation,
+                        const std::vector<domain::DeviceId>& devices = {});
   enum class Growth { No, Counts };
   std::optional<Duration> expected_wait(const std::string& name, const Generation& generation,
                                         const Waiting& call, int ahead, Growth growth) const;
@@ -236,9 +244,6 @@ class Brain final : BrainState {
   bool is_awaited(const Template& held) const;
   void drop_template(TemplateEntry& entry, const std::string& reason);
   void drop_unused_templates();
-  void keep_templates_within_budget();
-  std::vector<policy::IdleTemplate> idle_templates(Idle idle) const;
-  std::vector<domain::ProcessId> drop_order(const std::vector<policy::IdleTemplate>& idle) const;
 
   // brain_learned.cc
   static bool has_learned(const Generation& generation, const domain::LearnedPrime& prime);
@@ -336,8 +341,6 @@ class Brain final : BrainState {
       domain::DeviceId id, std::uint64_t bytes, const std::set<domain::ProcessId>& idle) const;
   void make_device_room(const std::string& name, const Generation& generation,
                         const std::vector<policy::Placement>& places);
-  void drain_for_device(const std::string& name, const Generation& generation,
-                        const policy::Placement& place);
   bool left_device(domain::ProcessId id, const Replica& replica, Ending ending);
   void correct_on_device(const ReplicaEntry& entry);
   void relieve_devices();
@@ -397,6 +400,8 @@ class Brain final : BrainState {
   std::map<domain::ProcessId, Template> templates_;
   std::uint64_t last_process_ = 0;
   std::deque<std::string> recalled_;  // whose templates are still to be loaded
+  std::string visited_;               // the last function that was
+  std::uint64_t visits_ = 0;          // of all, see policy/evictor.h
   std::uint64_t set_aside_bytes_ = 0;
   std::map<std::string, policy::MemoryHistory> memory_;  // by kind of process
   bool draining_ = false;

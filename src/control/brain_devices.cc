@@ -112,17 +112,24 @@ std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(
   const policy::DeviceLedger& ledger = pool_.ledger();
   const std::uint64_t wanted = bytes + ledger.owed(id);
   std::uint64_t coming = ledger.free(id);
-  std::vector<policy::EvictionCandidate> candidates;
+  std::vector<policy::Kept> candidates;
   for (const domain::ProcessId holder : ledger.holders(id)) {
-    const Replica& replica = replicas_.at(holder);
+    const ReplicaEntry& entry = *replicas_.find(holder);
+    const Replica& replica = entry.second;
     const std::uint64_t share = ledger.allocation(holder)->bytes_each;
     if (replica.state == domain::State::Draining)
       coming += replica.in_flight == 0 ? share : 0;
-    else if (idle.contains(holder))
-      candidates.push_back({holder, share, 0, replica.last_used});
+    else if (idle.contains(holder)) {
+      candidates.push_back(kept(entry));
+      candidates.back().bytes = share;
+    }
   }
   if (wanted <= coming) return std::vector<domain::ProcessId>{};
-  return policy::choose_evictions(candidates, wanted - coming);
+  const auto chosen = policy::choose_evictions(candidates, wanted - coming);
+  if (!chosen) return std::nullopt;
+  std::vector<domain::ProcessId> ids;
+  for (const policy::Kept& one : *chosen) ids.push_back(one.process);
+  return ids;
 }
 
 // On the best placement where stopping what is idle is enough; then, after a while, of what is busy
@@ -147,32 +154,13 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
     for (std::size_t i = 0; i < count; ++i) gone.insert(ways[i].begin(), ways[i].end());
     if (called) awaited_devices_.insert(place.devices.begin(), place.devices.end());
     for (const domain::ProcessId id : gone)
-      drain(*replicas_.find(id), fmt::format("evicted: idle and least recently used, its {} "
-                                             "needed by {}",
-                                             in_words(place), name));
+      drain(*replicas_.find(id),
+            fmt::format("evicted: its {} needed by {}; idle, {}", in_words(place), name,
+                        policy::worth_in_words(kept(*replicas_.find(id)))));
     return;
   }
   if (called) awaited_devices_.insert(places.front().devices.begin(), places.front().devices.end());
-  drain_for_device(name, generation, places.front());
-}
-
-void Brain::drain_for_device(const std::string& name, const Generation& generation,
-                             const policy::Placement& place) {
-  const std::optional<Time> since = unserved(name, generation).since;
-  if (!since || now_ - *since < domain::kTurn) return;
-  std::vector<policy::EvictionCandidate> others;
-  for (const policy::EvictionCandidate& one : stoppable_replicas()) {
-    const policy::Allocation* on = pool_.ledger().allocation(one.replica);
-    const bool ours = serves_waiting(name, functions_.at(name), replicas_.at(one.replica));
-    if (on == nullptr || ours) continue;
-    if (std::find_first_of(on->devices.begin(), on->devices.end(), place.devices.begin(),
-                           place.devices.end()) != on->devices.end())
-      others.push_back(one);
-  }
-  if (const auto victim = policy::choose_to_drain(others))
-    drain(*replicas_.find(*victim),
-          fmt::format("gets no new calls: {} has waited {} for its device", name,
-                      format_duration(now_ - *since)));
+  let_one_give_way(name, functions_.at(name), generation, places.front().devices);
 }
 
 // Gives back what it held. True where its start failed, and is worth a try on another device before

@@ -101,25 +101,21 @@ void Brain::make_place(const std::string& name, const Generation& generation) {
   const int most = std::max(1, generation.manifest.scale.max);
   const std::optional<Time> since = unserved(name, generation).since;
   if (!since || live_replicas(name, generation.revision) < most) return;
-  std::vector<policy::EvictionCandidate> idle, busy;
-  for (const ReplicaEntry* entry : replicas_of(name)) {
+  ReplicaEntry *idle = nullptr, *busy = nullptr;
+  for (ReplicaEntry* entry : replicas_of(name)) {
     const Replica& replica = entry->second;
     if (replica.revision != generation.revision || replica.state != domain::State::Ready) continue;
-    const policy::EvictionCandidate one{entry->first, replica.memory_bytes, replica.in_flight,
-                                        replica.last_used};
-    if (replica.in_flight > 0)
-      busy.push_back(one);
-    else if (!serves_waiting(name, functions_.at(name), replica))
-      idle.push_back(one);
+    if (replica.in_flight == 0 && serves_waiting(name, functions_.at(name), replica)) continue;
+    ReplicaEntry*& earliest = replica.in_flight > 0 ? busy : idle;
+    if (earliest == nullptr || replica.last_used < earliest->second.last_used) earliest = entry;
   }
   const Duration waited = now_ - *since;
-  if (const auto victim = policy::choose_to_drain(idle))
-    return drain(*replicas_.find(*victim), "another cache domain waits and scale.max is reached");
-  if (waited < domain::kTurn) return;
-  if (const auto victim = policy::choose_to_drain(busy))
-    drain(*replicas_.find(*victim), fmt::format("gets no new calls: another cache domain has "
-                                                "waited {} and scale.max is reached",
-                                                format_duration(waited)));
+  if (idle != nullptr)
+    drain(*idle, "another cache domain waits and scale.max is reached");
+  else if (busy != nullptr && waited >= domain::kTurn)
+    drain(*busy, fmt::format("gets no new calls: another cache domain has waited {} and scale.max "
+                             "is reached",
+                             format_duration(waited)));
 }
 
 void Brain::keep_idle_state() {

@@ -195,9 +195,8 @@ void Brain::relieve_memory() {
   const std::uint64_t over = reserved - options_.memory_bytes;
   const std::uint64_t leaving = leaving_bytes(Leaving::Now);
   std::uint64_t idle = 0;
-  for (const policy::EvictionCandidate& one : stoppable_replicas())
-    if (one.in_flight == 0) idle += one.memory_bytes;
-  for (const policy::IdleTemplate& one : idle_templates(Idle::NoWork)) idle += one.bytes;
+  for (const policy::Kept& one : idle_replicas()) idle += one.bytes;
+  for (const policy::Kept& one : idle_templates(Idle::NoWork)) idle += one.bytes;
   const std::uint64_t wanted = over > leaving ? std::min(over - leaving, idle) : 0;
   if (!grown_.empty())
     decide(grown_, "over-committed",

@@ -38,17 +38,20 @@ std::vector<Brain::FunctionEntry*> Brain::start_order() const {
   return order;
 }
 
-// What only busy replicas hold is waited for; then one of them gets no new work.
+// What only busy replicas hold is waited for; then one of them, of those that are on one of the
+// devices where some are named, gets no new work.
 void Brain::let_one_give_way(const std::string& name, Function& function,
-                             const Generation& generation) {
+                             const Generation& generation,
+                             const std::vector<domain::DeviceId>& devices) {
   const std::optional<Time> since = unserved(name, generation).since;
   if (!since) return;
   std::vector<policy::Resident> others;
-  for (const policy::EvictionCandidate& candidate : stoppable_replicas()) {
-    const Replica& other = replicas_.at(candidate.replica);
+  for (const domain::ProcessId id : stoppable_replicas()) {
+    const Replica& other = replicas_.at(id);
     if (other.is_spare() || serves_waiting(name, function, other)) continue;
+    if (!devices.empty() && !pool_.is_on_any(id, devices)) continue;
     const Generation* its = generation_of(other.function, other.revision);
-    others.push_back({.replica = candidate.replica,
+    others.push_back({.replica = id,
                       .priority = its ? its->manifest.priority : domain::Priority::Batch,
                       .ready = other.ready,
                       .last_granted = other.last_used,
@@ -58,8 +61,8 @@ void Brain::let_one_give_way(const std::string& name, Function& function,
   const auto victim = policy::choose_to_give_way(others, waits, now_);
   if (victim)
     drain(*replicas_.find(*victim),
-          fmt::format("gets no new calls: {} has waited {} for its memory", name,
-                      format_duration(now_ - *since)));
+          fmt::format("gets no new calls: {} has waited {} for its {}", name,
+                      format_duration(now_ - *since), devices.empty() ? "memory" : "device"));
   else
     function.turn = policy::next_turn(others, waits, now_);
 }

@@ -20,6 +20,7 @@
 #include "domain/model_facts.h"
 #include "domain/replica_state.h"
 #include "policy/allocator.h"
+#include "policy/evictor.h"
 #include "policy/memory_ledger.h"
 #include "policy/traffic.h"
 #include "policy/wait_forecast.h"
@@ -94,6 +95,7 @@ struct BrainState {
     std::optional<Time> turn;            // when a busy replica may make room for it
     std::uint64_t calls = 0, cold_starts = 0;
     policy::CallRate rate;
+    policy::Visits visits = {};
   };
   // What is known of a process's memory; what is reserved of it stands beside.
   struct Account {
@@ -159,6 +161,7 @@ struct BrainState {
     bool from_memory = false;  // its file was resident when it was loaded
     std::optional<std::uint64_t> bytes_read;
     Time started{}, ready{}, last_used{}, spare_not_before{};
+    policy::Visits visits = {};         // of all functions that use it
     std::string used_by;                // a function that was found to use it, most often still one
     std::uint64_t is_no_origin_at = 0;  // this state of deployments_; see is_origin()
   };

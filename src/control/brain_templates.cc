@@ -116,6 +116,7 @@ void Brain::load_template(const std::string& name, const Generation& generation,
   loading.account = account_of(policy::MemoryKind::Template, {loading.manifest, loading.facts},
                                generation.revision);
   loading.last_used = now_;
+  loading.visits = functions_.at(name).visits;
   start_template(id, std::move(loading), generation.revision);
 }
 
@@ -199,6 +200,7 @@ void Brain::fork_template(const std::string& name, const Generation& generation,
   primed.base = base->first;
   primed.bytes = bytes;
   primed.last_used = base->second.last_used;
+  primed.visits = functions_.at(name).visits;
   const domain::ProcessId id{++last_process_};
   decide(name, "prime",
          fmt::format("template {} from template {}: {}, {} reserved", id.value, base->first.value,
@@ -290,45 +292,6 @@ void Brain::drop_unused_templates() {
   }
 }
 
-// Those that nothing but the hope of a next call keeps.
-std::vector<policy::IdleTemplate> Brain::idle_templates(Idle idle) const {
-  std::set<domain::ProcessId> busy;
-  for (const auto& [id, replica] : replicas_) {
-    if (!replica.from || replica.is_spare()) continue;
-    if (idle == Idle::NoReplica || replica.in_flight > 0 || replica.state == domain::State::Loading)
-      busy.insert({*replica.from, *replica.base});
-  }
-  std::vector<policy::IdleTemplate> found;
-  for (const auto& [id, held] : templates_) {
-    if (held.state != domain::State::Ready || busy.contains(id) || is_awaited(held)) continue;
-    Time last_used = held.last_used;
-    bool forks = false;
-    for (const auto& [primed, other] : templates_) {
-      if (other.base != id) continue;
-      forks |= other.state == domain::State::Loading;
-      last_used = std::max(last_used, other.last_used);
-    }
-    if (!forks) found.push_back({id, held.bytes, held.ready - held.started, last_used});
-  }
-  return found;
-}
-
-// Least valuable first, and a base after all that was forked from it: before, it would free
-// nothing.
-std::vector<domain::ProcessId> Brain::drop_order(
-    const std::vector<policy::IdleTemplate>& idle) const {
-  std::vector<domain::ProcessId> order;
-  const auto add = [&order](domain::ProcessId id) {
-    if (std::find(order.begin(), order.end(), id) == order.end()) order.push_back(id);
-  };
-  for (const domain::ProcessId id : policy::eviction_order(idle, now_)) {
-    for (const auto& [primed, other] : templates_)
-      if (other.base == id && other.state == domain::State::Ready) add(primed);
-    add(id);
-  }
-  return order;
-}
-
 // A call waits for room to fork from it.
 bool Brain::is_awaited(const Template& held) const {
   return std::any_of(stirring_.begin(), stirring_.end(), [this, &held](const auto* one) {
@@ -339,23 +302,6 @@ bool Brain::is_awaited(const Template& held) const {
                          return served != nullptr && may_fork(*served) && may_use(held, *served);
                        });
   });
-}
-
-void Brain::keep_templates_within_budget() {
-  std::uint64_t all = 0;
-  for (const auto& [id, one] : templates_) all += one.bytes;
-  if (all <= options_.template_bytes) return;
-  const std::vector<policy::IdleTemplate> idle = idle_templates(Idle::NoReplica);
-  std::uint64_t held = 0;
-  for (const policy::IdleTemplate& one : idle) held += one.bytes;
-  for (const domain::ProcessId id : drop_order(idle)) {
-    if (held <= options_.template_bytes) return;
-    TemplateEntry& entry = *templates_.find(id);
-    if (is_held(entry.second)) continue;
-    held -= entry.second.bytes;
-    drop_template(entry,
-                  fmt::format("idle templates may hold {}", format_bytes(options_.template_bytes)));
-  }
 }
 
 }  // namespace glowplug::control

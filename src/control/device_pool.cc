@@ -71,6 +71,13 @@ std::vector<std::string> DevicePool::names_of(domain::ProcessId replica) const {
   return names;
 }
 
+bool DevicePool::is_on_any(domain::ProcessId replica,
+                           const std::vector<domain::DeviceId>& devices) const {
+  const policy::Allocation* on = ledger_.allocation(replica);
+  return on != nullptr && std::find_first_of(on->devices.begin(), on->devices.end(),
+                                             devices.begin(), devices.end()) != on->devices.end();
+}
+
 std::optional<std::string> DevicePool::visible_gpus(const domain::Manifest& manifest,
                                                     const policy::Allocation* on) const {
   if (found_ == 0 || !uses_found(manifest)) return std::nullopt;

@@ -50,6 +50,7 @@ class DevicePool final {
 
   // CPU, or the accelerators of this replica.
   std::vector<std::string> names_of(domain::ProcessId replica) const;
+  bool is_on_any(domain::ProcessId replica, const std::vector<domain::DeviceId>& devices) const;
   // What the engine may see of the GPUs that were found; none = all of them, empty = none of them.
   std::optional<std::string> visible_gpus(const domain::Manifest& manifest,
                                           const policy::Allocation* on) const;

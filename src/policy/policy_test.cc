@@ -1,20 +1,12 @@
 #include <gtest/gtest.h>
 
 #include "policy/admission.h"
-#include "policy/evictor.h"
 #include "policy/keep_alive.h"
 
 namespace glowplug::policy {
 namespace {
 
 using namespace std::chrono_literals;
-
-EvictionCandidate candidate(std::uint64_t id, std::uint64_t bytes, int in_flight, int used_s) {
-  return {.replica = {id},
-          .memory_bytes = bytes,
-          .in_flight = in_flight,
-          .last_used = Time(std::chrono::seconds(used_s))};
-}
 
 TEST(Estimate, CountsWeightsAndKvOfEverySlot) {
   domain::Manifest manifest;
@@ -77,25 +69,6 @@ TEST(Limits, ForeignProcess_IsHeldToWhatItsOwnerDeclaresAlone) {
   manifest.resources.threads = 2;
   EXPECT_EQ(limits_of(1000, manifest, {}, 2),
             (ProcessLimits{.memory_bytes = 1000, .cpu_cores = 2.5}));
-}
-
-TEST(Evictor, LeastRecentlyUsedIdleFirst) {
-  const std::vector all{candidate(1, 100, 0, 30), candidate(2, 100, 0, 10),
-                        candidate(3, 100, 1, 5)};
-  EXPECT_EQ(choose_evictions(all, 100), (std::vector<domain::ProcessId>{{2}}));
-  EXPECT_EQ(choose_evictions(all, 150), (std::vector<domain::ProcessId>{{2}, {1}}));
-}
-
-TEST(Evictor, NotEnoughIdle_StopsNothing) {
-  const std::vector all{candidate(1, 100, 0, 30), candidate(3, 100, 1, 5)};
-  EXPECT_EQ(choose_evictions(all, 101), std::nullopt);
-  EXPECT_EQ(choose_evictions(all, 0), std::vector<domain::ProcessId>{});
-}
-
-TEST(Evictor, AllBusy_DrainsTheLeastRecentlyGranted) {
-  const std::vector all{candidate(1, 100, 2, 30), candidate(2, 100, 1, 5)};
-  EXPECT_EQ(choose_to_drain(all), domain::ProcessId{2});
-  EXPECT_EQ(choose_to_drain({}), std::nullopt);
 }
 
 TEST(KeepAlive, StopsAfterTheIdleTimeUnlessHeld) {

@@ -72,21 +72,4 @@ std::uint64_t estimate_learned_bytes(const TemplateSource& source, std::size_t t
   return source.facts.kv_bytes_per_token * tokens * copies + kForkedFixedBytes;
 }
 
-std::vector<domain::ProcessId> eviction_order(std::span<const IdleTemplate> idle, Time now) {
-  const auto value = [now](const IdleTemplate& one) {
-    const double age = 1 + to_seconds(std::max(Duration(0), now - one.last_used));
-    return to_seconds(one.load_time) / static_cast<double>(std::max<std::uint64_t>(1, one.bytes)) /
-           age;
-  };
-  std::vector<const IdleTemplate*> order;
-  for (const IdleTemplate& one : idle) order.push_back(&one);
-  std::sort(order.begin(), order.end(), [&value](const IdleTemplate* a, const IdleTemplate* b) {
-    const double left = value(*a), right = value(*b);
-    return left != right ? left < right : a->process < b->process;
-  });
-  std::vector<domain::ProcessId> ids;
-  for (const IdleTemplate* one : order) ids.push_back(one->process);
-  return ids;
-}
-
 }  // namespace glowplug::policy

@@ -1,5 +1,4 @@
-// Templates: whose replicas are forked from one, which revisions share it, what it weighs, and
-// which goes first when memory is short.
+// Templates: whose replicas are forked from one, which revisions share it, and what it weighs.
 //
 // A template holds the model once; a replica forked from it adds its KV cache and the pages that it
 // writes. Estimates are high for the reason given in admission.h.
@@ -38,16 +37,5 @@ std::uint64_t estimate_loading_bytes(const TemplateSource& source);
 std::uint64_t estimate_primed_bytes(const TemplateSource& source);
 // The same of one prime of so many tokens.
 std::uint64_t estimate_learned_bytes(const TemplateSource& source, std::size_t tokens);
-
-struct IdleTemplate {
-  domain::ProcessId process;
-  std::uint64_t bytes = 0;
-  Duration load_time{};  // what keeping it saves at the next start
-  Time last_used{};
-};
-
-// Least valuable first: value is the load time saved per byte, halved with each doubling of the
-// time since the last use.
-std::vector<domain::ProcessId> eviction_order(std::span<const IdleTemplate> idle, Time now);
 
 }  // namespace glowplug::policy

@@ -78,7 +78,7 @@ def test_reserved_stands_beside_what_is_held(tmp_path) -> None:
 def test_replica_that_outgrows_its_estimate_pushes_out_what_is_idle(server: Server) -> None:
     idle = server.deploy(fake("idle", template="off", resources={"memory": "40MB"}))
     assert server.chat(idle, max_tokens=1).status_code == 200
-    name = greedy(server)
+    name = greedy(server, load_time="1s")  # worth more than the idle one
     assert server.chat(name, max_tokens=1).status_code == 200
     row = grown(server, name)
     assert row["memory_bytes"] > HOLDS_MB * MB and row["state"] == "ready"

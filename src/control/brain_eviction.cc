@@ -1,0 +1,129 @@
+// Room in the brain: what is idle, what it is worth to keep, and which of it goes.
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "control/brain.h"
+
+namespace glowplug::control {
+
+// Of the function, and of what its replica was forked from.
+void Brain::note_visit(const std::string& name, Function& function, const Replica& replica) {
+  if (visited_ == name) return;
+  visited_ = name;
+  ++visits_;
+  policy::note_visit(function.visits, visits_);
+  const auto note = [this](domain::ProcessId id) {
+    const auto held = templates_.find(id);
+    if (held != templates_.end()) policy::note_visit(held->second.visits, visits_);
+  };
+  if (replica.from) note(*replica.from);
+  if (replica.base && replica.base != replica.from) note(*replica.base);
+}
+
+// Of a spare nothing: another is there in no time.
+policy::Kept Brain::kept(const ReplicaEntry& entry) const {
+  const Replica& replica = entry.second;
+  policy::Kept one{.process = entry.first,
+                   .from = replica.from,
+                   .base = replica.base,
+                   .bytes = replica.host_bytes(),
+                   .last_used = replica.last_used};
+  const auto found = functions_.find(replica.function);
+  if (found == functions_.end()) return one;
+  const Function& function = found->second;
+  one.log2_likely = policy::log2_likely(function.visits, visits_);
+  const Generation* generation = serving_generation(function, replica.revision);
+  if (generation == nullptr) return one;
+  const bool loads_again = replica.from && !templates_.contains(*replica.from);
+  one.saves = generation->start_time + (loads_again ? generation->load_time : Duration(0));
+  one.is_held =
+      live_replicas(found->first, replica.revision) <= held_replicas(function, *generation);
+  return one;
+}
+
+std::vector<domain::ProcessId> Brain::stoppable_replicas() const {
+  std::vector<domain::ProcessId> ready;
+  for (const auto& [id, replica] : replicas_)
+    if ((replica.state == domain::State::Ready && !replica.is_turning()) ||
+        (replica.is_spare() && replica.state == domain::State::Loading))
+      ready.push_back(id);
+  return ready;
+}
+
+std::vector<policy::Kept> Brain::idle_replicas() const {
+  std::vector<policy::Kept> idle;
+  for (const domain::ProcessId id : stoppable_replicas())
+    if (const ReplicaEntry& entry = *replicas_.find(id); entry.second.in_flight == 0)
+      idle.push_back(kept(entry));
+  return idle;
+}
+
+// Those that nothing but the hope of a next call keeps.
+std::vector<policy::Kept> Brain::idle_templates(Idle idle) const {
+  std::set<domain::ProcessId> busy;
+  for (const auto& [id, replica] : replicas_) {
+    if (!replica.from || replica.is_spare()) continue;
+    if (idle == Idle::NoReplica || replica.in_flight > 0 || replica.state == domain::State::Loading)
+      busy.insert({*replica.from, *replica.base});
+  }
+  for (const auto& [id, held] : templates_)
+    if (held.base && (held.state == domain::State::Loading || is_awaited(held)))
+      busy.insert(*held.base);
+  std::vector<policy::Kept> found;
+  for (const auto& [id, held] : templates_) {
+    if (held.state != domain::State::Ready || busy.contains(id) || is_awaited(held)) continue;
+    found.push_back({.process = id,
+                     .layer = held.is_primed() ? policy::Layer::Primed : policy::Layer::Base,
+                     .from = held.base,
+                     .base = held.base,
+                     .bytes = held.bytes,
+                     .saves = held.ready - held.started,
+                     .log2_likely = policy::log2_likely(held.visits, visits_),
+                     .is_held = is_held(held),
+                     .last_used = held.last_used});
+  }
+  return found;
+}
+
+// False when all that is idle is not enough; then nothing is stopped for nothing.
+bool Brain::evict(const std::string& name, std::uint64_t bytes,
+                  std::optional<domain::ProcessId> template_kept) {
+  std::vector<policy::Kept> idle = idle_replicas();
+  for (policy::Kept& one : idle_templates(Idle::NoWork)) {
+    const bool is_origin = one.process == template_kept ||
+                           (template_kept && templates_.at(*template_kept).base == one.process);
+    if (!is_origin) idle.push_back(std::move(one));
+  }
+  const auto evicted = policy::choose_evictions(idle, bytes);
+  if (!evicted) return false;
+  for (const policy::Kept& one : *evicted) {
+    const std::string reason = fmt::format("evicted: {} needed by {}; idle, {}",
+                                           format_bytes(bytes), name, policy::worth_in_words(one));
+    if (const auto held = templates_.find(one.process); held != templates_.end())
+      drop_template(*held, reason);
+    else
+      drain(*replicas_.find(one.process), reason);
+  }
+  return true;
+}
+
+void Brain::keep_templates_within_budget() {
+  std::uint64_t all = 0;
+  for (const auto& [id, one] : templates_) all += one.bytes;
+  if (all <= options_.template_bytes) return;
+  const std::vector<policy::Kept> idle = idle_templates(Idle::NoReplica);
+  std::uint64_t held = 0;
+  for (const policy::Kept& one : idle) held += one.bytes;
+  for (const policy::Kept& one : policy::eviction_order(idle)) {
+    if (held <= options_.template_bytes || one.is_held) return;
+    held -= one.bytes;
+    drop_template(*templates_.find(one.process),
+                  fmt::format("idle templates may hold {}; {}",
+                              format_bytes(options_.template_bytes), policy::worth_in_words(one)));
+  }
+}
+
+}  // namespace glowplug::control
