@@ -87,7 +87,8 @@ domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
                             .weight = wish.weight,
                             .deadline = clock_.now() + domain::kQueueTimeoutMax,
                             .keep_alive = wish.keep_alive,
-                            .domain = std::move(wish.domain)});
+                            .domain = std::move(wish.domain),
+                            .prompt = std::move(wish.prompt)});
   return id;
 }
 

@@ -138,6 +138,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   replica.retired = false;
   replica.last_used = now_;
   replica.kept = false;
+  replica.prompts.note(waiting.prompt, replica.slots);
   if (const auto held = replica.from ? templates_.find(*replica.from) : templates_.end();
       held != templates_.end())
     held->second.last_used = now_;

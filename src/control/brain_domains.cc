@@ -19,24 +19,23 @@ constexpr Duration kKeepAfterIdle = std::chrono::seconds(5);
 
 }  // namespace
 
-// Its own domain's least busy one, or one that serves nobody yet; one that is retired last.
 Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting& waiting) {
-  ReplicaEntry* best = nullptr;
-  const auto better = [](const Replica& a, const Replica& b) {
-    if (a.serves().has_value() != b.serves().has_value()) return a.serves().has_value();
-    if (a.retired != b.retired) return b.retired;
-    return a.in_flight < b.in_flight;
-  };
-  for (ReplicaEntry* entry : replicas_of(name)) {
+  std::vector<policy::FreeReplica> free;
+  for (const ReplicaEntry* entry : replicas_of(name)) {
     const Replica& replica = entry->second;
     if (replica.revision != waiting.revision || !replica.takes_calls() ||
         replica.slots - replica.in_flight < waiting.weight ||
         (replica.serves() && *replica.serves() != waiting.domain)) {
       continue;
     }
-    if (best == nullptr || better(replica, best->second)) best = entry;
+    free.push_back({.replica = entry->first,
+                    .serves_caller = replica.serves().has_value(),
+                    .retired = replica.retired,
+                    .in_flight = replica.in_flight,
+                    .shared_bytes = replica.prompts.shared_bytes(waiting.prompt)});
   }
-  return best;
+  const auto chosen = policy::choose_replica(free);
+  return chosen ? &*replicas_.find(*chosen) : nullptr;
 }
 
 // One that is there and will answer it, if not now.

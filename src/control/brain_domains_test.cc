@@ -8,6 +8,7 @@ namespace glowplug::control {
 namespace {
 
 using domain::CallId;
+using namespace std::chrono_literals;
 
 const domain::CacheDomain kRed{"red", ""}, kBlue{"blue", ""}, kBlueSalted{"blue", "pepper"};
 
@@ -224,6 +225,56 @@ TEST(NeverUsedReplica_OrOneWithoutPromptState, KeepsNothing) {
   world.post(CallEnded{call});
   world.pass(60s);
   EXPECT_TRUE(world.kept.empty());
+}
+
+// Two replicas of two slots, which have both answered this caller and are idle.
+class Conversations : public testing::Test {
+ protected:
+  Conversations() {
+    domain::Manifest made = world.manifest("f");
+    made.scale.min = 2;
+    made.slots = 2;
+    world.deploy(made);
+    world.ready(0);
+    world.ready(1);
+    for (int i = 0; i < 3; ++i) say({});
+    for (std::uint64_t call = 1; call <= 3; ++call) world.post(CallEnded{{call}});
+  }
+  // Messages of 1,000 bytes each; the replica that answers.
+  domain::ProcessId say(std::initializer_list<std::uint64_t> messages) {
+    domain::PromptLinks links;
+    for (const std::uint64_t one : messages)
+      links.push_back(
+          {(links.empty() ? 7 : links.back().hash * 31) + one, (links.size() + 1) * 1000});
+    const CallId id{++world.calls};
+    world.post(CallArrived{id, "f", 1, world.now + 60s, {}, {}, links});
+    return world.granted.back().replica;
+  }
+  void all_end() {
+    for (const GrantCall& one : world.granted) world.post(CallEnded{one.call});
+  }
+  World world;
+};
+
+TEST_F(Conversations, GoOnWhereTheirPromptIs) {
+  const domain::ProcessId a = say({1});
+  const domain::ProcessId b = say({2});
+  ASSERT_NE(a, b);
+  all_end();
+  EXPECT_EQ(say({2, 5, 6}), b);
+  EXPECT_EQ(say({2, 8}), b);  // although the other has nothing to do
+  EXPECT_EQ(say({1, 7, 8}), a);
+}
+
+TEST_F(Conversations, WhereTheirReplicaIsFull_GoElsewhereAtOnce) {
+  const domain::ProcessId a = say({1});
+  ASSERT_EQ(say({1, 2}), a);
+  EXPECT_NE(say({1, 2, 3}), a);
+}
+
+TEST_F(Conversations, WithoutAPrompt_GoToTheLeastBusy) {
+  const domain::ProcessId a = say({});
+  EXPECT_NE(say({}), a);
 }
 
 }  // namespace

@@ -117,8 +117,11 @@ void Brain::on(const CallArrived& event) {
   if (function == nullptr) return refuse(event.call, unknown_function(event.function), 0);
   ++function->calls;
   function->rate.note_call(now_);
-  Waiting waiting{
-      .call = event.call, .weight = event.weight, .arrived = now_, .caller = event.domain};
+  Waiting waiting{.call = event.call,
+                  .weight = event.weight,
+                  .arrived = now_,
+                  .caller = event.domain,
+                  .prompt = event.prompt};
   Generation& chosen = choose_generation(*function, waiting);
   if (cannot_start(chosen) && !has_replica(event.function, waiting)) {
     const Failure& failure = *chosen.failure;

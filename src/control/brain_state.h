@@ -19,6 +19,7 @@
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
 #include "domain/replica_state.h"
+#include "policy/affinity.h"
 #include "policy/allocator.h"
 #include "policy/evictor.h"
 #include "policy/memory_ledger.h"
@@ -80,6 +81,7 @@ struct BrainState {
     domain::CacheDomain caller;
     domain::CacheDomain domain = {};  // the caller's, where the generation keeps them apart
     int revision = 0;                 // that was chosen for it
+    domain::PromptLinks prompt = {};
   };
   struct Function {
     std::optional<Time> timer;       // see timers_
@@ -121,6 +123,7 @@ struct BrainState {
     std::optional<domain::CacheDomain> domain;    // bound by its first grant
     std::optional<domain::CacheDomain> made_for;  // forked with what was learned of this domain
     const std::optional<domain::CacheDomain>& serves() const { return domain ? domain : made_for; }
+    policy::HeldPrompts prompts;
     bool kept = false;     // its prompt state, since it was last used
     bool retired = false;  // see policy/scale_down.h
     int granted = 0;       // calls

@@ -15,6 +15,7 @@
 #include "domain/learned_prime.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
+#include "domain/prompt_links.h"
 #include "domain/tier.h"
 
 namespace glowplug::control {
@@ -83,6 +84,7 @@ struct CallArrived {
   std::optional<Duration>
       keep_alive;  // the caller's own value for this function's next idle period
   domain::CacheDomain domain = {};
+  domain::PromptLinks prompt = {};
 };
 // The first token of an answer has come, so long after its call did. The call may have ended since.
 struct AnswerBegan {

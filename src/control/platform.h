@@ -50,6 +50,7 @@ struct CallWish {
   int weight = 1;
   std::optional<Duration> keep_alive;
   domain::CacheDomain domain;
+  domain::PromptLinks prompt;
 };
 
 struct PutOutcome {

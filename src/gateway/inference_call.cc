@@ -281,6 +281,7 @@ domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
   wish.weight = plan.shape.choices;
   wish.keep_alive = plan.shape.keep_alive;
   wish.domain.salt = plan.shape.cache_salt;
+  wish.prompt = plan.prompt;
   return exchange.server.platform.call(
       std::move(wish),
       [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {

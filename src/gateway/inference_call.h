@@ -20,6 +20,7 @@ struct CallPlan {
   std::string body;
   Surface surface = Surface::Chat;
   RequestShape shape;
+  domain::PromptLinks prompt;
 };
 
 struct CallResult {

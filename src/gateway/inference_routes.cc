@@ -4,6 +4,7 @@
 #include "gateway/call_notes.h"
 #include "gateway/inference_call.h"
 #include "gateway/json_text.h"
+#include "gateway/prompt_links.h"
 #include "gateway/routes.h"
 #include "gateway/tool_request.h"
 
@@ -49,6 +50,9 @@ Result<CallPlan> plan_call(Exchange& exchange, Surface surface, const boost::jso
   plan.path = std::string(path_of(surface));
   plan.surface = surface;
   plan.shape = shape.value();
+  const bool keeps_it = surface == Surface::Chat || surface == Surface::Completions ||
+                        surface == Surface::Responses || surface == Surface::Messages;
+  if (keeps_it && view.manifest.scale.max > 1) plan.prompt = prompt_links(request);
   plan.body = forward_body(surface, request, view.manifest, plan.shape);
   return plan;
 }

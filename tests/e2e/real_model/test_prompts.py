@@ -50,6 +50,23 @@ def test_long_conversation_goes_on_after_zero_and_after_a_kill(model) -> None:
         assert cached_share(ask(server, talk)) >= 0.95
 
 
+def test_conversations_stay_with_the_replica_that_holds_them(model) -> None:
+    """Two replicas of one slot, two conversations in turn: each turn computes only what is new."""
+    with Server("--cores", "2") as server:
+        server.deploy(llama("chat", model, slots=1, scale={"min": 2, "max": 2}, resources={"threads": 1}))
+        wait_until(lambda: server.function("chat")["replicas"] == 2, 60, "two replicas")
+        talks = [
+            [{"role": "system", "content": f"{i} {RULES}"}, {"role": "user", "content": "Hello?"}]
+            for i in range(2)
+        ]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:  # at once, so that each has its own
+            firsts = list(pool.map(lambda talk: ask(server, talk), talks))
+        for talk, first in zip(talks, firsts):
+            talk += [first["choices"][0]["message"], {"role": "user", "content": "And now?"}]
+        shares = [cached_share(ask(server, talk)) for talk in (talks[1], talks[0], talks[0], talks[1])]
+        assert min(shares) >= 0.95, shares
+
+
 def cached(answer: dict) -> int:
     return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
 
