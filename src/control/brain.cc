@@ -17,7 +17,6 @@
 namespace glowplug::control {
 namespace {
 
-constexpr int kOverloadRetrySeconds = 5;
 constexpr Duration kClockStep = std::chrono::seconds(1);
 
 // From where the start came that a call waited for; Replica when it waited for none.
@@ -92,43 +91,6 @@ void Brain::settle() {
   make_spares();
 }
 
-void Brain::grant_waiting(const std::string& name, Function& function) {
-  std::vector<Waiting> expired;  // each generation has a queue_timeout of its own
-  std::erase_if(function.waiting, [this, &expired](const Waiting& waiting) {
-    if (waiting.deadline > now_) return false;
-    expired.push_back(waiting);
-    return true;
-  });
-  for (const Waiting& waiting : expired) {
-    if (Generation* generation = serving_generation(function, waiting.revision))
-      note_request(*generation, awake_replicas(name, waiting.revision) > 0 ? policy::Start::None
-                                                                           : policy::Start::Waited);
-    refuse(waiting.call,
-           {std::string(domain::error::kServerIsOverloaded),
-            fmt::format("no replica of `{}` became free within {}; it is {}", name,
-                        format_duration(now_ - waiting.arrived),
-                        to_string(status_of(name, function).state)),
-            ""},
-           kOverloadRetrySeconds);
-  }
-  if (function.waiting.empty()) return;  // as nearly all are at nearly every event
-  // First come first served within a domain and a revision; one that waits does not hold up the
-  // others.
-  std::set<std::pair<int, domain::CacheDomain>> held;
-  std::deque<Waiting> left;
-  for (const Waiting& waiting : std::exchange(function.waiting, {})) {
-    ReplicaEntry* best =
-        held.contains({waiting.revision, waiting.domain}) ? nullptr : best_replica(name, waiting);
-    if (best != nullptr) {
-      grant(name, function, waiting, *best);
-      continue;
-    }
-    held.emplace(waiting.revision, waiting.domain);
-    left.push_back(waiting);
-  }
-  function.waiting = std::move(left);
-}
-
 void Brain::grant(const std::string& name, Function& function, const Waiting& waiting,
                   ReplicaEntry& entry) {
   Replica& replica = entry.second;
@@ -146,6 +108,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   Call& call = calls_[waiting.call];
   call.replica = entry.first;
   call.granted = now_;
+  call.tenant = waiting.caller.tenant;
 
   const auto overlap = [&waiting, this](Time begin, Time end) {
     return std::max(Duration(0), std::min(end, now_) - std::max(begin, waiting.arrived));
@@ -154,6 +117,8 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   const Duration started = overlap(replica.started, replica.ready);
   domain::PhaseTimes times;
   Generation& served = *serving_generation(function, replica.revision);
+  call.charged = slot_seconds(served, waiting.weight);
+  function.shares.charge(call.tenant, call.charged);
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   const Time verify_began = served.prepare_ended - served.verified;
   times[domain::Phase::Fetch] =

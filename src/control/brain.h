@@ -128,7 +128,6 @@ class Brain final : BrainState {
 
   // brain.cc: what follows from the state after every event.
   void settle();
-  void grant_waiting(const std::string& name, Function& function);
   void start_what_is_wanted();
   void ensure_started(const std::string& name, Function& function, Generation& generation);
   void start_replica(const std::string& name, const Generation& generation, std::uint64_t bytes,
@@ -137,6 +136,15 @@ class Brain final : BrainState {
                  std::optional<domain::ProcessId> template_kept = {});
   void stop_idle();
   void drain(ReplicaEntry& entry, const std::string& reason);
+
+  // brain_queue.cc
+  void grant_waiting(const std::string& name, Function& function);
+  static double slot_seconds(const Generation& generation, int weight);
+  static std::vector<policy::QueuedCall> queued(const Function& function);
+  static std::vector<std::size_t> grant_order(const Function& function);
+  void note_tenant(const std::string& name, Function& function, const Waiting& call);
+  void note_had(const Call& call);
+  static int ahead_of(const Function& function, const Generation& generation, const Waiting& call);
 
   // brain_eviction.cc
   void note_visit(const std::string& name, Function& function, const Replica& replica);

@@ -277,5 +277,60 @@ TEST_F(Conversations, WithoutAPrompt_GoToTheLeastBusy) {
   EXPECT_NE(say({}), a);
 }
 
+// One function for all tenants, one slot.
+class Tenants : public testing::Test {
+ protected:
+  Tenants() {
+    domain::Manifest made = world.manifest("f");
+    made.share = domain::Share::Function;
+    made.slots = 1;
+    made.scale.max = 1;
+    world.deploy(made);
+  }
+  void call(const domain::CacheDomain& who, int count) {
+    for (int i = 0; i < count; ++i) tenant[call_as(world, who).value] = who.tenant;
+  }
+  // Whose calls are granted, one after the other, each a second long.
+  std::string served(int count) {
+    std::string who;
+    for (int i = 0; i < count; ++i) {
+      who += tenant[world.granted.back().call.value][0];
+      world.now += 1s;
+      world.post(CallEnded{world.granted.back().call});
+    }
+    return who;
+  }
+  World world;
+  std::map<std::uint64_t, std::string> tenant;
+};
+
+TEST_F(Tenants, CrowdOfOne_DoesNotHoldUpTheOther) {
+  call(kRed, 20);
+  world.ready(0);
+  call(kBlue, 3);
+  EXPECT_EQ(served(8), "rbrbrbrr");
+}
+
+TEST_F(Tenants, WhoHadMuchWhileAlone_OwesNothingOnceAllIsDone) {
+  call(kRed, 5);
+  world.ready(0);
+  served(5);
+  call(kRed, 4);
+  call(kBlue, 2);
+  EXPECT_EQ(served(6), "rrbrbr");
+}
+
+TEST_F(Tenants, FullQueueOfOne_DoesNotForetellTheOtherItsWait) {
+  call(kRed, 12);
+  world.ready(0);
+  served(10);  // so that it is known how long one takes
+  call(kRed, 90);
+  const std::size_t refused = world.refused.size();
+  world.post(CallArrived{{++world.calls}, "f", 1, world.now + 20s, {}, kBlue});
+  EXPECT_EQ(world.refused.size(), refused);
+  world.post(CallArrived{{++world.calls}, "f", 1, world.now + 20s, {}, kRed});
+  EXPECT_EQ(world.refused.size(), refused + 1);
+}
+
 }  // namespace
 }  // namespace glowplug::control

@@ -150,6 +150,7 @@ void Brain::on(const CallArrived& event) {
   function->keep_alive = event.keep_alive.value_or(chosen.manifest.keep_alive);
   waiting.deadline = std::min(event.deadline, now_ + limits.queue_timeout);
   note_arrival(chosen);
+  note_tenant(event.function, *function, waiting);
   if (refuse_hopeless(event.function, *function, chosen, waiting)) return;
   function->waiting.push_back(std::move(waiting));
   calls_.emplace(event.call,
@@ -161,6 +162,7 @@ void Brain::on(const CallEnded& event) {
   if (call == calls_.end()) return;
   GLOWPLUG_ASSERT(call->second.replica.has_value());
   (void)find(call->second.function);
+  note_had(call->second);
   const auto entry = replicas_.find(*call->second.replica);
   if (entry != replicas_.end()) {
     Replica& replica = entry->second;

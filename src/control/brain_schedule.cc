@@ -101,9 +101,7 @@ std::optional<Duration> Brain::expected_wait(const std::string& name, const Gene
 bool Brain::refuse_hopeless(const std::string& name, const Function& function,
                             const Generation& generation, const Waiting& call) {
   const Duration allowed = call.deadline - now_;
-  int ahead = 0;
-  for (const Waiting& one : function.waiting)
-    if (one.revision == call.revision && one.domain == call.domain) ahead += one.weight;
+  const int ahead = ahead_of(function, generation, call);
   std::optional<Duration> wait;
   for (const Growth growth : {Growth::No, Growth::Counts}) {
     wait = expected_wait(name, generation, call, ahead, growth);

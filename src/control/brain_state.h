@@ -22,6 +22,7 @@
 #include "policy/affinity.h"
 #include "policy/allocator.h"
 #include "policy/evictor.h"
+#include "policy/fair_shares.h"
 #include "policy/memory_ledger.h"
 #include "policy/traffic.h"
 #include "policy/wait_forecast.h"
@@ -98,6 +99,7 @@ struct BrainState {
     std::uint64_t calls = 0, cold_starts = 0;
     policy::CallRate rate;
     policy::Visits visits = {};
+    policy::FairShares shares = {};
   };
   // What is known of a process's memory; what is reserved of it stands beside.
   struct Account {
@@ -173,6 +175,8 @@ struct BrainState {
     std::optional<domain::ProcessId> replica;  // set once granted
     int weight = 1;
     Time granted{};
+    std::string tenant = {};
+    double charged = 0;  // slot-seconds, at the grant
   };
   using ReplicaEntry = std::pair<const domain::ProcessId, Replica>;
   using TemplateEntry = std::pair<const domain::ProcessId, Template>;

@@ -68,7 +68,7 @@ class CallChecker final : public Checker {
   struct Call {
     Function* function = nullptr;
     Time deadline{};
-    domain::CacheDomain domain;
+    domain::CacheDomain lane;  // in which calls are granted as they came
     bool granted = false;
   };
 
@@ -91,7 +91,8 @@ class CallChecker final : public Checker {
     Call call;
     call.function = &function;
     call.deadline = std::min(event.deadline, now_ + function.manifest.limits.queue_timeout);
-    if (policy::keeps_apart(function.manifest)) call.domain = event.domain;
+    call.lane.tenant = event.domain.tenant;
+    if (policy::keeps_apart(function.manifest)) call.lane.salt = event.domain.salt;
     calls_.emplace(event.call.value, std::move(call));
     arrived_ = event.call;
   }
@@ -103,7 +104,7 @@ class CallChecker final : public Checker {
     const auto found = calls_.find(id.value);
     if (found == calls_.end() || found->second.granted) return;
     Call& call = found->second;
-    call.function->queues[call.domain].push_back(id);
+    call.function->queues[call.lane].push_back(id);
     ++call.function->waiting;
     deadlines_.emplace(call.deadline, id.value);
     held_.emplace(id.value, Nothing{});
@@ -116,7 +117,7 @@ class CallChecker final : public Checker {
                           fmt::format("call {} is granted, and does not wait", granted.call.value));
     Call& call = found->second;
     Function& function = *call.function;
-    std::deque<domain::CallId>& queue = function.queues[call.domain];
+    std::deque<domain::CallId>& queue = function.queues[call.lane];
     while (!queue.empty() && !held_.contains(queue.front().value)) queue.pop_front();
     if (!function.split && !queue.empty() && queue.front() != granted.call)
       verdict.fail(now_, kRule,

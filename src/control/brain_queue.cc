@@ -1,0 +1,118 @@
+// Calls that wait, in the brain: in which order they are granted, and what each tenant has had.
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "control/brain.h"
+#include "domain/errors.h"
+
+namespace glowplug::control {
+namespace {
+
+constexpr int kOverloadRetrySeconds = 5;
+
+}  // namespace
+
+double Brain::slot_seconds(const Generation& generation, int weight) {
+  return weight * to_seconds(generation.service.mean);
+}
+
+std::vector<policy::QueuedCall> Brain::queued(const Function& function) {
+  std::vector<policy::QueuedCall> calls;
+  calls.reserve(function.waiting.size());
+  for (const Waiting& one : function.waiting) {
+    const Generation* its = serving_generation(function, one.revision);
+    calls.push_back({one.caller.tenant, its ? slot_seconds(*its, one.weight) : 0});
+  }
+  return calls;
+}
+
+// First come first served for each tenant; which tenant's turn it is, policy/fair_shares says.
+std::vector<std::size_t> Brain::grant_order(const Function& function) {
+  const auto& waiting = function.waiting;
+  const bool one_tenant = std::all_of(waiting.begin(), waiting.end(), [&](const Waiting& one) {
+    return one.caller.tenant == waiting.front().caller.tenant;
+  });
+  if (!one_tenant) return function.shares.order(queued(function));
+  std::vector<std::size_t> as_they_came(waiting.size());
+  std::iota(as_they_came.begin(), as_they_came.end(), std::size_t{0});
+  return as_they_came;
+}
+
+void Brain::note_tenant(const std::string& name, Function& function, const Waiting& call) {
+  bool used = !function.waiting.empty();
+  for (const ReplicaEntry* entry : replicas_of(name)) used |= entry->second.in_flight > 0;
+  if (used)
+    function.shares.arrived(call.caller.tenant, queued(function));
+  else
+    function.shares.clear();
+}
+
+void Brain::note_had(const Call& call) {
+  const auto found = functions_.find(call.function);
+  if (found == functions_.end()) return;
+  const double had = call.weight * to_seconds(now_ - call.granted);
+  found->second.shares.charge(call.tenant, had - call.charged);
+}
+
+// The weights of the calls that are granted before it, were it to wait.
+int Brain::ahead_of(const Function& function, const Generation& generation, const Waiting& call) {
+  std::vector<policy::QueuedCall> calls;
+  std::vector<int> weights;
+  const auto add = [&](const Waiting& one) {
+    calls.push_back({one.caller.tenant, slot_seconds(generation, one.weight)});
+    weights.push_back(one.weight);
+  };
+  for (const Waiting& one : function.waiting)
+    if (one.revision == call.revision && one.domain == call.domain) add(one);
+  add(call);
+  int ahead = 0;
+  for (const std::size_t at : function.shares.order(calls)) {
+    if (at + 1 == calls.size()) break;
+    ahead += weights[at];
+  }
+  return ahead;
+}
+
+void Brain::grant_waiting(const std::string& name, Function& function) {
+  std::vector<Waiting> expired;  // each generation has a queue_timeout of its own
+  std::erase_if(function.waiting, [this, &expired](const Waiting& waiting) {
+    if (waiting.deadline > now_) return false;
+    expired.push_back(waiting);
+    return true;
+  });
+  for (const Waiting& waiting : expired) {
+    if (Generation* generation = serving_generation(function, waiting.revision))
+      note_request(*generation, awake_replicas(name, waiting.revision) > 0 ? policy::Start::None
+                                                                           : policy::Start::Waited);
+    refuse(waiting.call,
+           {std::string(domain::error::kServerIsOverloaded),
+            fmt::format("no replica of `{}` became free within {}; it is {}", name,
+                        format_duration(now_ - waiting.arrived),
+                        to_string(status_of(name, function).state)),
+            ""},
+           kOverloadRetrySeconds);
+  }
+  if (function.waiting.empty()) return;  // as nearly all are at nearly every event
+  // One that waits does not hold up those of other domains and revisions.
+  std::set<std::pair<int, domain::CacheDomain>> held;
+  std::vector<bool> granted(function.waiting.size());
+  for (const std::size_t at : grant_order(function)) {
+    const Waiting& waiting = function.waiting[at];
+    ReplicaEntry* best =
+        held.contains({waiting.revision, waiting.domain}) ? nullptr : best_replica(name, waiting);
+    if (best == nullptr) {
+      held.emplace(waiting.revision, waiting.domain);
+      continue;
+    }
+    grant(name, function, waiting, *best);
+    granted[at] = true;
+  }
+  std::size_t at = 0;
+  std::erase_if(function.waiting, [&](const Waiting&) { return granted[at++]; });
+}
+
+}  // namespace glowplug::control
