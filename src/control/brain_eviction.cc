@@ -31,6 +31,9 @@ policy::Kept Brain::kept(const ReplicaEntry& entry) const {
                    .base = replica.base,
                    .bytes = replica.host_bytes(),
                    .last_used = replica.last_used};
+  if (const auto held = templates_.find(replica.from.value_or(entry.first));
+      replica.is_spare() && held != templates_.end())
+    one.log2_likely = policy::log2_likely(held->second.visits, visits_);
   const auto found = functions_.find(replica.function);
   if (found == functions_.end()) return one;
   const Function& function = found->second;

@@ -97,8 +97,10 @@ std::optional<std::vector<Kept>> choose_evictions(std::span<const Kept> idle,
 }
 
 std::string worth_in_words(const Kept& kept) {
-  return fmt::format("it saves {} at a start, {:.2g} % likely to be next",
-                     format_duration(kept.saves), 100 * std::exp2(kept.log2_likely));
+  const double percent = 100 * std::exp2(kept.log2_likely);
+  return fmt::format(
+      "it saves {} at a start, {} % likely to be next", format_duration(kept.saves),
+      percent < 9.95 ? fmt::format("{:.2g}", percent) : fmt::format("{:.0f}", percent));
 }
 
 }  // namespace glowplug::policy

@@ -2,12 +2,18 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <fmt/format.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/units.h"
+#include "domain/errors.h"
 
 namespace glowplug::runtime {
 
@@ -31,6 +37,26 @@ std::optional<siginfo_t> reap(pid_t pid) {
   while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED) != 0)
     if (errno != EINTR) return std::nullopt;
   return info;
+}
+
+Result<UniqueFd> watch(pid_t pid) {
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (pidfd.valid()) return pidfd;
+  const Error error{std::string(domain::error::kServerError), ::strerror(errno), ""};
+  ::kill(pid, SIGKILL);
+  reap(pid);
+  return error;
+}
+
+void leave_idle_class(pid_t pid) {
+  const std::string tasks = fmt::format("/proc/{}/task", pid);
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
+    const sched_param usual{};
+    const auto thread = static_cast<pid_t>(std::atoi(task.path().filename().c_str()));
+    if (::sched_getscheduler(thread) == SCHED_IDLE)
+      ::sched_setscheduler(thread, SCHED_OTHER, &usual);  // else it ends later
+  }
 }
 
 bool group_gone(pid_t group) {

@@ -12,6 +12,8 @@
 
 #include <sys/types.h>
 
+#include "base/result.h"
+#include "base/unique_fd.h"
 #include "control/events.h"
 #include "runtime/leaf_cgroup.h"
 
@@ -23,6 +25,14 @@ Standing standing_of(pid_t pid);
 
 // Reaps this one; blocks, so for one that was killed. Nothing: it was no child of ours.
 std::optional<siginfo_t> reap(pid_t pid);
+
+// A descriptor that becomes readable when this child ends. Where there is none it is killed and
+// reaped: nobody would hear of its end.
+Result<UniqueFd> watch(pid_t pid);
+
+// From the class that computes only where nobody else does, all its threads: also to end takes
+// time.
+void leave_idle_class(pid_t pid);
 
 // Reaps what has ended of the group; true when none of it is a child of ours any more.
 bool group_gone(pid_t group);

@@ -121,6 +121,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (cause_.empty()) cause_ = "stopped";
     if (pid_ < 0) return;  // ended as soon as it says who it is
     load_timer_.cancel();
+    if (!ready_ && is_ahead()) return kill("stopped");  // nobody has called it
     if (!ready_ || !states_.is_bound() || !states_.keep(control(), StateOrders::Why::Idle))
       return terminate();
     load_timer_.expires_after(kKeepLimit);
@@ -134,7 +135,16 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void kill(const std::string& cause) {
     if (reaped_) return;
     if (cause_.empty()) cause_ = cause;
-    if (pid_ > 0) kill_sent_ = ::kill(-pid_, SIGKILL) == 0;
+    if (pid_ < 0) return;
+    hurry();
+    kill_sent_ = ::kill(-pid_, SIGKILL) == 0;
+  }
+
+  // What was started ahead gives way to everybody until it is ready; it must not do so as it ends.
+  void hurry() {
+    if (!leaf_ || ready_ || !is_ahead()) return;
+    leaf_->share_cpu(Leaf::CpuShare::Equal);
+    leave_idle_class(pid_);
   }
 
   // Ends everything now, without a word to the listener.
@@ -232,16 +242,10 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void born(pid_t pid) {
     if (standing_of(pid) == Standing::NotOurs)
       return break_control("names a process that is not the server's");
-    Code code;
-    const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
-    if (pidfd >= 0) pidfd_.assign(pidfd, code);
-    if (pidfd < 0 || code) {
-      const std::string why = code ? code.message() : std::strerror(errno);
-      if (pidfd >= 0) ::close(pidfd);
-      ::kill(pid, SIGKILL);
-      reap(pid);
-      return never_born("its process cannot be watched: " + why);
-    }
+    if (Result<UniqueFd> watched = watch(pid))
+      pidfd_.assign(watched->release());
+    else
+      return never_born("its process cannot be watched: " + watched.error().message);
     pid_ = pid;
     if (leaf_ && is_ahead()) leaf_->share_cpu(Leaf::CpuShare::Idle);  // until it is ready
     ::setpgid(pid, pid);  // it does so itself; whoever comes first
@@ -329,9 +333,9 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   void became_ready(const WorkerReady& said) {
     if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
+    hurry();
     ready_ = true;
     load_timer_.cancel();
-    if (leaf_ && is_ahead()) leaf_->share_cpu(Leaf::CpuShare::Equal);
     const std::string held = leaf_ ? leaf_->layers_on(pid_) : std::string{};
     std::string sandbox = said.sandbox;
     if (!held.empty()) sandbox = sandbox.empty() || sandbox == "none" ? held : sandbox + "," + held;
