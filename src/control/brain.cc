@@ -161,6 +161,7 @@ void Brain::start_what_is_wanted() {
   for (FunctionEntry* entry : start_order()) {
     auto& [name, function] = *entry;
     function.turn.reset();
+    if (lets_another_start(function)) continue;
     each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
       if (cannot_start(generation) || device_is_held(name)) return;

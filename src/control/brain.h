@@ -162,6 +162,7 @@ class Brain final : BrainState {
   std::vector<FunctionEntry*> start_order() const;
   void let_one_give_way(const std::string& name, Function& function, const Generation& generation,
                         const std::vector<domain::DeviceId>& devices = {});
+  bool lets_another_start(const Function& function) const;
   enum class Growth { No, Counts };
   std::optional<Duration> expected_wait(const std::string& name, const Generation& generation,
                                         const Waiting& call, int ahead, Growth growth) const;

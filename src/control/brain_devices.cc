@@ -239,8 +239,9 @@ int Brain::threads_for(const std::string& name, const Generation& generation) co
                           .threads_requested = generation.manifest.resources.threads};
   for (const auto& [id, replica] : replicas_) {
     // One that drains gives its cores back soon; a grant lasts a replica's life.
-    if (name.empty() || replica.in_flight == 0 || replica.state == domain::State::Draining)
-      continue;
+    if (name.empty() || replica.state == domain::State::Draining) continue;
+    const bool starts = replica.state == domain::State::Loading && !replica.is_spare();
+    if (replica.in_flight == 0 && !starts) continue;
     const auto found = functions_.find(replica.function);
     const Generation* other =
         found == functions_.end() ? nullptr : serving_generation(found->second, replica.revision);

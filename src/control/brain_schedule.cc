@@ -59,12 +59,31 @@ void Brain::let_one_give_way(const std::string& name, Function& function,
   }
   const policy::Contender waits = contender(function, generation, *since);
   const auto victim = policy::choose_to_give_way(others, waits, now_);
-  if (victim)
-    drain(*replicas_.find(*victim),
-          fmt::format("gets no new calls: {} has waited {} for its {}", name,
-                      format_duration(now_ - *since), devices.empty() ? "memory" : "device"));
-  else
+  if (!victim) {
     function.turn = policy::next_turn(others, waits, now_);
+    return;
+  }
+  ReplicaEntry& entry = *replicas_.find(*victim);
+  if (Function* gives = find(entry.second.function)) {
+    gives->gave_way_to = name;
+    gives->gave_way = now_;
+  }
+  function.gave_way_to.clear();
+  drain(entry, fmt::format("gets no new calls: {} has waited {} for its {}", name,
+                           format_duration(now_ - *since), devices.empty() ? "memory" : "device"));
+}
+
+// What was given up for another's wait is not taken back before that is over; where it lasts for
+// long, no longer.
+bool Brain::lets_another_start(const Function& function) const {
+  const auto other = functions_.find(function.gave_way_to);
+  if (other == functions_.end() || now_ - function.gave_way >= policy::kStarving) return false;
+  bool waits = false;
+  each_serving(other->second, [&, this](const Generation& generation) {
+    const std::optional<Time> since = unserved(other->first, generation).since;
+    waits |= !cannot_start(generation) && since && *since <= function.gave_way;
+  });
+  return waits;
 }
 
 // What a call behind so many waits for: the replicas that there are, and those that load may bring.

@@ -49,6 +49,30 @@ TEST_F(Turns, ReplicaThatStartedSlowly_ServesForAMultipleOfItsStart) {
   EXPECT_FALSE(a_takes_calls());
 }
 
+TEST_F(Turns, WhatWasGivenUp_IsNotTakenBackBeforeTheOtherHasStarted) {
+  start_a_and_call_b(100ms);
+  for (int i = 0; i < 10; ++i) world.call("a");
+  world.pass(2s);
+  world.post(CallEnded{running});
+  for (const GrantCall& one : std::vector(world.granted)) world.post(CallEnded{one.call});
+  ASSERT_EQ(world.stopped.size(), 1u);
+  for (int i = 0; i < 10; ++i) world.call("a");  // more work, and it starts as fast
+  world.post(ProcessGone{world.stopped[0], "stopped", Ending::Asked});
+  ASSERT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.started[1].manifest.name, "b");
+}
+
+TEST_F(Turns, WhatWasGivenUp_IsTakenBackWhereTheOtherWaitsNoMore) {
+  start_a_and_call_b(100ms);
+  world.pass(2s);
+  world.post(CallEnded{running});
+  world.call("a");
+  world.post(CallAbandoned{{2}});  // of b
+  world.post(ProcessGone{world.stopped[0], "stopped", Ending::Asked});
+  ASSERT_EQ(world.started.size(), 2u);
+  EXPECT_EQ(world.started[1].manifest.name, "a");
+}
+
 TEST_F(Turns, Starving_WaitsForNoReplicasTurn) {
   start_a_and_call_b(30s);
   world.pass(10s - 1ms);

@@ -96,6 +96,8 @@ struct BrainState {
     std::optional<Time> warm_until;
     std::optional<Time> template_until;  // a preload holds it
     std::optional<Time> turn;            // when a busy replica may make room for it
+    std::string gave_way_to;             // whose turn it is, before another start of its own
+    Time gave_way{};
     std::uint64_t calls = 0, cold_starts = 0;
     policy::CallRate rate;
     policy::Visits visits = {};

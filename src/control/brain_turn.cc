@@ -70,6 +70,8 @@ std::optional<Time> Brain::timer_of(const FunctionEntry& entry) const {
   for (const std::optional<Time>& at :
        {function.warm_until, function.template_until, function.turn})
     if (at && *at > now_ && *at != Time::max()) consider(*at);
+  if (!function.gave_way_to.empty() && !function.waiting.empty())
+    if (const Time end = function.gave_way + policy::kStarving; end > now_) consider(end);
   each_serving(function, [&, &function = function](const Generation& generation) {
     if (const auto change = policy::next_change(generation.manifest.schedule, wall_))
       consider(now_ + (*change - wall_));
