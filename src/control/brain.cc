@@ -284,15 +284,17 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                        generation.revision, how, functions_.at(name).waiting.size(),
                        format_bytes(bytes), replica.threads));
   const bool ahead = replica.is_spare() || (functions_.at(name).waiting.empty() && !is_computing());
-  effects_.list.push_back(StartProcess{.process = id,
-                                       .manifest = generation.manifest,
-                                       .revision = generation.revision,
-                                       .facts = generation.facts,
-                                       .limits = limits,
-                                       .threads = replica.threads,
-                                       .from = replica.from,
-                                       .ahead = ahead,
-                                       .gpus = pool_.visible_gpus(generation.manifest, on)});
+  effects_.list.push_back(
+      StartProcess{.process = id,
+                   .manifest = generation.manifest,
+                   .revision = generation.revision,
+                   .facts = generation.facts,
+                   .limits = limits,
+                   .threads = replica.threads,
+                   .from = replica.from,
+                   .ahead = ahead,
+                   .gpus = pool_.visible_gpus(generation.manifest, on),
+                   .devices = on == nullptr ? std::vector<domain::DeviceId>() : on->devices});
   list(*replicas_.emplace(id, std::move(replica)).first);
 }
 

@@ -88,6 +88,7 @@ class Brain final : BrainState {
   std::vector<DeviceView> devices() const;
   // An error where it is known already that no device here can hold it.
   Result<void> may_place(const domain::Manifest& manifest) const;
+  const policy::DeviceLedger& device_ledger() const { return pool_.ledger(); }
   std::uint64_t reserved_bytes() const;
   std::size_t replicas() const { return replicas_.size(); }
   std::size_t templates() const { return templates_.size(); }

@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "base/time_types.h"
 #include "domain/cache_domain.h"
+#include "domain/device.h"
 #include "domain/ids.h"
 #include "domain/learned_prime.h"
 #include "domain/manifest.h"
@@ -44,6 +45,8 @@ struct StartProcess {
   domain::SharedTokens prime = {};  // Template: to compute, beside its manifest's primes
   bool ahead = false;               // of any call: a fork computes a dummy batch before it is ready
   std::optional<std::string> gpus = {};  // the only ones it may see, by their UUIDs; none = all
+  std::vector<domain::DeviceId> devices =
+      {};  // of the brain's that it is placed on; none = the CPU
 };
 // A spare is to serve this function; the manifest of its start was any of its template's. Answered
 // by ReplicaAssigned, or by ModelLost where the file that it was made from is not as it was.

@@ -1,0 +1,274 @@
+#include "control/decision_log.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <utility>
+
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+#include "control/log_fields.h"
+#include "domain/errors.h"
+#include "domain/limits.h"
+
+namespace glowplug::control {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int kVersion = 1;
+constexpr std::uint64_t kAllEvery = 256;
+
+// "Tick" of glowplug::control::Tick, as the compiler spells it: no list of names can fall behind
+// the types.
+template <typename One>
+constexpr std::string_view word_of() {
+  constexpr std::string_view kMark = "One = ";
+  std::string_view word = __PRETTY_FUNCTION__;
+  word.remove_prefix(word.find(kMark) + kMark.size());
+  word = word.substr(0, word.find_first_of(";]"));
+  return word.substr(word.rfind(':') + 1);
+}
+template <typename Variant, std::size_t... Index>
+constexpr auto words_of(std::index_sequence<Index...>) {
+  return std::array{word_of<std::variant_alternative_t<Index, Variant>>()...};
+}
+constexpr auto kEventNames =
+    words_of<Event>(std::make_index_sequence<std::variant_size_v<Event>>{});
+constexpr auto kEffectNames =
+    words_of<Effect>(std::make_index_sequence<std::variant_size_v<Effect>>{});
+static_assert(kEventNames.front() == "FunctionPut" && kEffectNames.back() == "Decision");
+
+class Digest final {
+ public:
+  void add(std::uint64_t value) {
+    for (int i = 0; i < 8; ++i, value >>= 8) add_byte(value & 0xff);
+  }
+  void add(std::string_view text) {
+    add(text.size());
+    for (const char c : text) add_byte(static_cast<unsigned char>(c));
+  }
+  std::uint64_t value() const { return value_; }
+
+ private:
+  void add_byte(std::uint64_t byte) { value_ = (value_ ^ byte) * 0x100000001b3U; }
+  std::uint64_t value_ = 0xcbf29ce484222325U;
+};
+
+void add(Digest& digest, const FunctionView& view) {
+  digest.add(view.manifest.name);
+  for (const std::int64_t number :
+       {static_cast<std::int64_t>(view.revision), static_cast<std::int64_t>(view.state),
+        static_cast<std::int64_t>(view.tier), static_cast<std::int64_t>(view.waiting),
+        static_cast<std::int64_t>(view.in_flight), static_cast<std::int64_t>(view.memory_bytes),
+        static_cast<std::int64_t>(view.calls), static_cast<std::int64_t>(view.cold_starts)})
+    digest.add(static_cast<std::uint64_t>(number));
+  digest.add(view.reason);
+  for (const ReplicaView& replica : view.replicas) {
+    digest.add(replica.replica.value);
+    digest.add(static_cast<std::uint64_t>(replica.state));
+    digest.add(static_cast<std::uint64_t>(replica.in_flight));
+    digest.add(replica.memory_bytes);
+  }
+}
+
+// The function that an event is about, where it says so itself.
+template <typename One>
+void add_name(std::set<std::string>& names, const One& one) {
+  if constexpr (requires { std::string(one.function); }) names.insert(one.function);
+  if constexpr (requires { one.manifest.name; }) names.insert(one.manifest.name);
+}
+
+std::uint64_t digest_of(const Event& event, const Effects& effects, const Brain& brain,
+                        std::uint64_t turn) {
+  Digest digest;
+  digest.add(brain.reserved_bytes());
+  digest.add(brain.replicas());
+  digest.add(brain.templates());
+  if (turn % kAllEvery == 0) {
+    brain.each_function([&digest](const FunctionView& view) { add(digest, view); });
+    return digest.value();
+  }
+  std::set<std::string> names;
+  std::visit([&names](const auto& one) { add_name(names, one); }, event);
+  for (const Effect& effect : effects.list)
+    std::visit([&names](const auto& one) { add_name(names, one); }, effect);
+  for (const std::string& name : names)
+    if (const auto view = brain.function(name)) add(digest, *view);
+  return digest.value();
+}
+
+Error no_log(std::uint64_t line, const std::string& what) {
+  return {std::string(domain::error::kInvalidValue), fmt::format("line {}: {}", line, what), "log"};
+}
+
+// What no settings give a brain.
+std::string impossible_options(const BrainOptions& options) {
+  std::size_t devices = 0;
+  for (const domain::Device& row : options.accelerators) {
+    if (row.count < 1 || row.is_cpu()) return "a row of accelerators has none";
+    devices += static_cast<std::size_t>(row.count);
+  }
+  if (devices > domain::kDevicesMax)
+    return fmt::format("there are {} accelerators; at most {} can be", devices,
+                       domain::kDevicesMax);
+  if (options.cores < 1 || options.cores > domain::kCoresMax) return "cores is out of range";
+  if (options.spares < 0 || options.spares > domain::kSparesMax) return "spares is out of range";
+  if (options.scale_speed < 1 || options.scale_speed > domain::kAutoscalerSpeedMax)
+    return "scale_speed is out of range";
+  return "";
+}
+
+// An event of this name, as the archive reads it.
+template <std::size_t Index = 0>
+std::optional<Event> read_event(std::string_view name, LogReader& reader, const json::value& is) {
+  if constexpr (Index == std::variant_size_v<Event>) {
+    return std::nullopt;
+  } else {
+    if (name != kEventNames[Index]) return read_event<Index + 1>(name, reader, is);
+    std::variant_alternative_t<Index, Event> event{};
+    reader.object(is, event);
+    return event;
+  }
+}
+
+std::optional<std::int64_t> integer(const json::object& object, std::string_view name) {
+  const json::value* found = object.if_contains(name);
+  return found != nullptr && found->is_int64() ? std::optional(found->get_int64()) : std::nullopt;
+}
+
+}  // namespace
+
+std::string DecisionLog::head(const BrainOptions& options) {
+  LogTables none;
+  LogWriter writer(none);
+  writer.object(options);
+  return fmt::format("{{\"glowplug_log\":{},\"options\":{}}}\n", kVersion, writer.take());
+}
+
+std::string DecisionLog::turn(const Event& event, Time now, WallTime wall, const Effects& effects,
+                              const Brain& brain) {
+  LogWriter writer(tables_);
+  writer.raw(fmt::format("{{\"turn\":{},\"t\":{},\"wall\":{},\"event\":\"{}\",\"is\":", ++turns_,
+                         now.time_since_epoch().count(), wall.time_since_epoch().count(),
+                         kEventNames[event.index()]));
+  std::visit([&writer](const auto& one) { writer.object(one); }, event);
+  writer.raw(",\"effects\":[");
+  bool first = true;
+  for (const Effect& effect : effects.list) {
+    writer.raw(fmt::format("{}{{\"{}\":", std::exchange(first, false) ? "" : ",",
+                           kEffectNames[effect.index()]));
+    std::visit([&writer](const auto& one) { writer.object(one); }, effect);
+    writer.raw("}");
+  }
+  const std::string wake =
+      effects.wake_at ? std::to_string(effects.wake_at->time_since_epoch().count()) : "null";
+  writer.raw(fmt::format("],\"wake\":{},\"seen\":\"{:016x}\"}}\n", wake,
+                         digest_of(event, effects, brain, turns_)));
+  return writer.take_definitions() + writer.take();
+}
+
+// --- once more ---
+
+Result<bool> Replay::take(std::string_view line) {
+  ++lines_;
+  if (!brain_) return begin(line);
+  json::error_code code;
+  const json::value value = json::parse(line, code);
+  if (code || !value.is_object())
+    return no_log(lines_, code ? fmt::format("this is no JSON: {}", code.message())
+                               : "each line must be an object");
+  LogReader reader(tables_);
+  if (reader.take_definition(value)) {
+    if (!reader.ok()) return no_log(lines_, reader.fault());
+    unmatched_.emplace_back(lines_, line);
+    return true;
+  }
+  return turn(line, value);
+}
+
+Result<bool> Replay::begin(std::string_view line) {
+  json::error_code code;
+  const json::value value = json::parse(line, code);
+  const json::value* options =
+      !code && value.is_object() ? value.get_object().if_contains("options") : nullptr;
+  const auto version =
+      !code && value.is_object() ? integer(value.get_object(), "glowplug_log") : std::nullopt;
+  if (options == nullptr || !version)
+    return no_log(lines_, "this is no decision log; it begins with {\"glowplug_log\":1,…}");
+  if (*version != kVersion)
+    return no_log(lines_, fmt::format("the log has version {}, and this program reads {}", *version,
+                                      kVersion));
+  BrainOptions read;
+  LogReader reader(tables_);
+  reader.object(*options, read);
+  if (!reader.ok()) return no_log(lines_, reader.fault());
+  if (const std::string impossible = impossible_options(read); !impossible.empty())
+    return no_log(lines_, "options: " + impossible);
+  brain_.emplace(read);
+  again_.emplace();
+  const std::string head = DecisionLog::head(read);
+  if (head.substr(0, head.size() - 1) == line) return true;
+  difference_ = Difference{lines_, std::string(line), head};
+  return false;
+}
+
+// What no server would tell its brain, and a brain does not bear.
+std::string Replay::impossible_now(const Event& event) {
+  if (const auto* arrived = std::get_if<CallArrived>(&event)) {
+    if (arrived->weight < 1) return "a call weighs at least 1";
+    waiting_.insert(arrived->call);
+  }
+  if (const auto* left = std::get_if<CallAbandoned>(&event)) waiting_.erase(left->call);
+  if (const auto* ended = std::get_if<CallEnded>(&event); ended && waiting_.contains(ended->call))
+    return fmt::format("call {} ends here and was never granted", ended->call.value);
+  if (const auto* traffic = std::get_if<TrafficSet>(&event)) {
+    const bool weighed = std::all_of(traffic->served.begin(), traffic->served.end(),
+                                     [](const auto& one) { return one.weight > 0; });
+    if (traffic->served.empty() || !weighed) return "traffic goes to no revision";
+  }
+  return "";
+}
+
+void Replay::note(const Effect& effect) {
+  if (const auto* granted = std::get_if<GrantCall>(&effect)) waiting_.erase(granted->call);
+  if (const auto* refused = std::get_if<RefuseCall>(&effect)) waiting_.erase(refused->call);
+}
+
+Result<bool> Replay::turn(std::string_view line, const json::value& value) {
+  const json::object& object = value.get_object();
+  const auto now = integer(object, "t"), wall = integer(object, "wall");
+  const json::value* name = object.if_contains("event");
+  const json::value* is = object.if_contains("is");
+  if (!now || !wall || name == nullptr || !name->is_string() || is == nullptr)
+    return no_log(lines_, "a turn has t, wall, event and is");
+  if (integer(object, "turn") != static_cast<std::int64_t>(turns_ + 1))
+    return no_log(lines_, fmt::format("turn {} is missing here", turns_ + 1));
+  LogReader reader(tables_);
+  const std::string_view word(name->get_string());
+  const std::optional<Event> event = read_event(word, reader, *is);
+  if (!event) return no_log(lines_, fmt::format("there is no event `{}`", word));
+  if (!reader.ok()) return no_log(lines_, fmt::format("{}: {}", word, reader.fault()));
+  if (const std::string impossible = impossible_now(*event); !impossible.empty())
+    return no_log(lines_, impossible);
+  const Time at{Duration(*now)};
+  const WallTime wall_at{std::chrono::milliseconds(*wall)};
+  const Effects effects = brain_->handle(*event, at, wall_at);
+  for (const Effect& effect : effects.list) note(effect);
+  ++turns_;
+  std::string decided = again_->turn(*event, at, wall_at, effects, *brain_);
+  unmatched_.emplace_back(lines_, line);
+  for (const auto& [number, logged] : std::exchange(unmatched_, {})) {
+    const std::string one = decided.substr(0, decided.find('\n'));
+    decided.erase(0, std::min(decided.size(), one.size() + 1));
+    if (one == logged) continue;
+    difference_ = Difference{number, logged, one};
+    return false;
+  }
+  if (decided.empty()) return true;
+  difference_ = Difference{lines_, "", decided};
+  return false;
+}
+
+}  // namespace glowplug::control
