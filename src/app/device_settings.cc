@@ -69,7 +69,7 @@ std::optional<Device> read_row(ManifestFields& row, const domain::PriceTable* pr
     row.fault("type", fmt::format("is missing; write a row as {}", kRowExample));
   Device device{.type = read_name(row, "type")};
   device.name = row.find("name") != nullptr ? read_name(row, "name") : device.type;
-  row.read_int("count", device.count, {1, domain::kDeviceCountMax});
+  row.read_int("count", device.count, {1, domain::kDevicesMax});
   if (row.faults().size() != before) return std::nullopt;
   device.memory_bytes = read_memory(row, device);
   if (prices != nullptr && domain::find_price(*prices, device.type) == nullptr)

@@ -71,7 +71,7 @@ TEST(DeviceSettings, EachFault_NamesItsRowAndWhatToDo) {
       {"[{name: AUTO, type: T4}]", "devices[0].name: must be up to 32"},
       {"[{type: T4, count: 0}]", "devices[0].count: must be"},
       {"[{type: T4, count: -1}]", "devices[0].count: must be"},
-      {"[{type: T4, count: 1001}]", "devices[0].count: must be"},
+      {"[{type: T4, count: 10001}]", "devices[0].count: must be"},
       {"[{type: T4, count: 1.5}]", "devices[0].count: must be"},
       {"[{type: T4, memory: 0}]", "devices[0].memory: must be a size such as 24GiB, above zero"},
       {"[{type: T4, memory: 0GiB}]", "devices[0].memory: must be a size such as 24GiB, above zero"},
@@ -108,14 +108,13 @@ TEST(DeviceSettings, AllFaults_AreToldAtOnce) {
 
 TEST(DeviceSettings, MoreDevicesThanAreAccepted) {
   const auto rows = [](int last) {
-    return "[{name: c, type: T4, count: 1000}, {type: A10G, count: 1000}, {type: A100, count: "
-           "1000},"
-           " {name: a, type: T4, count: 1000}, {name: b, type: T4, count: " +
+    return "[{name: c, type: T4, count: 2500}, {type: A10G, count: 2500}, {type: A100, count: "
+           "2500}, {name: a, type: T4, count: 2400}, {name: b, type: T4, count: " +
            std::to_string(last) + "}]";
   };
-  EXPECT_TRUE(read(rows(96)).devices);
-  EXPECT_THAT(read(rows(97)).faults,
-              ElementsAre("devices: are 4097 together; at most 4096 are accepted"));
+  EXPECT_TRUE(read(rows(100)).devices);
+  EXPECT_THAT(read(rows(101)).faults,
+              ElementsAre("devices: are 10001 together; at most 10000 are accepted"));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@
 
 namespace glowplug::domain {
 
-inline constexpr std::size_t kDevicesMax = 4'096;  // declared; kDeviceCountMax of one row
+inline constexpr std::size_t kDevicesMax = 10'000;                         // declared
 inline constexpr std::uint64_t kDeviceMemoryMax = std::uint64_t{1} << 50;  // of one
 
 // Declared: for planning and tests. What is placed there runs on this machine all the same.
