@@ -30,7 +30,7 @@ class MemoryChecker final : public Checker {
                       format_bytes(memory_), format_bytes(before_)));
     if (turn.held_bytes > turn.reserved_bytes + turn.outgrown_bytes)
       verdict.fail(turn.now, "memory",
-                   fmt::format("{} are held, {} of them by a fault, and {} reserved",
+                   fmt::format("{} are held, {} of them unforeseen, and {} reserved",
                                format_bytes(turn.held_bytes), format_bytes(turn.outgrown_bytes),
                                format_bytes(turn.reserved_bytes)));
     before_ = turn.reserved_bytes;

@@ -12,6 +12,7 @@ Checkers::Checkers(const Machine& machine) {
   checkers_.push_back(make_call_checker());
   checkers_.push_back(make_process_checker());
   checkers_.push_back(make_memory_checker(machine.memory_bytes));
+  checkers_.push_back(make_device_checker(domain::each_alone(machine.devices)));
   checkers_.push_back(make_bounds_checker());
 }
 

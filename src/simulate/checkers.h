@@ -8,6 +8,7 @@
 //              sleep; one cache domain at a time; what the brain counts is what is there
 //   memory     reserved is no more than there is, unless a measurement or somebody else took it;
 //              then nothing starts. Held is no more than reserved
+//   devices    each is promised no more than it has, and to those that are there
 //   bounds     replicas up to scale.max, waiting calls up to limits.queue, no endless waking
 //
 // The first thing that does not hold is kept, and nothing after it.
@@ -29,7 +30,7 @@ namespace glowplug::simulate {
 struct Violation {
   Time at{};
   std::uint64_t turn = 0;  // the how manieth
-  std::string rule;        // calls, processes, memory or bounds
+  std::string rule;        // calls, processes, memory, devices or bounds
   std::string what;
   friend bool operator==(const Violation&, const Violation&) = default;
 };
@@ -49,7 +50,7 @@ class Verdict final {
   std::uint64_t turns_ = 0;
 };
 
-// One of the four.
+// One of the five.
 class Checker {
  public:
   virtual ~Checker() = default;
@@ -63,6 +64,7 @@ class Checker {
 std::unique_ptr<Checker> make_call_checker();
 std::unique_ptr<Checker> make_process_checker();
 std::unique_ptr<Checker> make_memory_checker(std::uint64_t memory_bytes);
+std::unique_ptr<Checker> make_device_checker(std::vector<domain::Device> fleet);  // each alone
 std::unique_ptr<Checker> make_bounds_checker();
 
 class Checkers final : public Observer {

@@ -54,14 +54,16 @@ void Compute::load(domain::ProcessId process, double work_s, int threads, Time n
   schedule(process, task);
 }
 
-void Compute::open(domain::ProcessId process, const ModelProfile& profile, int threads, Time now) {
+void Compute::open(domain::ProcessId process, const ModelProfile& profile, int threads, Time now,
+                   double speed) {
   move_to(now);
   const auto found = tasks_.find(process);
   if (found != tasks_.end() && found->second.works) wanted_ -= found->second.threads;
   Task task;
   task.engine.emplace(profile);
   task.threads = std::min(threads, profile.threads);
-  task.pace = profile.threads == 0 ? 1.0 : static_cast<double>(task.threads) / profile.threads;
+  task.pace = speed;
+  if (profile.threads > 0) task.pace *= static_cast<double>(task.threads) / profile.threads;
   task.at = work_;
   tasks_.insert_or_assign(process, std::move(task));
 }

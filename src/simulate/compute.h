@@ -26,7 +26,9 @@ class Compute final {
 
   void begin(Time now) { now_ = now; }  // before anything else
   void load(domain::ProcessId process, double work_s, int threads, Time now);
-  void open(domain::ProcessId process, const ModelProfile& profile, int threads, Time now);
+  // `speed`: over what was measured of the profile, with all its threads.
+  void open(domain::ProcessId process, const ModelProfile& profile, int threads, Time now,
+            double speed = 1);
   void run(domain::ProcessId process, const ReplicaEngine::Job& job, Time now);
   bool drop(domain::ProcessId process, domain::CallId call, Time now);
   // It does nothing until it is let go on; also while it loads.

@@ -10,6 +10,7 @@
 
 #include "base/time_types.h"
 #include "control/brain.h"
+#include "domain/device.h"
 #include "domain/tier.h"
 
 namespace glowplug::simulate {
@@ -23,7 +24,7 @@ struct Turn {
   const control::Brain& brain;
   std::uint64_t reserved_bytes = 0;  // by the brain
   std::uint64_t held_bytes = 0;      // by the processes
-  std::uint64_t outgrown_bytes = 0;  // of them, by a fault
+  std::uint64_t outgrown_bytes = 0;  // of them, by a fault or beyond what can be foreseen
 };
 
 enum class CallOutcome { Answered, Broken, TimedOut, Left, Refused };
@@ -43,7 +44,8 @@ struct CallResult {
   domain::CallId call;
   std::uint32_t function = 0;
   int prompt_tokens = 0, output_tokens = 0;
-  bool clamped = false;  // to the function's context
+  std::optional<domain::DeviceId> device;  // the first one that answered it; none = the CPU
+  bool clamped = false;                    // to the function's context
   Time arrived{}, ended{};
   std::optional<Time> granted, first_token;
   CallOutcome outcome = CallOutcome::Answered;

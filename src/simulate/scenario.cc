@@ -19,8 +19,9 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kHealing = 15s;  // what was remembered of failures is forgotten
-// Until a process whose word was lost is given up.
+// Until a process whose word was lost is given up, and a device is out of quarantine.
 constexpr Duration kGivenUp = domain::kLoadStallTimeout + kHealing;
+constexpr Duration kOutOfQuarantine = policy::kQuarantineMost;
 constexpr Duration kServedWithin = 15min;  // once there is no trouble
 constexpr int kRounds = 4;
 constexpr Duration kDrainedWithin = 2min;
@@ -41,6 +42,10 @@ domain::Manifest any_manifest(Random& random) {
   manifest.scale.min = random.chance(0.15) ? 1 : 0;
   manifest.scale.max = random.between(1, 5);
   manifest.scale.min_template = random.chance(0.15) ? 1 : 0;
+  manifest.scale.policy = static_cast<domain::ScalePolicy>(random.below(3));
+  manifest.priority = static_cast<domain::Priority>(random.below(3));
+  if (random.chance(0.3)) manifest.resources.threads = random.between(1, 4);
+  if (random.chance(0.1)) manifest.resources.device = domain::kCpu;
   manifest.limits.queue = one_of(std::array{4, 32, 512}, random);
   manifest.limits.queue_timeout = random.between(20, 60) * 1s;  // the slowest start is shorter
   manifest.limits.timeout = random.between(30, 600) * 1s;
@@ -51,6 +56,11 @@ domain::Manifest any_manifest(Random& random) {
       manifest.engine.process.sleep = domain::EngineSleep{.after = random.between(1, 60) * 1s};
   } else if (random.chance(0.2)) {
     manifest.template_use = domain::TemplateUse::Off;
+  }
+  if (random.chance(0.1)) {
+    manifest.engine = {.kind = domain::EngineKind::Fake};
+    manifest.resources.memory_bytes =
+        static_cast<std::uint64_t>(random.between(20, 400)) * kMegabyte;
   }
   if (random.chance(0.2)) manifest.prime = {std::string(random.below(400), 'p')};
   if (random.chance(0.2)) {
@@ -64,10 +74,10 @@ domain::Manifest any_manifest(Random& random) {
   return manifest;
 }
 
-ModelProfile any_model(int number, Random& random) {
+ModelProfile any_model(int number, std::uint64_t size_factor, Random& random) {
   ModelProfile profile;
   profile.name = fmt::format("model-{}", number);
-  const auto size = static_cast<std::uint64_t>(random.between(50, 800));
+  const auto size = static_cast<std::uint64_t>(random.between(50, 800)) * size_factor;
   profile.file_bytes = profile.weight_bytes = size * kMegabyte;
   profile.kv_bytes_per_token = static_cast<std::uint64_t>(random.between(2, 60)) * 1'000;
   profile.template_bytes = static_cast<std::uint64_t>(random.between(5, 60)) * kMegabyte;
@@ -78,6 +88,20 @@ ModelProfile any_model(int number, Random& random) {
   profile.step_stream = random.between(0, 8) * 1ms;
   profile.step_mixed = random.between(20, 165) * 1ms;
   return profile;
+}
+
+// Some of each type, or none of it, and at least one of the last.
+std::vector<domain::Device> any_fleet(std::uint64_t size_factor, Random& random) {
+  std::vector<domain::Device> rows;
+  for (const std::string_view type : {domain::kT4, domain::kA10G, domain::kA100}) {
+    if (type != domain::kA100 && random.chance(0.4)) continue;
+    const auto megabytes = static_cast<std::uint64_t>(random.between(200, 2500)) * size_factor;
+    rows.push_back({.name = std::string(type),
+                    .type = std::string(type),
+                    .memory_bytes = megabytes * kMegabyte,
+                    .count = random.between(1, 4)});
+  }
+  return rows;
 }
 
 Traffic any_traffic(std::uint64_t seed, std::size_t functions, std::uint64_t requests) {
@@ -208,17 +232,27 @@ std::string drain_all(World& world, Record& record, const control::Brain& brain)
 
 WorldModel world_of(Random random) {
   WorldModel model;
+  const std::uint64_t size_factor = random.chance(0.3) ? 40 : 1;
   model.machine.cores = random.between(1, 8);
-  model.machine.memory_bytes = static_cast<std::uint64_t>(random.between(600, 4000)) * kMegabyte;
+  model.machine.scale_speed = one_of(std::array{1, 1, 5, 20}, random);
+  model.machine.memory_bytes =
+      static_cast<std::uint64_t>(random.between(600, 4000)) * kMegabyte * size_factor;
+  if (random.chance(0.4)) model.machine.devices = any_fleet(size_factor, random);
   model.machine.template_bytes =
       random.chance(0.2)
           ? 0
           : model.machine.memory_bytes / static_cast<std::uint64_t>(random.between(2, 6));
-  model.machine.page_cache_bytes = static_cast<std::uint64_t>(random.between(0, 3000)) * kMegabyte;
+  model.machine.page_cache_bytes =
+      static_cast<std::uint64_t>(random.between(0, 3000)) * kMegabyte * size_factor;
   model.machine.spares = random.between(0, 2);
   model.files = random.chance(0.4) ? ModelFiles::Shared : ModelFiles::OfEachFunction;
   model.models.clear();
-  for (int i = random.between(1, 3); i > 0; --i) model.models.push_back(any_model(i, random));
+  for (int i = random.between(1, 3); i > 0; --i)
+    model.models.push_back(any_model(i, size_factor, random));
+  model.starts.load_s_per_gb /= static_cast<double>(size_factor);
+  model.transfers.read_mb_per_s *= static_cast<double>(size_factor);
+  model.transfers.fetch_mb_per_s *= static_cast<double>(size_factor);
+  model.transfers.verify_mb_per_s *= static_cast<double>(size_factor);
   model.starts.jitter = 0.3 * random.unit();
   model.starts.exec = random.between(20, 3000) * 1ms;
   model.starts.stop = random.between(1, 2000) * 1ms;
@@ -275,7 +309,9 @@ ScenarioResult run_scenario(const ScenarioOptions& options) {
   if (!failed()) pass(world, std::max(trouble.heals_at(), world.now()), &trouble);
   settle(world, world.now() + kServedWithin, &trouble);
   result.faults = trouble.faults_done();
-  pass(world, world.now() + kGivenUp, &trouble);
+  pass(world,
+       world.now() + (model.machine.devices.empty() ? kGivenUp : kGivenUp + kOutOfQuarantine),
+       &trouble);
   std::string wrong = failed() ? "" : serve_all(world, record);
   if (wrong.empty() && !failed()) wrong = drain_all(world, record, controller->brain());
   checkers.at_end(world.now());

@@ -46,7 +46,10 @@ class OrderedSource final : public RequestSource {
       last_ = request.at;
       request.at -= *beginning_;
       if (request.at > options_.length) return over(request.at);
-      if (options_.keep >= 1 || random_.chance(options_.keep)) return std::optional(request);
+      if (options_.keep < 1 && !random_.chance(options_.keep)) continue;
+      if (options_.requests_max > 0 && ++given_ > options_.requests_max)
+        return std::optional<Request>{};
+      return std::optional(request);
     }
   }
   const std::vector<std::string>& functions() const override { return rows_->functions(); }
@@ -99,7 +102,7 @@ class OrderedSource final : public RequestSource {
   Duration window_;
   Random random_;
   std::priority_queue<Held, std::vector<Held>, std::greater<>> held_;
-  std::uint64_t order_ = 0;
+  std::uint64_t order_ = 0, given_ = 0;
   std::optional<Duration> beginning_, last_;
   Duration newest_{};
   bool ended_ = false;

@@ -34,8 +34,9 @@ struct TraceOptions {
   double tokens_per_s = 95;  // what a second of a recorded duration answers
   // How far a row may stand behind one that came later; none = what the kind of trace needs.
   std::optional<Duration> sort;
-  Duration length = kTraceMax;  // nothing after this is read
-  double keep = 1;              // of the calls, drawn from the seed
+  Duration length = kTraceMax;     // nothing after this is read
+  double keep = 1;                 // of the calls, drawn from the seed
+  std::uint64_t requests_max = 0;  // 0 = all
 };
 
 Result<std::unique_ptr<RequestSource>> open_trace(const std::string& path,

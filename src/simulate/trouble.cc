@@ -61,6 +61,7 @@ void Trouble::heal() {
   world_.set_post({});
   world_.fail_prepares(0);
   for (std::uint32_t i = 0; i < world_.functions(); ++i) world_.fail_starts(i, 0);
+  world_.mend_devices();
   world_.post(control::MemorySetAside{0});
 }
 
@@ -70,7 +71,7 @@ std::uint32_t Trouble::any_function() {
 
 bool Trouble::fault() {
   if (world_.functions() == 0) return false;
-  switch (random_.below(12)) {
+  switch (random_.below(13)) {
     case 0:
     case 1: return crash_one(World::Kind::Replica);
     case 2: return crash_one(World::Kind::Template);
@@ -89,6 +90,7 @@ bool Trouble::fault() {
     case 8: return take_memory();
     case 9: return outgrow_one();
     case 10: return step_wall();
+    case 11: return break_device() || crash_one(World::Kind::Replica);
     default: return crash_one(World::Kind::Replica);
   }
 }
@@ -133,6 +135,12 @@ bool Trouble::step_wall() {
   const auto by = std::chrono::seconds(static_cast<std::int64_t>(random_.below(2 * kWallSpan))) -
                   std::chrono::seconds(kWallSpan);
   world_.step_wall(std::chrono::duration_cast<std::chrono::milliseconds>(by));
+  return true;
+}
+
+bool Trouble::break_device() {
+  if (world_.devices().empty()) return false;
+  world_.break_device({random_.below(world_.devices().size())}, random_.between(1, 60) * 1s);
   return true;
 }
 

@@ -1,7 +1,7 @@
 // What goes wrong in a world, from a seed: crashes, stalls, slow disks, starts and fetches that
-// fail, news that is late, lost or doubled, memory that somebody else takes, clocks that step; and
-// what operators do meanwhile: deploy, split, stop, warm, preload, delete. It ends at a given
-// moment, when everything is healed.
+// fail, devices on which all starts fail, news that is late, lost or doubled, memory that somebody
+// else takes, clocks that step; and what operators do meanwhile: deploy, split, stop, warm,
+// preload, delete. It ends at a given moment, when everything is healed.
 //
 // Thread: the world's.
 #pragma once
@@ -46,6 +46,7 @@ class Trouble final : public Interruption {
   bool bad_post();
   bool take_memory();
   bool step_wall();
+  bool break_device();
   void operate();
   void deploy_changed(std::uint32_t function);
   void heal();

@@ -1,6 +1,7 @@
 #include "simulate/world.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/result.h"
@@ -20,18 +21,24 @@ control::BrainOptions brain_options(const Machine& machine) {
   return {.memory_bytes = machine.memory_bytes,
           .template_bytes = machine.template_bytes,
           .spares = machine.spares,
-          .cores = machine.cores};
+          .cores = machine.cores,
+          .scale_speed = machine.scale_speed,
+          .accelerators = machine.devices,
+          .engine_on_gpu = !machine.devices.empty()};
 }
 
 World::World(WorldModel model, WorldOptions options, Controller& controller)
     : model_(std::move(model)),
-      options_(options),
+      options_(std::move(options)),
       controller_(controller),
       random_(options.seed),
-      compute_(model_.machine.cores),
+      fleet_(domain::each_alone(model_.machine.devices)),
+      here_(model_.machine.cores),
+      beside_(std::numeric_limits<int>::max()),
       page_cache_(model_.machine.page_cache_bytes),
       now_(kBeginning) {
-  compute_.begin(now_);
+  here_.begin(now_);
+  beside_.begin(now_);
 }
 
 std::uint32_t World::deploy(const std::string& name) { return deploy(manifest_of(model_, name)); }
@@ -91,6 +98,8 @@ void World::arrive(const Request& request) {
       .call = id,
       .function = function.name,
       .deadline = now_ + domain::kQueueTimeoutMax,
+      .keep_alive =
+          options_.keep_alive ? std::optional(options_.keep_alive(request.function)) : std::nullopt,
       .domain = {.tenant = request.tenant == 0 ? "" : "t" + std::to_string(request.tenant),
                  .salt = ""}});
 }
@@ -101,16 +110,21 @@ void World::post_at(Time when, control::Event event) {
   timeline_.put(std::max(when, now_), {Happening::What::Post, id});
 }
 
+void World::do_at(Time when, std::function<void()> act) {
+  const std::uint64_t id = ++last_post_;
+  acts_.emplace(id, std::move(act));
+  timeline_.put(std::max(when, now_), {Happening::What::Do, id});
+}
+
 // What is news of processes and calls may be late, lost or doubled; the brain then learns of it in
 // another way, or not at all.
 void World::tell(control::Event event) {
   const bool may_be_lost = std::holds_alternative<control::MemoryMeasured>(event) ||
                            std::holds_alternative<control::ModelResidency>(event) ||
                            std::holds_alternative<control::ProcessReady>(event);
-  if (post_.doubled > 0 && random_.chance(post_.doubled)) {
-    const Duration after = random_.below(2) == 0 ? Duration(0) : shaken(post_.late_by);
-    post_at(now_ + after, event);
-  }
+  if (post_.doubled > 0 && random_.chance(post_.doubled))
+    for (int i = 0; i < post_.copies; ++i)
+      post_at(now_ + (random_.below(2) == 0 ? Duration(0) : shaken(post_.late_by)), event);
   if (may_be_lost && post_.lost > 0 && random_.chance(post_.lost)) {
     if (const auto* ready = std::get_if<control::ProcessReady>(&event))
       await_in_vain(ready->process);
@@ -149,7 +163,7 @@ void World::turn_of_brain() {
                   .brain = controller_.brain(),
                   .reserved_bytes = reserved_,
                   .held_bytes = memory_.total(),
-                  .outgrown_bytes = outgrown_};
+                  .outgrown_bytes = outgrown_ + unforeseen_};
   for (Observer* observer : observers_) observer->turned(turn);
   for (const control::Effect& effect : effects.list)
     std::visit([this](const auto& one) { carry_out(one); }, effect);
@@ -167,7 +181,7 @@ Duration World::shaken(Duration typical) {
 
 std::optional<Time> World::next() {
   std::optional<Time> soonest = timeline_.next();
-  for (const std::optional<Time>& at : {compute_.next(), measure_at_, wake_at_})
+  for (const std::optional<Time>& at : {here_.next(), beside_.next(), measure_at_, wake_at_})
     if (at && (!soonest || *at < *soonest)) soonest = at;
   return soonest ? std::optional(std::max(*soonest, now_)) : std::nullopt;
 }
@@ -178,8 +192,10 @@ void World::run_until(Time until) {
     now_ = *at;
     if (const auto due = timeline_.next(); due && *due <= now_) {
       happen(timeline_.take());
-    } else if (const auto done = compute_.take(now_)) {
-      happen(*done);
+    } else if (const auto done_here = here_.take(now_)) {
+      happen(*done_here);
+    } else if (const auto done_beside = beside_.take(now_)) {
+      happen(*done_beside);
     } else if (measure_at_ && *measure_at_ <= now_) {
       measure();
     } else if (wake_at_ && *wake_at_ <= now_) {
@@ -208,11 +224,12 @@ void World::happen(const Happening& happening) {
       const auto posted = posts_.extract(happening.id);
       return post(std::move(posted.mapped()));
     }
+    case What::Do: return acts_.extract(happening.id).mapped()();
     default: break;
   }
   const auto found = processes_.find(process);
   if (found == processes_.end()) return;
-  if (happening.what == What::GoOn) return compute_.go_on(process, now_);
+  if (happening.what == What::GoOn) return compute_of(found->second).go_on(process, now_);
   if (found->second.turn != happening.turn) return;  // something else came of it since
   switch (happening.what) {
     case What::Load: return load(process, found->second);

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,6 +40,8 @@ struct WorldOptions {
   double leave_chance = 0;  // that a caller does not wait for ever, but this long on average:
   Duration patience = std::chrono::seconds(20);
   WallTime wall{};  // at the beginning
+  // How long a function's replica stays after a call that comes now; null = as its manifest says.
+  std::function<Duration(std::uint32_t function)> keep_alive = nullptr;
 };
 
 control::BrainOptions brain_options(const Machine& machine);
@@ -59,6 +62,7 @@ class World final {
   // What happens to the world from outside: operators, faults.
   void post(control::Event event);
   void post_at(Time at, control::Event event);
+  void do_at(Time at, std::function<void()> act);
 
   Time now() const { return now_; }
   std::optional<Time> next();  // the next happening; nothing when all is still
@@ -77,9 +81,13 @@ class World final {
   void drop_page_cache() { page_cache_ = PageCacheModel(model_.machine.page_cache_bytes); }
   void lose_model(std::uint32_t function);
   void step_wall(std::chrono::milliseconds by) { wall_offset_ += by; }
+  // Starts on it fail for so long.
+  void break_device(domain::DeviceId device, Duration length) { broken_[device] = now_ + length; }
+  void mend_devices() { broken_.clear(); }
   // Of the news of processes and calls: each is late, lost or doubled with these chances.
   struct Post {
     double late = 0, lost = 0, doubled = 0;
+    int copies = 1;                              // of what is doubled
     Duration late_by = std::chrono::seconds(1);  // on average
   };
   void set_post(const Post& post) { post_ = post; }
@@ -94,8 +102,9 @@ class World final {
   }
   int revision(std::uint32_t function) const { return functions_.at(function).revision; }
   std::size_t process_count() const { return processes_.size(); }
-  int threads_wanted() const { return compute_.threads_wanted(); }
-  double busy_core_seconds() const { return compute_.busy_core_seconds(); }
+  const std::vector<domain::Device>& devices() const { return fleet_; }  // each alone
+  int threads_wanted() const { return here_.threads_wanted(); }
+  double busy_core_seconds() const { return here_.busy_core_seconds(); }
 
  private:
   struct Function {
@@ -116,6 +125,7 @@ class World final {
     const ModelProfile* profile = nullptr;
     std::uint64_t context = 0;  // tokens of all slots
     std::optional<domain::ProcessId> from;
+    std::vector<domain::DeviceId> devices = {};
     Stage stage = Stage::Loading;
     int threads = 1;
     std::uint32_t function = 0;  // whose manifest it was started with
@@ -126,6 +136,7 @@ class World final {
     std::uint64_t tokens = 0;       // of its context that were ever used
     std::uint64_t tokens_now = 0;   // by what runs on it
     std::uint64_t outgrown = 0;     // by a fault
+    std::uint64_t unforeseen = 0;   // more than whoever reserves expects before one was measured
     Duration first_call{};          // more for its next call
     std::uint64_t turn = 0;         // of its happenings, those of an earlier turn are void
     int calls = 0;
@@ -136,14 +147,31 @@ class World final {
     CallResult result;
     CallStage stage = CallStage::Waiting;
     domain::ProcessId replica;
+    int revision = 0;  // that answers it
   };
   struct Happening {
-    enum class What { Leave, TimeOut, Post, Load, Ready, Fail, Gone, InVain, Asleep, Awake, GoOn };
+    enum class What {
+      Leave,
+      TimeOut,
+      Post,
+      Do,
+      Load,
+      Ready,
+      Fail,
+      Gone,
+      InVain,
+      Asleep,
+      Awake,
+      GoOn
+    };
     What what;
     std::uint64_t id = 0;
     std::uint64_t turn = 0;
   };
 
+  // On this machine's cores, or on devices that have their own.
+  Compute& compute_of(const Process& process) { return process.devices.empty() ? here_ : beside_; }
+  bool is_broken(const Process& process) const;
   void happen(const Happening& happening);
   void happen(const Compute::Happening& happening);
   void turn_of_brain();
@@ -177,6 +205,7 @@ class World final {
   void carry_out(const control::MemoryLearned&) {}
   void carry_out(const control::Decision&) {}
   Function* function_named(const std::string& name);
+  void hold(domain::ProcessId id, Process& process, const control::StartProcess& effect);
   void begin(domain::ProcessId id, Process& process, const control::StartProcess& effect);
   void load(domain::ProcessId id, Process& process);  // its file is in memory
   void loaded(domain::ProcessId id);
@@ -203,15 +232,18 @@ class World final {
   std::deque<control::Event> events_;  // waiting for their turn
   bool handling_ = false;
   Timeline<Happening> timeline_;
-  std::map<std::uint64_t, control::Event> posts_;  // of Happening::What::Post
+  std::map<std::uint64_t, control::Event> posts_;        // of Happening::What::Post
+  std::map<std::uint64_t, std::function<void()>> acts_;  // of Happening::What::Do
   std::uint64_t last_post_ = 0, turns_ = 0;
-  Compute compute_;
+  std::vector<domain::Device> fleet_;
+  std::map<domain::DeviceId, Time> broken_;  // until then
+  Compute here_, beside_;
   MemoryBook memory_;
   PageCacheModel page_cache_;
   policy::MeasureSchedule measuring_;
   std::optional<Time> measure_at_;
   std::optional<Time> wake_at_;
-  std::uint64_t reserved_ = 0, outgrown_ = 0;
+  std::uint64_t reserved_ = 0, outgrown_ = 0, unforeseen_ = 0;
   int prepares_failing_ = 0;
   int wakes_at_once_ = 0;
   double disk_factor_ = 1;

@@ -30,15 +30,17 @@ void World::carry_out(const control::GrantCall& effect) {
   result.granted = now_;
   result.cold = effect.cold;
   result.tier = effect.tier;
+  if (!process.devices.empty()) result.device = process.devices.front();
   result.start_wait =
       effect.waited.sum() - effect.waited[domain::Phase::Queue].value_or(Duration(0));
   call->stage = CallStage::Running;
   call->replica = effect.replica;
+  call->revision = effect.revision;
   ++process.calls;
   process.tokens_now += static_cast<std::uint64_t>(result.prompt_tokens) + result.output_tokens;
   use_context(effect.replica, process);
   const double more = to_seconds(std::exchange(process.first_call, Duration(0)));
-  compute_.run(
+  compute_of(process).run(
       effect.replica,
       {.call = effect.call,
        .prompt_tokens = result.prompt_tokens + more * process.profile->prefill_tokens_per_s,
@@ -89,7 +91,13 @@ void World::time_out(std::uint32_t number) {
 }
 
 void World::first_token(domain::CallId id) {
-  if (Call* call = find_call(id)) call->result.first_token = now_ + model_.gateway;
+  Call* call = find_call(id);
+  if (call == nullptr) return;
+  CallResult& result = call->result;
+  result.first_token = now_ + model_.gateway;
+  tell(control::AnswerBegan{.function = functions_.at(result.function).name,
+                            .revision = call->revision,
+                            .after = *result.first_token - result.arrived});
 }
 
 // Of a call that runs. Its replica may be gone.
@@ -97,9 +105,9 @@ void World::finish(domain::CallId id, CallOutcome outcome) {
   Call* call = find_call(id);
   if (call == nullptr) return;
   const domain::ProcessId replica = call->replica;
-  if (outcome != CallOutcome::Answered) compute_.drop(replica, id, now_);
   if (const auto found = processes_.find(replica); found != processes_.end()) {
     Process& process = found->second;
+    if (outcome != CallOutcome::Answered) compute_of(process).drop(replica, id, now_);
     --process.calls;
     process.tokens_now -=
         static_cast<std::uint64_t>(call->result.prompt_tokens) + call->result.output_tokens;

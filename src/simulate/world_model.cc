@@ -51,6 +51,18 @@ domain::ModelFacts facts_of(const WorldModel& model, const std::string& function
   return facts;
 }
 
+std::vector<DeviceSpeed> default_speeds() {
+  return {{std::string(domain::kT4), 2},
+          {std::string(domain::kA10G), 4},
+          {std::string(domain::kA100), 10}};
+}
+
+double speed_of(const WorldModel& model, std::string_view device_type) {
+  for (const DeviceSpeed& one : model.speeds)
+    if (domain::same_device(one.type, device_type)) return one.factor;
+  return 1;
+}
+
 Duration load_time(const WorldModel& model, const ModelProfile& profile) {
   const double gigabytes = static_cast<double>(profile.weight_bytes) / 1e9;
   return model.starts.exec + from_seconds(gigabytes * model.starts.load_s_per_gb);

@@ -7,9 +7,11 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/time_types.h"
+#include "domain/device.h"
 #include "domain/limits.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
@@ -28,7 +30,9 @@ struct Machine {
   std::uint64_t page_cache_bytes = std::uint64_t{8} << 30;
   int spares = 1;
   int cores = 2;
-  std::string device = "CPU";  // whose price counts
+  int scale_speed = 1;                       // of the autoscalers' clock
+  std::string device = "CPU";                // whose price counts for this machine's own memory
+  std::vector<domain::Device> devices = {};  // accelerators beside it, each with cores of its own
   friend bool operator==(const Machine&, const Machine&) = default;
 };
 
@@ -72,6 +76,15 @@ struct Transfers {
   friend bool operator==(const Transfers&, const Transfers&) = default;
 };
 
+// How fast a type of device reads and answers, over the machine that a profile was measured on. The
+// defaults are assumed, not measured: a sixth of what memory bandwidths would allow.
+struct DeviceSpeed {
+  std::string type;
+  double factor = 1;
+  friend bool operator==(const DeviceSpeed&, const DeviceSpeed&) = default;
+};
+std::vector<DeviceSpeed> default_speeds();
+
 // Whether functions of one profile run the same file, and so may share a template.
 enum class ModelFiles { OfEachFunction, Shared };
 
@@ -81,6 +94,7 @@ struct WorldModel {
   ModelFiles files = ModelFiles::OfEachFunction;
   StartCosts starts;
   Transfers transfers;
+  std::vector<DeviceSpeed> speeds = default_speeds();
   Duration gateway = 600us;   // of each call, besides the engine's time
   domain::Manifest function;  // of every function, but for its name and model
   domain::PriceTable prices = domain::default_prices();
@@ -90,6 +104,8 @@ struct WorldModel {
 const ModelProfile& profile_of(const WorldModel& model, const std::string& function);
 domain::Manifest manifest_of(const WorldModel& model, const std::string& function);
 domain::ModelFacts facts_of(const WorldModel& model, const std::string& function);
+
+double speed_of(const WorldModel& model, std::string_view device_type);  // 1 where nothing is said
 
 // From exec to ready with all cores free, the file in the page cache, without jitter.
 Duration load_time(const WorldModel& model, const ModelProfile& profile);

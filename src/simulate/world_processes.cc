@@ -6,17 +6,37 @@
 
 #include "domain/errors.h"
 #include "domain/limits.h"
+#include "policy/admission.h"
+#include "policy/templates.h"
 #include "simulate/seconds.h"
 #include "simulate/world.h"
 
 namespace glowplug::simulate {
 namespace {
 
-constexpr double kBytesPerToken = 4;  // of a declared prime's text
+constexpr std::uint64_t kFakeBytes = 8 * kMegabyte;  // of the fake engine, which has no model
+constexpr double kBytesPerToken = 4;                 // of a declared prime's text
 constexpr Duration kMeasuring = std::chrono::milliseconds(2);
 
 Duration transfer(std::uint64_t bytes, double mb_per_s) {
   return from_seconds(static_cast<double>(bytes) / (mb_per_s * 1e6));
+}
+
+// What whoever reserves expects that it holds: while it loads, and once it is ready.
+struct Foreseen {
+  std::uint64_t loading = 0, ready = 0;
+};
+Foreseen foreseen(const control::StartProcess& effect) {
+  const policy::TemplateSource source{effect.manifest, effect.facts};
+  const auto both = [](std::uint64_t bytes) { return Foreseen{bytes, bytes}; };
+  if (effect.role != control::Role::Template)
+    return both(effect.from ? policy::estimate_forked_bytes(source)
+                            : policy::estimate_replica_bytes(effect.manifest, effect.facts));
+  if (!effect.from)
+    return {policy::estimate_loading_bytes(source), policy::estimate_template_bytes(source)};
+  return both(effect.prime == nullptr
+                  ? policy::estimate_primed_bytes(source)
+                  : policy::estimate_learned_bytes(source, effect.prime->size()));
 }
 
 double prime_tokens(const control::StartProcess& effect) {
@@ -97,33 +117,49 @@ void World::carry_out(const control::StartProcess& effect) {
   process.context = static_cast<std::uint64_t>(effect.manifest.context) *
                     static_cast<std::uint64_t>(effect.manifest.slots);
   process.from = effect.from;
+  process.devices = effect.devices;
   process.threads = effect.threads;
   process.is_fork = effect.from && effect.role == control::Role::Replica;
   begin(effect.process, processes_.emplace(effect.process, process).first->second, effect);
 }
 
+// Pages of a process from its start on; what it holds once it is ready is fixed here.
+void World::hold(domain::ProcessId id, Process& process, const control::StartProcess& effect) {
+  const ModelProfile& profile = *process.profile;
+  const bool is_fake = effect.manifest.engine.kind == domain::EngineKind::Fake;
+  const std::uint64_t context_bytes = process.context * profile.kv_bytes_per_token;
+  std::uint64_t loading = 0, most = 0;  // `most`: with all of its context used
+  if (is_fake) {
+    process.context = 0;
+    loading = most = process.fixed_bytes = kFakeBytes;
+  } else if (process.is_fork) {
+    loading = process.fixed_bytes = profile.forked_bytes;
+    most = profile.forked_bytes + context_bytes;
+  } else if (process.from) {  // a primed template
+    const auto tokens = static_cast<std::uint64_t>(prime_tokens(effect));
+    loading = most = process.fixed_bytes = tokens * profile.kv_bytes_per_token + kMegabyte;
+  } else {
+    const bool replica = process.role == control::Role::Replica;
+    most = process.fixed_bytes =
+        profile.weight_bytes +
+        (replica ? context_bytes + profile.executed_bytes : profile.template_bytes);
+    // The whole cache is zeroed while it loads; a template gives its pages back.
+    loading = profile.weight_bytes + context_bytes + profile.template_bytes;
+  }
+  memory_.add(id, loading, process.from);
+  const Foreseen expected = foreseen(effect);
+  process.unforeseen = std::max(loading - std::min(loading, expected.loading),
+                                most - std::min(most, expected.ready));
+  unforeseen_ += process.unforeseen;
+}
+
 void World::begin(domain::ProcessId id, Process& process, const control::StartProcess& effect) {
   using What = Happening::What;
   const ModelProfile& profile = *process.profile;
-  const std::uint64_t context_bytes = process.context * profile.kv_bytes_per_token;
-  const double tokens = prime_tokens(effect);
-  if (process.is_fork) {
-    process.fixed_bytes = profile.forked_bytes;
-    memory_.add(id, profile.forked_bytes, process.from);
-  } else if (process.from) {  // a primed template
-    process.fixed_bytes =
-        static_cast<std::uint64_t>(tokens) * profile.kv_bytes_per_token + kMegabyte;
-    memory_.add(id, process.fixed_bytes, process.from);
-  } else {
-    const bool replica = process.role == control::Role::Replica;
-    process.fixed_bytes = profile.weight_bytes + (replica ? context_bytes + profile.executed_bytes
-                                                          : profile.template_bytes);
-    // The whole cache is zeroed while it loads; a template gives its pages back.
-    memory_.add(id, profile.weight_bytes + context_bytes + profile.template_bytes, {});
-  }
+  hold(id, process, effect);
   Function& function = functions_[process.function];
-  if (function.failing > 0) {
-    --function.failing;
+  if (function.failing > 0 || is_broken(process)) {
+    function.failing = std::max(0, function.failing - 1);
     return after(id, process, shaken(model_.starts.fork), What::Fail);
   }
   if (process.is_fork) {
@@ -133,9 +169,9 @@ void World::begin(domain::ProcessId id, Process& process, const control::StartPr
                      (effect.ahead ? shaken(model_.starts.first_call) : Duration(0)),
                  What::Ready);
   }
-  process.load_s =
-      process.from ? to_seconds(shaken(model_.starts.fork)) + tokens / profile.prefill_tokens_per_s
-                   : to_seconds(shaken(load_time(model_, profile)));
+  process.load_s = process.from ? to_seconds(shaken(model_.starts.fork)) +
+                                      prime_tokens(effect) / profile.prefill_tokens_per_s
+                                : to_seconds(shaken(load_time(model_, profile)));
   if (process.from) return load(id, process);
   const bool resident = page_cache_.holds(effect.facts.path);
   page_cache_.use(effect.facts.path, effect.facts.file_bytes);
@@ -148,7 +184,7 @@ void World::begin(domain::ProcessId id, Process& process, const control::StartPr
 }
 
 void World::load(domain::ProcessId id, Process& process) {
-  compute_.load(id, process.load_s, model_.starts.load_threads, now_);
+  compute_of(process).load(id, process.load_s, model_.starts.load_threads, now_);
 }
 
 void World::loaded(domain::ProcessId id) {
@@ -157,8 +193,11 @@ void World::loaded(domain::ProcessId id) {
   Process& process = found->second;
   process.stage = Stage::Ready;
   process.turn = ++turns_;
-  if (process.role == control::Role::Replica)
-    compute_.open(id, *process.profile, process.threads, now_);
+  if (process.role == control::Role::Replica && process.devices.empty())
+    here_.open(id, *process.profile, process.threads, now_);
+  if (!process.devices.empty())
+    beside_.open(id, *process.profile, std::max(1, process.profile->threads), now_,
+                 speed_of(model_, fleet_.at(process.devices.front().value).type));
   memory_.set(id, process.fixed_bytes);
   measuring_.add(id, now_);
   schedule_measure();
@@ -208,7 +247,8 @@ void World::end_after(domain::ProcessId id, Duration delay) {
   const auto found = processes_.find(id);
   if (found == processes_.end()) return;
   found->second.stage = Stage::Stopping;
-  for (const domain::CallId call : compute_.close(id, now_)) finish(call, CallOutcome::Broken);
+  for (const domain::CallId call : compute_of(found->second).close(id, now_))
+    finish(call, CallOutcome::Broken);
   after(id, found->second, delay, Happening::What::Gone);
 }
 
@@ -222,8 +262,10 @@ void World::gone(domain::ProcessId id, const std::string& cause, control::Ending
   const auto found = processes_.find(id);
   if (found == processes_.end()) return;
   const bool is_template = found->second.role == control::Role::Template;
-  for (const domain::CallId call : compute_.close(id, now_)) finish(call, CallOutcome::Broken);
+  for (const domain::CallId call : compute_of(found->second).close(id, now_))
+    finish(call, CallOutcome::Broken);
   outgrown_ -= found->second.outgrown;
+  unforeseen_ -= found->second.unforeseen;
   processes_.erase(id);
   memory_.remove(id);
   measuring_.remove(id);
@@ -251,7 +293,7 @@ bool World::stall(domain::ProcessId id, Duration length) {
     return true;
   }
   if (found->second.stage == Stage::Loading) return false;
-  compute_.stall(id, now_);
+  compute_of(found->second).stall(id, now_);
   at(length, {Happening::What::GoOn, id.value});
   return true;
 }
@@ -264,6 +306,13 @@ void World::use_context(domain::ProcessId id, Process& process) {
   process.tokens = std::min(process.tokens_now, process.context);
   memory_.set(id, process.fixed_bytes + process.outgrown +
                       process.tokens * process.profile->kv_bytes_per_token);
+}
+
+bool World::is_broken(const Process& process) const {
+  return std::any_of(process.devices.begin(), process.devices.end(), [this](domain::DeviceId id) {
+    const auto until = broken_.find(id);
+    return until != broken_.end() && until->second > now_;
+  });
 }
 
 bool World::outgrow(domain::ProcessId id, std::uint64_t bytes) {

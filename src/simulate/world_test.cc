@@ -3,55 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "domain/errors.h"
-#include "simulate/checkers.h"
-#include "simulate/run.h"
+#include "simulate/test_world.h"
 
 namespace glowplug::simulate {
 namespace {
 
-class Ends final : public Observer {
- public:
-  void call_ended(const CallResult& result) override { results.push_back(result); }
-  std::vector<CallResult> results;
-};
-
-// Without chance: a start takes what the model says.
-WorldModel exact() {
-  WorldModel model;
-  model.starts.jitter = 0;
-  return model;
-}
-
-class WorldTest : public ::testing::Test {
- protected:
-  void make(const WorldModel& model, const WorldOptions& options = {}) {
-    controller = std::make_unique<BrainController>(brain_options(model.machine));
-    world = std::make_unique<World>(model, options, *controller);
-    checkers = std::make_unique<Checkers>(model.machine);
-    world->watch(ends);
-    world->watch(*checkers);
-  }
-  ~WorldTest() override {
-    if (checkers == nullptr) return;
-    const auto& violation = checkers->violation();
-    EXPECT_FALSE(violation) << violation->rule << ": " << violation->what;
-  }
-  void call(std::uint32_t function, int prompt = 20, int output = 10) {
-    world->arrive({.function = function, .prompt_tokens = prompt, .output_tokens = output});
-  }
-  const CallResult& answer(std::uint32_t function, int prompt = 20, int output = 10) {
-    const std::size_t before = ends.results.size();
-    call(function, prompt, output);
-    settle(*world, world->now() + 10min);
-    EXPECT_GT(ends.results.size(), before);
-    return ends.results.back();
-  }
-
-  Ends ends;
-  std::unique_ptr<Controller> controller;
-  std::unique_ptr<World> world;
-  std::unique_ptr<Checkers> checkers;
-};
+using WorldTest = WatchedWorld;
 
 TEST_F(WorldTest, FirstCall_LoadsATemplateAndForks) {
   make(exact());

@@ -1,0 +1,108 @@
+// What the platform promises when there is more work than it can do: waits stay bounded, goodput
+// holds, what cannot be served is refused at once and honestly, models in turn do not thrash.
+#include <algorithm>
+
+#include "simulate/seconds.h"
+#include "simulate/test_world.h"
+
+namespace glowplug::simulate {
+namespace {
+
+// One function on one replica of four slots, whose callers wait 2 s at most.
+WorldModel one_replica() {
+  WorldModel model = exact();
+  model.function.scale.max = 1;
+  model.function.keep_alive = kForever;
+  model.function.limits.queue_timeout = 2s;
+  return model;
+}
+
+// Answers of 40 tokens to prompts of 50: about 2.3 a second come to all that two cores can do.
+constexpr int kPrompt = 50, kOutput = 40;
+constexpr double kCapacity = 2.3;  // calls a second
+
+class Overload : public WatchedWorld {
+ protected:
+  struct Span {
+    double answered_per_s = 0;
+    Duration longest_wait{}, longest_refusal{};
+    Duration first_token_p99{};
+    std::size_t refused = 0, calls = 0;
+  };
+  // Calls at so many times the capacity; of those that came after the first half minute.
+  Span load(std::uint32_t function, double times, Duration length) {
+    const std::size_t before = ends.results.size();
+    const Time measured_from = world->now() + 30s, end = world->now() + length;
+    call_every(from_seconds(1 / (kCapacity * times)), length, function, kPrompt, kOutput);
+    settle_all();
+    Span span;
+    std::vector<Duration> first_tokens;
+    for (std::size_t i = before; i < ends.results.size(); ++i) {
+      const CallResult& result = ends.results[i];
+      if (result.arrived < measured_from) continue;
+      ++span.calls;
+      if (result.outcome == CallOutcome::Refused) {
+        ++span.refused;
+        span.longest_refusal = std::max(span.longest_refusal, result.ended - result.arrived);
+        continue;
+      }
+      span.longest_wait = std::max(span.longest_wait, *result.granted - result.arrived);
+      if (result.outcome != CallOutcome::Answered) continue;
+      first_tokens.push_back(*result.first_token - result.arrived);
+      span.answered_per_s += result.ended <= end ? 1 : 0;
+    }
+    span.answered_per_s /= to_seconds(length - 30s);
+    std::sort(first_tokens.begin(), first_tokens.end());
+    if (!first_tokens.empty()) span.first_token_p99 = first_tokens[first_tokens.size() * 99 / 100];
+    return span;
+  }
+};
+
+TEST_F(Overload, AtThreeTimesTheCapacity_GoodputHoldsAndNobodyWaitsBeyondTheDeadline) {
+  make(one_replica());
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  const Span full = load(function, 1, 10min);
+  const Span over = load(function, 3, 10min);
+  EXPECT_GE(over.answered_per_s, 0.9 * full.answered_per_s);
+  EXPECT_GT(over.refused, over.calls / 2);
+  EXPECT_LE(over.longest_wait, 2s);
+}
+
+TEST_F(Overload, OnceTheLoadIsLess_WaitsAreShortAgainWithinFiveSeconds) {
+  make(one_replica());
+  const std::uint32_t function = world->deploy("f");
+  answer(function);
+  call_every(from_seconds(1 / (3 * kCapacity)), 10min, function, kPrompt, kOutput);
+  const std::size_t before = ends.results.size();
+  const Time less = world->now();
+  call_every(from_seconds(2 / kCapacity), 1min, function, kPrompt, kOutput);
+  settle_all();
+  for (std::size_t i = before; i < ends.results.size(); ++i) {
+    const CallResult& result = ends.results[i];
+    if (result.arrived < less + 5s) continue;
+    EXPECT_EQ(result.outcome, CallOutcome::Answered) << to_seconds(result.arrived - less);
+    EXPECT_LE(*result.granted - result.arrived, 100ms) << to_seconds(result.arrived - less);
+  }
+}
+
+// Of two models only one fits; both are called all the time.
+TEST_F(Overload, TwoModelsOnADeviceWhereOneFits_AreBothServed) {
+  WorldModel model = exact();
+  model.machine.devices = {{.name = "T4", .type = "T4", .memory_bytes = 400 * kMegabyte}};
+  make(model);
+  const std::uint32_t first = world->deploy("a"), second = world->deploy("b");
+  const Time end = world->now() + 10min;
+  for (bool odd = false; world->now() < end; odd = !odd) {
+    call(odd ? second : first, kPrompt, kOutput);
+    pass_by(500ms);
+  }
+  settle_all();
+  std::size_t answered = 0;
+  for (const CallResult& result : ends.results)
+    answered += result.outcome == CallOutcome::Answered ? 1 : 0;
+  EXPECT_GE(answered, 1'080u);
+}
+
+}  // namespace
+}  // namespace glowplug::simulate

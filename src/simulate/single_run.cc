@@ -1,0 +1,104 @@
+#include "simulate/single_run.h"
+
+#include "control/decision_log.h"
+#include "simulate/hybrid_histogram.h"
+#include "simulate/trouble.h"
+
+namespace glowplug::simulate {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kLastCallWithin = 24h;
+enum Stream : std::uint64_t { kWorld = 1, kTrouble };
+
+class Logger final : public Observer {
+ public:
+  Logger(const std::function<void(std::string_view)>& write, const control::BrainOptions& options)
+      : write_(write) {
+    write_(control::DecisionLog::head(options));
+  }
+  void turned(const Turn& turn) override {
+    write_(log_.turn(turn.event, turn.now, turn.wall, turn.effects, turn.brain));
+  }
+
+ private:
+  const std::function<void(std::string_view)>& write_;
+  control::DecisionLog log_;
+};
+
+}  // namespace
+
+Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
+  const bool by_histogram = setup.keep_alive == KeepAlive::HybridHistogram;
+  const Random seeds(setup.seed);
+  const Machine& machine = setup.model.machine;
+  const control::BrainOptions options = brain_options(machine);
+  BrainController controller(options);
+  std::optional<HybridHistogram> histogram;
+  WorldOptions world_options{.seed = seeds.split(kWorld).bits()};
+  if (by_histogram)
+    world_options.keep_alive = [&histogram](std::uint32_t function) {
+      return histogram->keep_alive(function);
+    };
+  World world(setup.model, std::move(world_options), controller);
+  Checkers checkers(machine);
+  Totals totals(world.now(), machine);
+  if (setup.checks == Checks::On) world.watch(checkers);
+  world.watch(totals);
+  std::optional<Logger> logger;
+  if (setup.log) world.watch(logger.emplace(setup.log, options));
+  std::optional<Trouble> trouble;
+  if (setup.faults > 0)
+    trouble.emplace(world, TroubleOptions{.seed = seeds.split(kTrouble).bits(),
+                                          .faults = setup.faults,
+                                          .acts = 0,
+                                          .length = setup.trouble_length,
+                                          .memory_bytes = machine.memory_bytes});
+  Interruption* const interruption = trouble ? &*trouble : nullptr;
+  if (by_histogram) world.watch(histogram.emplace(world));
+  const auto played = play(world, source, {.interruption = interruption, .stop = [&checkers] {
+                                             return checkers.violation().has_value();
+                                           }});
+  if (!played) return played.error();
+  if (!checkers.violation()) {
+    settle(world, world.now() + kLastCallWithin, interruption);
+    if (setup.checks == Checks::On) checkers.at_end(world.now());
+  }
+  totals.end(world.now(), world.busy_core_seconds());
+  return RunOutcome{.figures = totals.figures(),
+                    .turns = totals.turns(),
+                    .faults = trouble ? trouble->faults_done() : 0,
+                    .violation = checkers.violation()};
+}
+
+std::vector<PlanVariant> plan_variants() {
+  using domain::ScalePolicy;
+  // Knative: a window of 60 s without a call, and 30 s of grace.
+  const auto executed = [](const char* name, Duration keep_alive) {
+    return PlanVariant{.name = name, .keep_alive = keep_alive, .starts = Starts::Executed};
+  };
+  PlanVariant histogram = executed("histogram", 0s);
+  histogram.rule = KeepAlive::HybridHistogram;
+  return {{.name = "concurrency"},
+          {.name = "threshold", .policy = ScalePolicy::Threshold},
+          {.name = "predictive", .policy = ScalePolicy::Predictive},
+          {.name = "keep-1m", .keep_alive = 1min},
+          executed("knative", 90s),
+          executed("fixed-1m", 1min),
+          executed("fixed-5m", 5min),
+          executed("fixed-10m", 10min),
+          executed("lru", kForever),
+          std::move(histogram)};
+}
+
+WorldModel with(WorldModel model, const PlanVariant& variant) {
+  domain::Manifest& function = model.function;
+  function.keep_alive = variant.keep_alive.value_or(function.keep_alive);
+  function.scale.policy = variant.policy;
+  if (variant.starts == Starts::Executed) function.template_use = domain::TemplateUse::Off;
+  if (variant.starts == Starts::Forked) function.template_use = domain::TemplateUse::On;
+  return model;
+}
+
+}  // namespace glowplug::simulate

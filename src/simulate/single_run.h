@@ -1,0 +1,59 @@
+// One run of a source of calls in one world, with everything that watches it.
+//
+// Thread: one owner; two runs share nothing.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "simulate/checkers.h"
+#include "simulate/request.h"
+#include "simulate/totals.h"
+#include "simulate/world_model.h"
+
+namespace glowplug::simulate {
+
+enum class KeepAlive { AsDeployed, HybridHistogram };
+enum class Checks { On, Off };  // of all that must hold (simulate/checkers.h)
+
+struct RunSetup {
+  WorldModel model;
+  std::uint64_t seed = 1;
+  int faults = 0;  // from the seed, within trouble_length
+  Duration trouble_length = std::chrono::hours(1);
+  KeepAlive keep_alive = KeepAlive::AsDeployed;
+  std::function<void(std::string_view)> log = nullptr;  // takes lines of the decision log
+  Checks checks = Checks::On;
+};
+
+struct RunOutcome {
+  Figures figures;
+  std::uint64_t turns = 0;
+  int faults = 0;  // that did something
+  std::optional<Violation> violation;
+};
+
+Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source);
+
+// How replicas start: as their manifest says, each by exec, or forked from templates.
+enum class Starts { AsDeployed, Executed, Forked };
+
+// What a plan compares: the brain's autoscalers as they are, and what others do, with starts by
+// exec. All of them scale by Knative's formula under load but for the two that name another one.
+struct PlanVariant {
+  std::string name;
+  std::optional<Duration> keep_alive = {};  // none: the manifest's
+  domain::ScalePolicy policy = domain::ScalePolicy::Concurrency;
+  Starts starts = Starts::AsDeployed;
+  KeepAlive rule = KeepAlive::AsDeployed;
+};
+std::vector<PlanVariant> plan_variants();
+// The same world with functions as the variant has them.
+WorldModel with(WorldModel model, const PlanVariant& variant);
+
+}  // namespace glowplug::simulate

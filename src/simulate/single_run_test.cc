@@ -1,0 +1,137 @@
+#include "simulate/single_run.h"
+
+#include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "control/decision_log.h"
+#include "simulate/generator.h"
+#include "simulate/report.h"
+#include "simulate/svg_plot.h"
+
+namespace glowplug::simulate {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+
+const Traffic kTraffic{.kind = TrafficKind::Bursts,
+                       .seed = 4,
+                       .functions = 5,
+                       .tenants = 2,
+                       .requests_per_s = 0.5,
+                       .length = 1h};
+
+RunOutcome run(const RunSetup& setup, const Traffic& traffic = kTraffic) {
+  const auto source = make_generator(traffic);
+  EXPECT_TRUE(source.ok());
+  const auto outcome = run_once(setup, **source);
+  EXPECT_TRUE(outcome.ok());
+  EXPECT_FALSE(outcome->violation) << outcome->violation->what;
+  return *outcome;
+}
+
+TEST(SingleRun, Figures_AddUp) {
+  const RunOutcome outcome = run({});
+  const Figures& figures = outcome.figures;
+  EXPECT_GT(figures.calls, 1000u);
+  EXPECT_EQ(
+      figures.answered + figures.refusals() + figures.broken + figures.left + figures.timed_out,
+      figures.calls);
+  EXPECT_GT(figures.cold, 0u);
+  std::uint64_t by_tier = 0, in_spans = 0;
+  for (const std::uint64_t count : figures.cold_from) by_tier += count;
+  for (const Series::Span& span : figures.series.spans) in_spans += span.calls;
+  EXPECT_EQ(by_tier, figures.cold);
+  EXPECT_EQ(in_spans, figures.calls);
+  EXPECT_LE(figures.series.spans.size(), 512u);
+  EXPECT_GT(figures.reserved_byte_s, 0);
+  EXPECT_LE(figures.reserved_byte_s,
+            static_cast<double>(figures.reserved_most) * to_seconds(figures.length));
+  EXPECT_EQ(figures.wait.count(), figures.answered + figures.broken + figures.timed_out);
+}
+
+TEST(SingleRun, SameSeed_SameBytes) {
+  const WorldModel world;
+  std::string first, again, other;
+  const auto into = [](std::string& text) {
+    return [&text](std::string_view lines) { text += lines; };
+  };
+  const RunOutcome a = run({.faults = 20, .log = into(first)});
+  const RunOutcome b = run({.faults = 20, .log = into(again)});
+  EXPECT_EQ(report_json(a.figures, world), report_json(b.figures, world));
+  EXPECT_EQ(report_plot("a", a.figures), report_plot("a", b.figures));
+  EXPECT_EQ(first, again);
+  EXPECT_GT(a.faults, 0);
+  run({.seed = 2, .faults = 20, .log = into(other)});
+  EXPECT_NE(first, other);
+}
+
+TEST(SingleRun, Log_IsDecidedOnceMoreAsItWas) {
+  std::string text;
+  run({.faults = 40, .log = [&text](std::string_view lines) { text += lines; }});
+  control::Replay replay;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const auto same = replay.take(line);
+    ASSERT_TRUE(same.ok()) << same.error().message;
+    ASSERT_TRUE(*same) << replay.difference()->line;
+  }
+  EXPECT_GT(replay.turns(), 3000u);
+}
+
+TEST(SingleRun, LongerKeepAlive_IsFewerColdStartsAndMoreMemory) {
+  const std::vector<PlanVariant> variants = plan_variants();
+  const auto figures = [&variants](const std::string& name) {
+    for (const PlanVariant& variant : variants)
+      if (variant.name == name) return run({.model = with({}, variant)}).figures;
+    ADD_FAILURE() << name;
+    return Figures{};
+  };
+  const Figures minute = figures("fixed-1m"), ten = figures("fixed-10m");
+  EXPECT_LT(ten.cold, minute.cold);
+  EXPECT_LT(ten.waited_for_starts, minute.waited_for_starts);
+  EXPECT_GT(ten.reserved_byte_s, minute.reserved_byte_s);
+  EXPECT_LT(figures("keep-1m").waited_for_starts, minute.waited_for_starts / 5);
+}
+
+TEST(SingleRun, Bill_IsTheShareHeldAndTheFees) {
+  WorldModel world;
+  world.machine.memory_bytes = 1'000'000'000;
+  world.prices = {{"CPU", {.per_hour = {3'600'000}, .per_request = {10}}}};
+  Figures figures;
+  figures.answered = 7;
+  figures.machine_byte_s = 500'000'000.0 * 20;  // half of it for 20 s: 10 device-seconds
+  const auto bill = bill_of(figures, world);
+  ASSERT_TRUE(bill.ok());
+  EXPECT_EQ(bill->held.micros, 10'000);
+  EXPECT_EQ(bill->fees.micros, 70);
+  EXPECT_EQ(bill->total.micros, 10'070);
+}
+
+TEST(Report, Plot_IsOneSvgWithItsPanels) {
+  const std::string svg = report_plot("a <trace> & more", run({}).figures);
+  EXPECT_TRUE(svg.starts_with("<svg "));
+  EXPECT_TRUE(svg.ends_with("</svg>\n"));
+  EXPECT_THAT(svg, HasSubstr("a &lt;trace&gt; &amp; more"));
+  EXPECT_THAT(svg, HasSubstr("Memory reserved (GB)"));
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  EXPECT_EQ(svg.find("inf"), std::string::npos);
+}
+
+TEST(SvgPlot, Ticks_AreRoundNumbers) {
+  EXPECT_EQ(ticks(10, 5), (std::vector<double>{0, 2, 4, 6, 8, 10}));
+  EXPECT_EQ(ticks(0, 5), std::vector<double>{0});
+  EXPECT_EQ(ticks(70, 5).size(), 4u);
+}
+
+TEST(SvgPlot, NoPoints_DrawAnEmptyPanel) {
+  const std::string svg =
+      svg_of("nothing", {{.title = "t", .x_axis = Axis::Logarithmic, .lines = {}},
+                         {.title = "u", .lines = {{"l", {}}}}});
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace glowplug::simulate

@@ -1,0 +1,73 @@
+// A world for tests: one that is watched by the checkers, keeps what became of each call, and fails
+// the test where a rule does not hold. Thread: one test.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "simulate/checkers.h"
+#include "simulate/run.h"
+#include "simulate/world.h"
+
+namespace glowplug::simulate {
+
+class Ends final : public Observer {
+ public:
+  void call_ended(const CallResult& result) override { results.push_back(result); }
+  std::vector<CallResult> results;
+};
+
+// Without chance: a start takes what the model says.
+inline WorldModel exact() {
+  WorldModel model;
+  model.starts.jitter = 0;
+  return model;
+}
+
+class WatchedWorld : public ::testing::Test {
+ protected:
+  void make(const WorldModel& model, WorldOptions options = {}) {
+    controller = std::make_unique<BrainController>(brain_options(model.machine));
+    world = std::make_unique<World>(model, std::move(options), *controller);
+    checkers = std::make_unique<Checkers>(model.machine);
+    ends.results.clear();
+    world->watch(ends);
+    world->watch(*checkers);
+  }
+  ~WatchedWorld() override {
+    if (checkers == nullptr) return;
+    const auto& violation = checkers->violation();
+    EXPECT_FALSE(violation) << violation->rule << ": " << violation->what;
+  }
+
+  void call(std::uint32_t function, int prompt = 20, int output = 10, std::uint32_t tenant = 0) {
+    world->arrive(
+        {.function = function, .tenant = tenant, .prompt_tokens = prompt, .output_tokens = output});
+  }
+  void pass_by(Duration by) { world->run_until(world->now() + by); }
+  void settle_all() { settle(*world, world->now() + 30min); }
+  // A call, and what becomes of it.
+  const CallResult& answer(std::uint32_t function, int prompt = 20, int output = 10) {
+    const std::size_t before = ends.results.size();
+    call(function, prompt, output);
+    settle_all();
+    EXPECT_GT(ends.results.size(), before);
+    return ends.results.back();
+  }
+  // One call after the other, the gaps between them alike.
+  void call_every(Duration gap, Duration length, std::uint32_t function, int prompt, int output,
+                  std::uint32_t tenant = 0) {
+    for (const Time end = world->now() + length; world->now() < end; pass_by(gap))
+      call(function, prompt, output, tenant);
+  }
+
+  Ends ends;
+  std::unique_ptr<Controller> controller;
+  std::unique_ptr<World> world;
+  std::unique_ptr<Checkers> checkers;
+};
+
+}  // namespace glowplug::simulate
