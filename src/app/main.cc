@@ -1,5 +1,7 @@
 // One binary: `glowplug serve` is the server, every other command is its client.
+#include "app/planner.h"
 #include "app/server.h"
+#include "app/simulator.h"
 #include "cli/command_line.h"
 
 int main(int argc, char** argv) {
@@ -10,6 +12,8 @@ int main(int argc, char** argv) {
           [&version, &engine](const glowplug::cli::ServeOptions& options) {
             return glowplug::app::serve(options, version, engine);
           },
+      .simulate = &glowplug::app::simulate,
+      .plan = &glowplug::app::plan,
       .version = version,
       .engine_commit = engine,
   };

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/folders.h"
+#include "cli/simulate_line.h"
 #include "cli/wait.h"
 #include "domain/limits.h"
 
@@ -40,6 +41,8 @@ struct Parsed {
   VersionOptions version;
   std::string name;  // of rm and stop
   bool serves = false;
+  SimulateOptions simulate;
+  Simulation simulation = Simulation::None;
   std::function<int(const Context&)> command;
 };
 
@@ -435,6 +438,7 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   add_tune(app, parsed);
   add_checkpoints(app, parsed);
   add_cost(app, parsed);
+  add_simulations(app, parsed.simulate, parsed.simulation);
   add_about(app, parsed);
   try {
     app.parse(argc, argv);
@@ -442,6 +446,9 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     return usage_failure(parsed, argc, argv, fmt::format("{}; see: glowplug --help", error.what()));
   }
+  if (parsed.simulation == Simulation::Simulate)
+    return hooks.simulate(parsed.simulate, standard_console());
+  if (parsed.simulation == Simulation::Plan) return hooks.plan(parsed.simulate, standard_console());
   if (!parsed.serves) return run_command_with(parsed);
   if (parsed.memory)
     parsed.serve.memory_bytes =

@@ -1,7 +1,8 @@
 // The command line: parses it, runs the client commands against a server, and hands `serve` to
 // whoever can.
 //
-// The client speaks HTTP only and knows no server code, so main() passes what serves as a hook.
+// The client speaks HTTP only and knows no server code, so main() passes what serves, and what
+// simulates, as hooks.
 // Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server unreachable, 5 refused.
 //
 // Thread: called once, on the main thread, before any other thread starts.
@@ -14,6 +15,8 @@
 #include <string_view>
 
 #include "base/time_types.h"
+#include "cli/console.h"
+#include "cli/simulate_options.h"
 
 namespace glowplug::cli {
 
@@ -42,6 +45,7 @@ struct ServeOptions {
 
 struct ServeHooks {
   std::function<int(const ServeOptions&)> serve;  // returns the exit code
+  std::function<int(const SimulateOptions&, const Console&)> simulate, plan;
   std::string version;
   std::string engine_commit;
 };
