@@ -87,7 +87,7 @@ std::string brief(Duration duration) {
 
 std::string brief(double number) {
   if (number >= 1e7) return fmt::format("{:.1f}M", number / 1e6);
-  return fmt::format(number < 100 ? "{:.1f}" : "{:.0f}", number);
+  return number < 100 ? fmt::format("{:.1f}", number) : fmt::format("{:.0f}", number);
 }
 
 std::string table_of(const std::vector<Planned>& plan) {
