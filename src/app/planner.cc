@@ -155,7 +155,7 @@ int plan(const SimulateOptions& options, const Console& console) {
   const Figures& first = plan.front().figures;
   console.out << table_of(plan)
               << fmt::format(
-                     "{} calls in {} on {}.\nCOLD S: seconds that calls waited for starts. "
+                     "{} calls in {} on {}.\nCOLD S: seconds of waiting for starts. "
                      "P50 to P99: the wait for a replica.\n",
                      first.calls, format_duration(first.length), machine_in_words(world->machine))
               << std::flush;

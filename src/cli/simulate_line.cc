@@ -38,7 +38,9 @@ void add_common(CLI::App& command, SimulateOptions& options) {
                      "What the simulated machine is, a YAML file; else as measured");
   command.add_option("--devices", options.devices,
                      "Accelerators beside it, as A10G:4,T4:100; a --model file says more of them");
-  command.add_option("--seed", options.seed, "Of all that is random")->capture_default_str();
+  command.add_option("--seed", options.seed, "Of all that is random")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command.add_option("--functions", options.functions, "How many are made up")
       ->check(CLI::Range(std::size_t{1}, domain::kFunctionsMax))
       ->capture_default_str();

@@ -45,6 +45,17 @@ std::string refusals_in_words(const Figures& figures) {
   return words;
 }
 
+std::string starts_in_words(const Figures& figures) {
+  std::string words;
+  const std::pair<const char*, std::uint64_t> kinds[] = {{"executed", figures.executed},
+                                                         {"forked", figures.forked},
+                                                         {"spares", figures.handed_over},
+                                                         {"woken", figures.woken}};
+  for (const auto& [kind, count] : kinds)
+    if (count > 0) words += fmt::format("{}{} {}", words.empty() ? "" : ", ", count, kind);
+  return words;
+}
+
 // An object's members, one after the other.
 class Object final {
  public:
@@ -94,22 +105,21 @@ std::vector<ReportRow> report_rows(const Figures& figures, const WorldModel& mod
        fmt::format("in {}", format_duration(figures.length))},
       {"answered", std::to_string(figures.answered), share(figures.answered, figures.calls)},
       {"refused", std::to_string(figures.refusals()), refusals_in_words(figures)},
-      {"broken, timed out, left",
+      {"broken, late, left",
        fmt::format("{}, {}, {}", figures.broken, figures.timed_out, figures.left), ""},
       {"cold starts", std::to_string(figures.cold), tiers_in_words(figures)},
       {"waited for starts", format_duration(figures.waited_for_starts), "by all calls together"},
-      {"wait p50 / p90 / p99", percentiles(figures.wait), "until a replica takes the call"},
-      {"first token p50 / p90 / p99", percentiles(figures.first_token), ""},
+      {"wait p50 / p90 / p99", percentiles(figures.wait), "until a replica takes it"},
+      {"first token, same", percentiles(figures.first_token), "from the call on"},
       {"replicas started",
        std::to_string(figures.executed + figures.forked + figures.handed_over + figures.woken),
-       fmt::format("{} executed, {} forked, {} spares handed over, {} woken", figures.executed,
-                   figures.forked, figures.handed_over, figures.woken)},
+       starts_in_words(figures)},
       {"templates loaded", std::to_string(figures.templates),
        fmt::format("{} evictions", figures.evicted)},
       {"replica-seconds", fmt::format("{:.0f}", figures.replica_s),
        fmt::format("{} at once", figures.replicas_most)},
       {"memory-seconds", fmt::format("{:.1f} GB·s", figures.reserved_byte_s / 1e9),
-       fmt::format("{} at once, of {}", format_bytes(figures.reserved_most),
+       fmt::format("{} of {} at once", format_bytes(figures.reserved_most),
                    format_bytes(machine.memory_bytes))},
       {"device-seconds", fmt::format("{:.1f}", device_seconds(figures, machine)),
        figures.devices.empty()
@@ -119,10 +129,9 @@ std::vector<ReportRow> report_rows(const Figures& figures, const WorldModel& mod
     rows.push_back({"cut to the context", std::to_string(figures.clamped),
                     fmt::format("{} tokens", model.function.context)});
   if (const auto bill = bill_of(figures, model))
-    rows.push_back(
-        {"money", format_micros(bill->total.micros),
-         fmt::format("{} for what was held, {} for calls", format_micros(bill->held.micros),
-                     format_micros(bill->fees.micros))});
+    rows.push_back({"money", format_micros(bill->total.micros),
+                    fmt::format("{} held, {} by the call", format_micros(bill->held.micros),
+                                format_micros(bill->fees.micros))});
   return rows;
 }
 
