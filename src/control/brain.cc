@@ -1,8 +1,6 @@
 #include "control/brain.h"
 
 #include <algorithm>
-#include <cmath>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -118,7 +116,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   domain::PhaseTimes times;
   Generation& served = *serving_generation(function, replica.revision);
   call.charged = slot_seconds(served, waiting.weight);
-  function.shares.charge(call.tenant, call.charged);
+  function.shares.granted(call.tenant, call.charged);
   const bool prepared_for_it = served.prepare_ended <= replica.started;  // not later, beside it
   const Time verify_began = served.prepare_ended - served.verified;
   times[domain::Phase::Fetch] =
@@ -161,10 +159,9 @@ void Brain::start_what_is_wanted() {
   for (FunctionEntry* entry : start_order()) {
     auto& [name, function] = *entry;
     function.turn.reset();
-    if (lets_another_start(function)) continue;
     each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
-      if (cannot_start(generation) || device_is_held(name)) return;
+      if (cannot_start(generation) || device_is_held(name) || lets_another_start(function)) return;
       // Room that was made is for whoever calls, not for what is held ahead of calls.
       if (room_is_awaited_ && unserved(name, generation).domains == 0) return;
       make_place(name, generation);
@@ -380,7 +377,7 @@ void Brain::serve_from_now(ReplicaEntry& entry) {
     generation->ready_once = true;
     generation->forks_fail = false;
     generation->starts_killed = 0;
-    if (!replica.was_spare) generation->start_time = now_ - replica.started;
+    if (!replica.was_spare) generation->start_time = generation->began_in = now_ - replica.started;
     if (replica.from) generation->load_time = replica.load_ended - replica.load_began;
   }
   decide(replica.function, "ready",

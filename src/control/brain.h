@@ -2,7 +2,7 @@
 // and stop and which call goes to which replica; it does no I/O, reads no clock, and knows no
 // thread, socket or process.
 //
-//   call ──▶ waiting ──▶ granted ──▶ ended          one queue per function, first come first served
+//   call ──▶ waiting ──▶ granted ──▶ ended          one queue per function, tenants in turn
 //               │  the function's model is prepared (fetched, verified) once, then one replica
 //               starts └──▶ refused (deadline, queue full, failed, does not fit, draining)
 //
@@ -163,6 +163,7 @@ class Brain final : BrainState {
   std::vector<FunctionEntry*> start_order() const;
   void let_one_give_way(const std::string& name, Function& function, const Generation& generation,
                         const std::vector<domain::DeviceId>& devices = {});
+  bool comes_free(const policy::Placement& place) const;
   bool lets_another_start(const Function& function) const;
   enum class Growth { No, Counts };
   std::optional<Duration> expected_wait(const std::string& name, const Generation& generation,

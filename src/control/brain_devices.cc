@@ -15,7 +15,6 @@
 
 #include "base/units.h"
 #include "control/brain.h"
-#include "domain/limits.h"
 #include "policy/admission.h"
 
 namespace glowplug::control {
@@ -132,6 +131,19 @@ std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(
   return ids;
 }
 
+bool Brain::comes_free(const policy::Placement& place) const {
+  const policy::DeviceLedger& ledger = pool_.ledger();
+  int enough = 0;
+  for (const domain::DeviceId id : place.devices) {
+    std::uint64_t coming = ledger.free(id);
+    for (const domain::ProcessId holder : ledger.holders(id))
+      if (replicas_.at(holder).state == domain::State::Draining)
+        coming += ledger.allocation(holder)->bytes_each;
+    enough += ledger.takes_starts(id, now_) && coming >= place.bytes_each + ledger.owed(id);
+  }
+  return enough >= place.count;
+}
+
 // On the best placement where stopping what is idle is enough; then, after a while, of what is busy
 // one gets no new calls. Nothing goes for what is only held ahead of calls.
 void Brain::make_device_room(const std::string& name, const Generation& generation,
@@ -160,6 +172,9 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
     return;
   }
   if (called) awaited_devices_.insert(places.front().devices.begin(), places.front().devices.end());
+  if (std::any_of(places.begin(), places.end(),
+                  [this](const policy::Placement& place) { return comes_free(place); }))
+    return;  // once the answers are over for which no new call is taken
   let_one_give_way(name, functions_.at(name), generation, places.front().devices);
 }
 

@@ -237,6 +237,21 @@ TEST_F(OneDevice, Busy_CallsWait_ThenOneGetsNoNewCalls) {
   EXPECT_EQ(on("b"), "T4:0");
 }
 
+TEST_F(OneDevice, Busy_OneMakesRoom_AndNoOtherWhileItsAnswerRuns) {
+  for (const char* name : {"a", "b", "c"}) {
+    deploy(name, 5);
+    start(name);
+  }
+  deploy("d", 5);
+  world_.call("d");
+  world_.pass(domain::kTurn);
+  for (int i = 0; i < 3; ++i) world_.pass(1s);
+  int draining = 0;
+  for (const char* name : {"a", "b", "c"})
+    draining += world_.state(name) == domain::State::Draining;
+  EXPECT_EQ(draining, 1);
+}
+
 TEST_F(OneDevice, HeldReplicas_DoNotPushEachOtherOut) {
   domain::Manifest a = sized("a", 12), b = sized("b", 12);
   a.scale.min = b.scale.min = 1;

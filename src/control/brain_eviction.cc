@@ -1,6 +1,7 @@
 // Room in the brain: what is idle, what it is worth to keep, and which of it goes.
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -39,11 +40,19 @@ policy::Kept Brain::kept(const ReplicaEntry& entry) const {
   const Function& function = found->second;
   one.log2_likely = policy::log2_likely(function.visits, visits_);
   const Generation* generation = serving_generation(function, replica.revision);
+  one.is_held = generation == nullptr;  // of one that is to take over
+  if (generation == nullptr) generation = coming_generation(function, replica.revision);
   if (generation == nullptr) return one;
   const bool loads_again = replica.from && !templates_.contains(*replica.from);
-  one.saves = generation->start_time + (loads_again ? generation->load_time : Duration(0));
-  one.is_held =
-      live_replicas(found->first, replica.revision) <= held_replicas(function, *generation);
+  one.saves = generation->began_in + (loads_again ? generation->load_time : Duration(0));
+  int before = 0;  // of its kind, which stay rather than it
+  each_replica(found->first, replica.revision, [&](const ReplicaEntry& other) {
+    const auto rank = [](const ReplicaEntry& of) {
+      return std::tuple(of.second.in_flight > 0, of.second.last_used, of.first);
+    };
+    before += other.second.state != domain::State::Draining && rank(other) > rank(entry);
+  });
+  one.is_held |= before < held_replicas(function, *generation);
   return one;
 }
 

@@ -80,5 +80,22 @@ TEST_F(Evicting, WhatIsHeld_GoesLast) {
   EXPECT_FALSE(is_there("often"));
 }
 
+TEST_F(Evicting, OfTwoReplicas_AsManyAreHeldAsTheMinimumSays) {
+  domain::Manifest held = world.manifest("held");
+  held.scale.min = 1;
+  held.slots = 1;
+  world.deploy(held);
+  world.ready(world.started.size() - 1);
+  world.post(WarmWanted{"held", 2, 1min});
+  world.ready(world.started.size() - 1);
+  ASSERT_EQ(world.brain.function("held")->replicas.size(), 2u);
+  world.pass(2min);  // the second is held no longer
+  visit("often");
+  EXPECT_EQ(world.brain.function("held")->replicas.size(), 1u);
+  visit("next");
+  EXPECT_EQ(world.brain.function("held")->replicas.size(), 1u);
+  EXPECT_FALSE(is_there("often"));
+}
+
 }  // namespace
 }  // namespace glowplug::control

@@ -1,5 +1,5 @@
 // Holds in the brain: what is made ready ahead of calls and kept, because a manifest or somebody
-// says so. Nothing is evicted for it, and of what is held templates give way to calls last.
+// says so. Nothing is evicted for it, and it gives way to calls after all that is not held.
 #include <algorithm>
 
 #include <fmt/format.h>

@@ -55,7 +55,7 @@ void Brain::note_had(const Call& call) {
   const auto found = functions_.find(call.function);
   if (found == functions_.end()) return;
   const double had = call.weight * to_seconds(now_ - call.granted);
-  found->second.shares.charge(call.tenant, had - call.charged);
+  found->second.shares.ended(call.tenant, had - call.charged);
 }
 
 // The weights of the calls that are granted before it, were it to wait.

@@ -81,7 +81,9 @@ bool Brain::lets_another_start(const Function& function) const {
   bool waits = false;
   each_serving(other->second, [&, this](const Generation& generation) {
     const std::optional<Time> since = unserved(other->first, generation).since;
-    waits |= !cannot_start(generation) && since && *since <= function.gave_way;
+    const int most = std::max(1, generation.manifest.scale.max);
+    waits |= since && *since <= function.gave_way && !cannot_start(generation) &&
+             live_replicas(other->first, generation.revision) < most;
   });
   return waits;
 }

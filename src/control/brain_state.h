@@ -66,6 +66,7 @@ struct BrainState {
     Time prime_not_before{};            // after a primed template that did not come to be, or went
     std::vector<Learned> learned = {};  // at most one of a domain, the latest first
     Duration start_time{};              // of its last replica, or wake
+    Duration began_in{};                // of its last replica alone
     policy::ServiceTime service = {};   // of its answers
     Duration load_time{};               // of the template that it came from
     std::unique_ptr<Scaling> scaling = {};  // while there is something to decide by

@@ -1,6 +1,5 @@
 // Templates in the brain: when one is loaded, who is forked from it, when it goes.
 #include <algorithm>
-#include <set>
 
 #include <fmt/format.h>
 

@@ -9,6 +9,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t kTextBlock = 1024;
+constexpr std::size_t kBytesMax = 128 * 1024;  // of a request: what follows is not looked at
 
 std::uint64_t hash_key() {
   static const std::uint64_t key = [] {
@@ -20,37 +21,50 @@ std::uint64_t hash_key() {
 
 class Chain final {
  public:
-  void add(std::string_view text) {
+  // False, and it is no link, where the text goes beyond kBytesMax.
+  bool add(std::string_view text) {
+    if (is_full() || bytes_ + text.size() > kBytesMax) return false;
+    mix(text);
+    link();
+    return true;
+  }
+  bool add(const json::value& value) {
+    char buffer[4096];
+    json::serializer writer;
+    writer.reset(&value);
+    while (!writer.done()) {
+      const auto text = writer.read(buffer);
+      if (is_full() || bytes_ + text.size() > kBytesMax) return false;
+      mix({text.data(), text.size()});
+    }
+    link();
+    return true;
+  }
+  domain::PromptLinks take() { return std::move(links_); }
+
+ private:
+  void mix(std::string_view text) {
     for (const char c : text) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3;
     hash_ ^= hash_ >> 29;
     bytes_ += text.size();
   }
-  void link() {
-    if (links_.size() < domain::kPromptLinksMax) links_.push_back({hash_, bytes_});
-  }
+  void link() { links_.push_back({hash_, bytes_}); }
   bool is_full() const { return links_.size() == domain::kPromptLinksMax; }
-  domain::PromptLinks take() { return std::move(links_); }
 
- private:
   std::uint64_t hash_ = 0xcbf29ce484222325 ^ hash_key();
   std::uint64_t bytes_ = 0;
   domain::PromptLinks links_;
 };
 
 void add_messages(Chain& chain, const json::array& messages) {
-  for (const json::value& message : messages) {
-    if (chain.is_full()) return;
-    chain.add(json::serialize(message));
-    chain.link();
-  }
+  for (const json::value& message : messages)
+    if (!chain.add(message)) return;
 }
 
+// Whole blocks alone: the last part of a text that goes on is another one's beginning.
 void add_text(Chain& chain, std::string_view text) {
-  while (!text.empty() && !chain.is_full()) {
-    chain.add(text.substr(0, kTextBlock));
-    chain.link();
-    text.remove_prefix(std::min(text.size(), kTextBlock));
-  }
+  for (; text.size() >= kTextBlock; text.remove_prefix(kTextBlock))
+    if (!chain.add(text.substr(0, kTextBlock))) return;
 }
 
 }  // namespace
@@ -58,10 +72,8 @@ void add_text(Chain& chain, std::string_view text) {
 domain::PromptLinks prompt_links(const json::object& request) {
   Chain chain;
   for (const char* first : {"tools", "system", "instructions"})
-    if (const json::value* value = request.if_contains(first); value != nullptr) {
-      chain.add(json::serialize(*value));
-      chain.link();
-    }
+    if (const json::value* value = request.if_contains(first))
+      if (!chain.add(*value)) return {};
   for (const char* prompt : {"messages", "input", "prompt"}) {
     const json::value* value = request.if_contains(prompt);
     if (value == nullptr) continue;

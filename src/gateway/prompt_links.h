@@ -11,7 +11,8 @@
 namespace glowplug::gateway {
 
 // Of what comes first in every surface's template (tools, system, instructions), then of each
-// message, or of each kilobyte of a text. Nothing of a request that has no prompt.
+// message, or of each whole kilobyte of a text; of 128 KiB at most. Nothing of a request that has
+// no prompt.
 domain::PromptLinks prompt_links(const boost::json::object& request);
 
 }  // namespace glowplug::gateway

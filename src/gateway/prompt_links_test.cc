@@ -43,10 +43,21 @@ TEST(PromptLinks, ToolsAndInstructions_ComeFirst) {
             1u);
 }
 
-TEST(PromptLinks, Text_HasOneForEachKilobyte) {
+TEST(PromptLinks, Text_HasOneForEachWholeKilobyte) {
   const std::string text(2500, 'x');
-  EXPECT_EQ(links(R"({"prompt":")" + text + "\"}").size(), 3u);
+  EXPECT_EQ(links(R"({"prompt":")" + text + "\"}").size(), 2u);
   EXPECT_EQ(shared(R"({"prompt":")" + text + "\"}", R"({"prompt":")" + text + "y\"}"), 2u);
+  EXPECT_TRUE(links(R"({"prompt":"short"})").empty());
+}
+
+TEST(PromptLinks, WhatIsVeryLong_IsNotLookedAt) {
+  const std::string image(5'000'000, 'x');
+  EXPECT_EQ(
+      links(R"({"messages":[{"content":"a"},{"content":")" + image + R"("},{"content":"b"}]})")
+          .size(),
+      1u);
+  EXPECT_TRUE(links(R"({"system":")" + image + R"(","messages":[{"content":"a"}]})").empty());
+  EXPECT_EQ(links(R"({"prompt":")" + image + "\"}").size(), domain::kPromptLinksMax);
 }
 
 TEST(PromptLinks, NoPrompt_HasNone_AndNoMoreThanTheirMost) {

@@ -7,9 +7,11 @@ namespace glowplug::policy {
 
 void HeldPrompts::note(const domain::PromptLinks& prompt, int slots) {
   if (prompt.empty()) return;
-  const auto goes_on = std::find_if(held_.begin(), held_.end(), [&prompt](const auto& one) {
-    return domain::shared_bytes(one, prompt) == one.back().bytes;
-  });
+  auto goes_on = held_.end();  // the longest that is its beginning
+  for (auto one = held_.begin(); one != held_.end(); ++one)
+    if (domain::shared_bytes(*one, prompt) == one->back().bytes &&
+        (goes_on == held_.end() || one->back().bytes >= goes_on->back().bytes))
+      goes_on = one;
   if (goes_on != held_.end())
     held_.erase(goes_on);
   else if (held_.size() >= static_cast<std::size_t>(std::max(1, slots)))

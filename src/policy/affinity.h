@@ -1,5 +1,5 @@
-// Which of the replicas that are free takes a call: the one whose slots hold most of its prompt,
-// where that saves more than its neighbours cost; else the one with the least work.
+// Which of the replicas that are free takes a call: the one whose slots hold most of its prompt, by
+// steps of kSharedBytesMin; else the one with the least work.
 //
 // Thread: values and pure functions.
 #pragma once
@@ -26,8 +26,7 @@ class HeldPrompts final {
   std::vector<domain::PromptLinks> held_;  // the oldest first
 };
 
-// What is shared counts from so many bytes on, some 128 tokens, which a CPU computes in about the
-// time of a few steps; and only what goes beyond another's by as much.
+// Some 128 tokens, which a CPU computes in about the time of a few steps.
 inline constexpr std::uint64_t kSharedBytesMin = 512;
 
 struct FreeReplica {

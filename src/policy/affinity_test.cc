@@ -55,6 +55,19 @@ TEST(HeldPrompts, ConversationThatGoesOn_TakesItsOwnPlace) {
   EXPECT_EQ(held.shared_bytes(prompt({2})), 0u);
 }
 
+TEST(HeldPrompts, OfTwoThatItGoesOnFrom_TheLongerOneMakesPlace) {
+  HeldPrompts held;
+  held.note(prompt({1, 9}), 3);
+  held.note(prompt({1}), 3);
+  held.note(prompt({1, 2}), 3);  // in the place of {1}
+  held.note(prompt({1}), 3);
+  held.note(prompt({1, 2, 3}), 3);  // in the place of {1, 2}
+  EXPECT_EQ(held.shared_bytes(prompt({1, 9})), 2000u);
+  held.note(prompt({5}), 3);
+  EXPECT_EQ(held.shared_bytes(prompt({1, 9})), 1000u);  // it was the oldest
+  EXPECT_EQ(held.shared_bytes(prompt({1, 2, 3})), 3000u);
+}
+
 TEST(ChooseReplica, LeastWork_ThenTheFirst) {
   EXPECT_EQ(chosen({}), std::nullopt);
   EXPECT_EQ(chosen({{{1}, true, false, 2}, {{2}, true, false, 1}}), 2u);

@@ -1,12 +1,14 @@
 #include "policy/fair_shares.h"
 
 #include <algorithm>
-#include <deque>
+#include <queue>
+#include <string_view>
+#include <tuple>
 
 namespace glowplug::policy {
 namespace {
 
-constexpr std::size_t kTenantsMax = 1024;  // those that had least are forgotten: they owe nothing
+constexpr std::size_t kTenantsMax = 1024;  // those that had least are forgotten
 constexpr double kCallMin = 1e-3;          // so that calls of no known length take turns too
 
 }  // namespace
@@ -16,48 +18,64 @@ double FairShares::had(const std::string& tenant) const {
   return found == had_.end() ? 0 : found->second;
 }
 
-void FairShares::arrived(const std::string& tenant, std::span<const QueuedCall> waiting) {
-  double least = 0;
-  bool first = true;
-  for (const QueuedCall& one : waiting) {
-    if (one.tenant == tenant) return;  // it did not pause
-    const double its = had(one.tenant);
-    least = first ? its : std::min(least, its);
-    first = false;
-  }
-  if (!first && least > had(tenant)) had_[tenant] = least;
-}
-
-void FairShares::charge(const std::string& tenant, double slot_seconds) {
-  had_[tenant] = std::max(0.0, had(tenant) + slot_seconds);
+void FairShares::set(const std::string& tenant, double slot_seconds) {
+  had_[tenant] = slot_seconds;
   if (had_.size() <= kTenantsMax) return;
   had_.erase(std::min_element(had_.begin(), had_.end(),
                               [](const auto& a, const auto& b) { return a.second < b.second; }));
 }
 
+void FairShares::arrived(const std::string& tenant, std::span<const QueuedCall> waiting) {
+  double least = waiting.empty() ? of_last_ : had(waiting.front().tenant);
+  for (const QueuedCall& one : waiting) {
+    if (one.tenant == tenant) return;  // it did not pause
+    least = std::min(least, had(one.tenant));
+  }
+  if (least > had(tenant)) set(tenant, least);
+}
+
+void FairShares::granted(const std::string& tenant, double slot_seconds) {
+  set(tenant, had(tenant) + slot_seconds);
+  of_last_ = had(tenant);
+}
+
+void FairShares::ended(const std::string& tenant, double more_slot_seconds) {
+  const double before = had(tenant);
+  set(tenant, std::max(0.0, before + more_slot_seconds));
+  if (of_last_ == before) of_last_ = had(tenant);
+}
+
+void FairShares::clear() {
+  had_.clear();
+  of_last_ = 0;
+}
+
 std::vector<std::size_t> FairShares::order(std::span<const QueuedCall> waiting) const {
   struct Turn {
     double had = 0;
-    std::deque<std::size_t> calls;
+    std::vector<std::size_t> calls;
+    std::size_t next = 0;
   };
-  std::map<std::string, Turn> turns;
+  std::map<std::string_view, Turn> turns;
   for (std::size_t i = 0; i < waiting.size(); ++i) {
     Turn& turn = turns[waiting[i].tenant];
     if (turn.calls.empty()) turn.had = had(waiting[i].tenant);
     turn.calls.push_back(i);
   }
+  // Who had less comes first, then who came first.
+  const auto later = [](const Turn* a, const Turn* b) {
+    return std::tuple(a->had, a->calls[a->next]) > std::tuple(b->had, b->calls[b->next]);
+  };
+  std::priority_queue<Turn*, std::vector<Turn*>, decltype(later)> queue(later);
+  for (auto& [tenant, turn] : turns) queue.push(&turn);
   std::vector<std::size_t> order;
-  while (!turns.empty()) {
-    const auto next =
-        std::min_element(turns.begin(), turns.end(), [](const auto& a, const auto& b) {
-          if (a.second.had != b.second.had) return a.second.had < b.second.had;
-          return a.second.calls.front() < b.second.calls.front();  // who came first
-        });
-    Turn& turn = next->second;
-    order.push_back(turn.calls.front());
-    turn.had += std::max(kCallMin, waiting[turn.calls.front()].slot_seconds);
-    turn.calls.pop_front();
-    if (turn.calls.empty()) turns.erase(next);
+  while (!queue.empty()) {
+    Turn* turn = queue.top();
+    queue.pop();
+    const std::size_t call = turn->calls[turn->next++];
+    order.push_back(call);
+    turn->had += std::max(kCallMin, waiting[call].slot_seconds);
+    if (turn->next < turn->calls.size()) queue.push(turn);
   }
   return order;
 }

@@ -2,8 +2,9 @@
 // them. The virtual token counters of Sheng et al. (OSDI 2024), counting slot time instead of
 // tokens: slots are what is short, and a token's time differs from model to model.
 //
-// A tenant that comes back after a pause counts from the least of those that wait, so that nobody
-// saves up; and one that took more than its share still owes it.
+// A tenant that comes back after a pause counts from the least of those that wait, or from whoever
+// was granted last where nobody waits, so that nobody saves up; and one that took more than its
+// share still owes it.
 //
 // Thread: values; whoever owns them.
 #pragma once
@@ -25,16 +26,19 @@ class FairShares final {
  public:
   // Before it joins those that wait.
   void arrived(const std::string& tenant, std::span<const QueuedCall> waiting);
-  // What is expected at the grant, and at the end by how much it was more or less.
-  void charge(const std::string& tenant, double slot_seconds);
+  // What the call is expected to take, and at its end by how much it was more or less.
+  void granted(const std::string& tenant, double slot_seconds);
+  void ended(const std::string& tenant, double more_slot_seconds);
   // Positions in `waiting`, the first to be granted first; calls of one tenant stay in their order.
   std::vector<std::size_t> order(std::span<const QueuedCall> waiting) const;
-  void clear() { had_.clear(); }  // once nobody uses the function
+  void clear();  // once nobody uses the function
 
  private:
   double had(const std::string& tenant) const;
+  void set(const std::string& tenant, double slot_seconds);
 
   std::map<std::string, double> had_;  // slot-seconds
+  double of_last_ = 0;                 // of whoever was granted last
 };
 
 }  // namespace glowplug::policy

@@ -35,26 +35,32 @@ TEST_F(Fair, LongCalls_CountAsMuchAsSeveralShortOnes) {
 }
 
 TEST_F(Fair, WhoHadMore_WaitsUntilTheOtherHadAsMuch) {
-  shares.charge(red, 2.5);
+  shares.granted(red, 2.5);
   EXPECT_EQ(shares.order(queue({&red, &blue, &blue, &blue, &blue})), (Order{1, 2, 3, 0, 4}));
-  shares.charge(red, -2.5);  // it took no time after all
+  shares.ended(red, -2.5);  // it took no time after all
   EXPECT_EQ(shares.order(queue({&red, &blue})), (Order{0, 1}));
-  shares.charge(red, -9);  // nobody has a claim
+  shares.ended(red, -9);  // nobody has a claim
   EXPECT_EQ(shares.order(queue({&blue, &red})), (Order{0, 1}));
 }
 
 TEST_F(Fair, PauseSavesNothingUp) {
-  shares.charge(red, 100);
+  shares.granted(red, 100);
   shares.arrived(blue, queue({&red, &red}));  // blue had nothing so far
   EXPECT_EQ(shares.order(queue({&red, &red, &blue, &blue})), (Order{0, 2, 1, 3}));
 }
 
+TEST_F(Fair, WhoComesWhileOneAlwaysWorks_CountsFromIt) {
+  for (int i = 0; i < 3600; ++i) shares.granted(red, 1);  // and none of its calls waits
+  shares.arrived(blue, {});
+  EXPECT_EQ(shares.order(queue({&blue, &blue, &red, &red})), (Order{0, 2, 1, 3}));
+}
+
 TEST_F(Fair, WhoWaitsAlready_OrOwes_IsNotLifted) {
-  shares.charge(red, 5);
+  shares.granted(red, 5);
   shares.arrived(blue, queue({&red, &blue}));
   EXPECT_EQ(shares.order(queue({&red, &blue, &blue})), (Order{1, 2, 0}));
   shares.clear();
-  shares.charge(red, 5);
+  shares.granted(red, 5);
   shares.arrived(red, queue({&blue}));
   EXPECT_EQ(shares.order(queue({&red, &blue})), (Order{1, 0}));
   shares.clear();
@@ -62,8 +68,8 @@ TEST_F(Fair, WhoWaitsAlready_OrOwes_IsNotLifted) {
 }
 
 TEST_F(Fair, ManyTenants_AreForgottenFromTheLeastOn) {
-  shares.charge(red, 50);
-  for (int i = 0; i < 5000; ++i) shares.charge("t" + std::to_string(i), 1);
+  shares.granted(red, 50);
+  for (int i = 0; i < 5000; ++i) shares.granted("t" + std::to_string(i), 1);
   EXPECT_EQ(shares.order(queue({&red, &blue})), (Order{1, 0}));
 }
 

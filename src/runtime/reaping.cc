@@ -42,10 +42,13 @@ std::optional<siginfo_t> reap(pid_t pid) {
 Result<UniqueFd> watch(pid_t pid) {
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (pidfd.valid()) return pidfd;
-  const Error error{std::string(domain::error::kServerError), ::strerror(errno), ""};
+  return end_unwatched(pid, ::strerror(errno));
+}
+
+Error end_unwatched(pid_t pid, const std::string& why) {
   ::kill(pid, SIGKILL);
   reap(pid);
-  return error;
+  return {std::string(domain::error::kServerError), why, ""};
 }
 
 void leave_idle_class(pid_t pid) {

@@ -29,6 +29,7 @@ std::optional<siginfo_t> reap(pid_t pid);
 // A descriptor that becomes readable when this child ends. Where there is none it is killed and
 // reaped: nobody would hear of its end.
 Result<UniqueFd> watch(pid_t pid);
+Error end_unwatched(pid_t pid, const std::string& why);  // which is what it returns
 
 // From the class that computes only where nobody else does, all its threads: also to end takes
 // time.

@@ -3,7 +3,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <unistd.h>
@@ -16,7 +15,6 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/unique_fd.h"
@@ -121,7 +119,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (cause_.empty()) cause_ = "stopped";
     if (pid_ < 0) return;  // ended as soon as it says who it is
     load_timer_.cancel();
-    if (!ready_ && is_ahead()) return kill("stopped");  // nobody has called it
+    const bool is_ours = plan_.readiness == Readiness::ControlChannel;
+    if (!ready_ && is_ahead() && is_ours) return kill("stopped");  // nobody has called it
     if (!ready_ || !states_.is_bound() || !states_.keep(control(), StateOrders::Why::Idle))
       return terminate();
     load_timer_.expires_after(kKeepLimit);
@@ -142,8 +141,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   // What was started ahead gives way to everybody until it is ready; it must not do so as it ends.
   void hurry() {
-    if (!leaf_ || ready_ || !is_ahead()) return;
-    leaf_->share_cpu(Leaf::CpuShare::Equal);
+    if (ready_ || !is_ahead()) return;
+    if (leaf_) leaf_->share_cpu(Leaf::CpuShare::Equal);
     leave_idle_class(pid_);
   }
 
@@ -242,10 +241,12 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void born(pid_t pid) {
     if (standing_of(pid) == Standing::NotOurs)
       return break_control("names a process that is not the server's");
-    if (Result<UniqueFd> watched = watch(pid))
-      pidfd_.assign(watched->release());
-    else
-      return never_born("its process cannot be watched: " + watched.error().message);
+    Result<UniqueFd> watched = watch(pid);
+    Code code;
+    if (watched) pidfd_.assign(watched->get(), code);
+    if (code) watched = end_unwatched(pid, code.message());
+    if (!watched) return never_born("its process cannot be watched: " + watched.error().message);
+    (void)watched->release();
     pid_ = pid;
     if (leaf_ && is_ahead()) leaf_->share_cpu(Leaf::CpuShare::Idle);  // until it is ready
     ::setpgid(pid, pid);  // it does so itself; whoever comes first
@@ -253,10 +254,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     watch_exit();
     const Result<void> recorded = write_pid_file(plan_.folder, pid);
     if (!recorded) return kill(recorded.error().message);
-    if (!cause_.empty()) {  // ended while it was unborn
-      kill_sent_ = ::kill(-pid_, SIGKILL) == 0;
-      return;
-    }
+    if (!cause_.empty()) return kill(cause_);  // ended while it was unborn
     watch_progress();
   }
 

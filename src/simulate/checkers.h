@@ -2,7 +2,7 @@
 // world alone: the checkers keep books of their own and look into the brain only to compare.
 //
 //   calls      each is granted or refused once, by its deadline, first come first served within a
-//              function and cache domain, and ends once; those that wait are those the brain knows
+//              function and tenant, and ends once; those that wait are those the brain knows
 //   processes  each has one state and one number of its own; a call goes only to a replica that is
 //              ready, awake and has a slot; nothing with a call in flight is stopped or put to
 //              sleep; one cache domain at a time; what the brain counts is what is there
