@@ -154,10 +154,9 @@ int plan(const SimulateOptions& options, const Console& console) {
   }
   const Figures& first = plan.front().figures;
   console.out << table_of(plan)
-              << fmt::format(
-                     "{} calls in {} on {}.\nCOLD S: seconds of waiting for starts. "
-                     "P50 to P99: the wait for a replica.\n",
-                     first.calls, format_duration(first.length), machine_in_words(world->machine))
+              << fmt::format("{} calls in {} on {}.\n", first.calls, format_duration(first.length),
+                             machine_in_words(world->machine))
+              << "COLD S: seconds that calls waited for starts; P50, P95, P99: for a replica.\n"
               << std::flush;
   return cli::to_int(cli::ExitCode::Done);
 }

@@ -36,20 +36,6 @@ double seconds_since(std::chrono::steady_clock::time_point began) {
 
 // --- one run ---
 
-// Within 80 columns; what is longer goes on below.
-std::string in_columns(const simulate::ReportRow& row) {
-  constexpr std::size_t kMoreWidth = 27;
-  std::string text = fmt::format("{:<21}{:>30}", row.what, row.value), more = row.more;
-  while (!more.empty()) {
-    std::size_t end = more.size() <= kMoreWidth ? more.size() : more.rfind(", ", kMoreWidth);
-    end = end == std::string::npos ? more.size() : end;
-    text += fmt::format("  {}{}\n", more.substr(0, end), end < more.size() ? "," : "");
-    more = end < more.size() ? more.substr(end + 2) : "";
-    if (!more.empty()) text += std::string(51, ' ');
-  }
-  return row.more.empty() ? text + "\n" : text;
-}
-
 int show_run(const SimulateOptions& options, const Console& console,
              const simulate::RunOutcome& outcome, const simulate::WorldModel& world,
              double wall_s) {
@@ -63,11 +49,11 @@ int show_run(const SimulateOptions& options, const Console& console,
   if (speaks_json(options)) {
     console.out << json << std::flush;
   } else {
+    std::vector<std::vector<std::string>> rows;
     for (const simulate::ReportRow& row : simulate::report_rows(outcome.figures, world))
-      console.out << in_columns(row);
-    if (options.faults > 0)
-      console.out << in_columns({"faults", std::to_string(outcome.faults), ""});
-    console.out << std::flush;
+      rows.push_back({row.what, row.value, row.more});
+    if (options.faults > 0) rows.push_back({"faults", std::to_string(outcome.faults), ""});
+    console.out << cli::layout_table({{""}, {"", Align::Right}, {""}}, rows) << std::flush;
     const double calls = static_cast<double>(outcome.figures.calls);
     console.err << fmt::format("{} turns in {:.2f} s, {:.0f} calls a second\n", outcome.turns,
                                wall_s, wall_s > 0 ? calls / wall_s : 0)

@@ -51,7 +51,8 @@ void add_common(CLI::App& command, SimulateOptions& options) {
       ->capture_default_str();
   command.add_option("--rate", options.rate, "Calls a second, on average")->capture_default_str();
   add_duration(command, "--length", options.length, "How long; 1h when made up, else the trace");
-  command.add_option("--requests", options.requests, "How many calls at most");
+  command.add_option("--requests", options.requests, "How many calls at most")
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--prompt-tokens", options.prompt_tokens,
                      "MEDIAN or MEDIAN:SIGMA of a lognormal, where a trace has none");
   command.add_option("--output-tokens", options.output_tokens, "The same of answers");

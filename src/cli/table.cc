@@ -38,7 +38,8 @@ std::string layout_table(const std::vector<Column>& columns,
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
   };
-  add_row(heads);
+  if (std::any_of(heads.begin(), heads.end(), [](const auto& head) { return !head.empty(); }))
+    add_row(heads);
   for (const auto& row : rows) add_row(row);
   return out;
 }

@@ -1,5 +1,5 @@
-// Columns under a head, each as wide as its widest cell, two spaces apart, no space at a line's
-// end. Thread: a value.
+// Columns under a head (none where no column has one), each as wide as its widest cell, two spaces
+// apart, no space at a line's end. Thread: a value.
 #pragma once
 
 #include <string>
@@ -14,6 +14,7 @@ struct Column {
   Align align = Align::Left;
 };
 
+// Without a head where none of the columns has one.
 std::string layout_table(const std::vector<Column>& columns,
                          const std::vector<std::vector<std::string>>& rows);
 

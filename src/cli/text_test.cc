@@ -39,6 +39,7 @@ TEST(Table, Columns_AreAsWideAsTheirWidestCell) {
 
 TEST(Table, CellInUtf8_CountsItsCharacters) {
   EXPECT_EQ(layout_table({{"A"}, {"B"}}, {{"é", "1"}}), "A  B\né  1\n");
+  EXPECT_EQ(layout_table({{""}, {"", Align::Right}}, {{"a", "1"}, {"b", "20"}}), "a   1\nb  20\n");
 }
 
 TEST(Ps, NoFunctions_SaysWhatToDo) {

@@ -15,45 +15,31 @@ std::string share(std::uint64_t part, std::uint64_t whole) {
   return fmt::format("{:.2f} %", 100 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
+// "p50; p90 12.0 ms, p99 1.2 s".
 std::string percentiles(const Histogram& histogram) {
-  return fmt::format("{} / {} / {}", format_duration(histogram.percentile(0.5)),
-                     format_duration(histogram.percentile(0.9)),
+  return fmt::format("p50; p90 {}, p99 {}", format_duration(histogram.percentile(0.9)),
                      format_duration(histogram.percentile(0.99)));
 }
 
+// What is not zero, as "3 forked, 1 woken"; cut so that a row stays within a terminal's line.
+std::string counts_in_words(const std::vector<std::pair<std::string, std::uint64_t>>& counts) {
+  constexpr std::size_t kMost = 48;
+  std::string words;
+  for (const auto& [what, count] : counts) {
+    if (count == 0) continue;
+    const std::string more = fmt::format("{}{} {}", words.empty() ? "" : ", ", count, what);
+    if (words.size() + more.size() > kMost) return words + " …";
+    words += more;
+  }
+  return words;
+}
+
 std::string tiers_in_words(const Figures& figures) {
-  std::string words;
+  std::vector<std::pair<std::string, std::uint64_t>> counts;
   for (std::size_t i = 0; i < figures.cold_from.size(); ++i)
-    if (figures.cold_from[i] > 0)
-      words += fmt::format("{}{} {}", words.empty() ? "from " : ", ", domain::kTierNames[i],
-                           figures.cold_from[i]);
-  return words;
-}
-
-// "A10G 12.5, T4 3.0"; of the machine itself where anything was there.
-std::string devices_in_words(const Figures& figures, const Machine& machine) {
-  std::string words;
-  for (const auto& [type, use] : figures.devices)
-    words += fmt::format("{} {:.1f} ({} of {} at once), ", type, use.device_s, use.most, use.there);
-  return words + fmt::format("{} {:.1f}", machine.device, machine_seconds(figures, machine));
-}
-
-std::string refusals_in_words(const Figures& figures) {
-  std::string words;
-  for (const auto& [code, count] : figures.refused)
-    words += fmt::format("{}{} {}", words.empty() ? "" : ", ", code, count);
-  return words;
-}
-
-std::string starts_in_words(const Figures& figures) {
-  std::string words;
-  const std::pair<const char*, std::uint64_t> kinds[] = {{"executed", figures.executed},
-                                                         {"forked", figures.forked},
-                                                         {"spares", figures.handed_over},
-                                                         {"woken", figures.woken}};
-  for (const auto& [kind, count] : kinds)
-    if (count > 0) words += fmt::format("{}{} {}", words.empty() ? "" : ", ", count, kind);
-  return words;
+    counts.emplace_back(domain::kTierNames[i], figures.cold_from[i]);
+  const std::string words = counts_in_words(counts);
+  return words.empty() ? words : "from where: " + words;
 }
 
 // An object's members, one after the other.
@@ -100,38 +86,50 @@ PlotLine cumulative(const Histogram& histogram, const std::string& label) {
 
 std::vector<ReportRow> report_rows(const Figures& figures, const WorldModel& model) {
   const Machine& machine = model.machine;
+  const auto number = [](std::uint64_t value) { return std::to_string(value); };
+  const std::uint64_t started =
+      figures.executed + figures.forked + figures.handed_over + figures.woken;
   std::vector<ReportRow> rows{
-      {"calls", std::to_string(figures.calls),
-       fmt::format("in {}", format_duration(figures.length))},
-      {"answered", std::to_string(figures.answered), share(figures.answered, figures.calls)},
-      {"refused", std::to_string(figures.refusals()), refusals_in_words(figures)},
-      {"broken, late, left",
-       fmt::format("{}, {}, {}", figures.broken, figures.timed_out, figures.left), ""},
-      {"cold starts", std::to_string(figures.cold), tiers_in_words(figures)},
+      {"calls", number(figures.calls), fmt::format("in {}", format_duration(figures.length))},
+      {"answered", number(figures.answered), share(figures.answered, figures.calls)},
+      {"refused", number(figures.refusals()),
+       counts_in_words({figures.refused.begin(), figures.refused.end()})},
+      {"lost", number(figures.broken + figures.timed_out + figures.left),
+       counts_in_words(
+           {{"broken", figures.broken}, {"timed out", figures.timed_out}, {"left", figures.left}})},
+      {"cold starts", number(figures.cold), tiers_in_words(figures)},
       {"waited for starts", format_duration(figures.waited_for_starts), "by all calls together"},
-      {"wait p50 / p90 / p99", percentiles(figures.wait), "until a replica takes it"},
-      {"first token, same", percentiles(figures.first_token), "from the call on"},
-      {"replicas started",
-       std::to_string(figures.executed + figures.forked + figures.handed_over + figures.woken),
-       starts_in_words(figures)},
-      {"templates loaded", std::to_string(figures.templates),
-       fmt::format("{} evictions", figures.evicted)},
+      {"wait for a replica", format_duration(figures.wait.percentile(0.5)),
+       percentiles(figures.wait)},
+      {"first token", format_duration(figures.first_token.percentile(0.5)),
+       percentiles(figures.first_token)},
+      {"replicas started", number(started),
+       counts_in_words({{"executed", figures.executed},
+                        {"forked", figures.forked},
+                        {"from spares", figures.handed_over},
+                        {"woken", figures.woken}})},
+      {"templates loaded", number(figures.templates),
+       counts_in_words({{"evictions of anything", figures.evicted}})},
       {"replica-seconds", fmt::format("{:.0f}", figures.replica_s),
        fmt::format("{} at once", figures.replicas_most)},
-      {"memory-seconds", fmt::format("{:.1f} GB·s", figures.reserved_byte_s / 1e9),
-       fmt::format("{} of {} at once", format_bytes(figures.reserved_most),
+      {"memory-seconds", fmt::format("{:.1f}", figures.reserved_byte_s / 1e9),
+       fmt::format("GB·s, {} of {} at once", format_bytes(figures.reserved_most),
                    format_bytes(machine.memory_bytes))},
       {"device-seconds", fmt::format("{:.1f}", device_seconds(figures, machine)),
-       figures.devices.empty()
-           ? fmt::format("{:.1f} of them computing", computing_seconds(figures, machine))
-           : devices_in_words(figures, machine)}};
+       fmt::format("{} {:.1f}, its cores busy for {:.1f}", machine.device,
+                   machine_seconds(figures, machine), computing_seconds(figures, machine))}};
+  for (const auto& [type, use] : figures.devices)
+    rows.push_back(
+        {"  " + type, fmt::format("{:.1f}", use.device_s),
+         fmt::format("{} of {} at once, {} answered", use.most, use.there, use.answered)});
   if (figures.clamped > 0)
-    rows.push_back({"cut to the context", std::to_string(figures.clamped),
+    rows.push_back({"cut to the context", number(figures.clamped),
                     fmt::format("{} tokens", model.function.context)});
   if (const auto bill = bill_of(figures, model))
-    rows.push_back({"money", format_micros(bill->total.micros),
-                    fmt::format("{} held, {} by the call", format_micros(bill->held.micros),
-                                format_micros(bill->fees.micros))});
+    rows.push_back(
+        {"money", format_micros(bill->total.micros),
+         fmt::format("{} for what was held, {} for calls", format_micros(bill->held.micros),
+                     format_micros(bill->fees.micros))});
   return rows;
 }
 

@@ -1,5 +1,5 @@
-// A run's figures for people, for programs and as a picture. Equal figures give equal bytes.
-// Thread: pure functions.
+// A run's figures for people (within 80 columns), for programs and as a picture. Equal figures give
+// equal bytes. Thread: pure functions.
 #pragma once
 
 #include <string>
