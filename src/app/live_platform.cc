@@ -334,6 +334,11 @@ void LivePlatform::turn(domain::ProcessId replica, std::vector<runtime::SleepSte
                 });
 }
 
+void LivePlatform::carry_out(const control::SetThreads& effect) {
+  if (const auto set = supervisor_.set_threads(effect); !set)
+    spdlog::warn("replica={} keeps its threads: {}", effect.process.value, set.error().message);
+}
+
 void LivePlatform::carry_out(const control::StopProcess& effect) {
   sleepers_.forget(effect.process);
   supervisor_.stop(effect.process);

@@ -74,6 +74,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
 void Brain::settle() {
   adopt_ready();
   for (FunctionEntry* entry : stirring_) grant_waiting(entry->first, entry->second);
+  share_cores();  // growth counts who has which
   relieve_memory();
   relieve_devices();
   start_what_is_wanted();
@@ -87,12 +88,14 @@ void Brain::settle() {
   keep_templates_within_budget();
   stop_unwanted_spares();
   make_spares();
+  share_cores();
 }
 
 void Brain::grant(const std::string& name, Function& function, const Waiting& waiting,
                   ReplicaEntry& entry) {
   Replica& replica = entry.second;
   if (!replica.domain) bind(entry, waiting.domain);
+  workers_changed_ |= replica.in_flight == 0;
   replica.in_flight += waiting.weight;
   ++replica.granted;
   replica.retired = false;
@@ -241,13 +244,14 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
   replica.revision = generation.revision;
   replica.slots = generation.manifest.slots;
   replica.threads = threads_for(name, generation);
+  take_cores_of(replica, generation);
+  const int cores = threads_max(name, generation);
   replica.account =
       account_of(from == nullptr ? policy::MemoryKind::Replica : policy::MemoryKind::Forked,
                  {generation.manifest, generation.facts}, generation.revision);
   // What was learned to be less does not tighten the kernel's limit.
-  const policy::ProcessLimits limits =
-      policy::limits_of(std::max(bytes, replica.account.need.estimate), generation.manifest,
-                        generation.facts, replica.threads);
+  const policy::ProcessLimits limits = policy::limits_of(
+      std::max(bytes, replica.account.need.estimate), generation.manifest, generation.facts, cores);
   replica.memory_bytes = bytes;
   replica.started = now_;
   if (!replica.is_spare()) replica.last_used = now_;  // a spare makes room before all others
@@ -288,10 +292,12 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                    .facts = generation.facts,
                    .limits = limits,
                    .threads = replica.threads,
+                   .cores = cores,
                    .from = replica.from,
                    .ahead = ahead,
                    .gpus = pool_.visible_gpus(generation.manifest, on),
                    .devices = on == nullptr ? std::vector<domain::DeviceId>() : on->devices});
+  workers_changed_ = true;
   list(*replicas_.emplace(id, std::move(replica)).first);
 }
 
@@ -397,6 +403,7 @@ const std::string& Brain::label_of(const Replica& replica) const {
 
 void Brain::move_to(Replica& replica, domain::State state) {
   GLOWPLUG_ASSERT(domain::may_follow(replica.state, state));
+  workers_changed_ |= replica.state == domain::State::Loading || state == domain::State::Loading;
   replica.state = state;
 }
 

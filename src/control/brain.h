@@ -356,7 +356,13 @@ class Brain final : BrainState {
   void correct_on_device(const ReplicaEntry& entry);
   void relieve_devices();
   Room room_on_devices(const std::string& name, const Generation& generation, Room by_host) const;
+
+  // brain_cores.cc: how many threads a replica computes with.
+  policy::Computes where_computes(const Generation& generation) const;
   int threads_for(const std::string& name, const Generation& generation) const;
+  int threads_max(const std::string& name, const Generation& generation) const;
+  void take_cores_of(Replica& replica, const Generation& generation) const;
+  void share_cores();
 
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
@@ -417,7 +423,8 @@ class Brain final : BrainState {
   std::map<std::string, policy::MemoryHistory> memory_;  // by kind of process
   bool draining_ = false;
   ScaleClock scale_clock_;
-  std::optional<Time> wake_;  // as last told
+  std::optional<Time> wake_;      // as last told
+  bool workers_changed_ = false;  // since share_cores()
 
   Time now_{};                                  // of the event being handled
   WallTime wall_{};                             // the same

@@ -248,28 +248,6 @@ Brain::Room Brain::room_on_devices(const std::string& name, const Generation& ge
   return {static_cast<int>(room), "its devices are taken"};
 }
 
-// For a spare, whose neighbours at its next use are not known, all cores.
-int Brain::threads_for(const std::string& name, const Generation& generation) const {
-  policy::CoreShare share{.cores_total = options_.cores,
-                          .threads_requested = generation.manifest.resources.threads};
-  for (const auto& [id, replica] : replicas_) {
-    // One that drains gives its cores back soon; a grant lasts a replica's life.
-    if (name.empty() || replica.state == domain::State::Draining) continue;
-    const bool starts = replica.state == domain::State::Loading && !replica.is_spare();
-    if (replica.in_flight == 0 && !starts) continue;
-    const auto found = functions_.find(replica.function);
-    const Generation* other =
-        found == functions_.end() ? nullptr : serving_generation(found->second, replica.revision);
-    const bool declared = other != nullptr && other->manifest.resources.threads > 0;
-    add_neighbour(share,
-                  other != nullptr && !computes_here(*other) ? policy::Computes::Elsewhere
-                  : declared                                 ? policy::Computes::HereAsDeclared
-                                                             : policy::Computes::HereShared,
-                  replica.threads);
-  }
-  return policy::grant_threads(share);
-}
-
 std::vector<DeviceView> Brain::devices() const {
   const policy::DeviceLedger& ledger = pool_.ledger();
   std::vector<DeviceView> views;

@@ -174,6 +174,7 @@ void Brain::on(const CallEnded& event) {
     if (served != nullptr && event.outcome == CallOutcome::Answered)
       policy::note_answer(served->service, now_ - call->second.granted);
     if (replica.in_flight == 0) {
+      workers_changed_ = true;
       replica.idle_since = now_;
       if (replica.state == domain::State::Draining)
         effects_.list.push_back(StopProcess{entry->first});
@@ -234,6 +235,7 @@ void Brain::on(const ProcessGone& event) {
   if (entry == replicas_.end()) return;
   unlist(*entry);
   const Replica replica = std::move(entry->second);
+  workers_changed_ |= replica.works();
   replicas_.erase(entry);
   pass_on(replica);
   const bool tries_elsewhere = left_device(event.process, replica, event.ending);

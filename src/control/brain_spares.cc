@@ -37,6 +37,7 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
   list(*spare);
   replica.revision = generation.revision;
   replica.slots = generation.manifest.slots;
+  take_cores_of(replica, generation);
   replica.started = now_;
   replica.was_spare = true;
   decide(name, "hand-over",
@@ -99,10 +100,8 @@ int Brain::spares_of(domain::ProcessId id) const {
 }
 
 bool Brain::is_computing() const {
-  return std::any_of(replicas_.begin(), replicas_.end(), [](const auto& entry) {
-    return entry.second.in_flight > 0 ||
-           (entry.second.state == domain::State::Loading && !entry.second.is_spare());
-  });
+  return std::any_of(replicas_.begin(), replicas_.end(),
+                     [](const auto& entry) { return entry.second.works(); });
 }
 
 policy::SpareDemand Brain::spare_demand(const Template& held, bool cores_busy) const {

@@ -21,6 +21,7 @@
 #include "domain/replica_state.h"
 #include "policy/affinity.h"
 #include "policy/allocator.h"
+#include "policy/cores.h"
 #include "policy/evictor.h"
 #include "policy/fair_shares.h"
 #include "policy/memory_ledger.h"
@@ -118,6 +119,8 @@ struct BrainState {
     domain::State state = domain::State::Loading;
     int slots = 1, in_flight = 0;  // in_flight counts weights
     int threads = 1;
+    policy::Computes computes = policy::Computes::HereShared;
+    bool follows = false;  // its neighbours: it can be told other threads while it works
     std::uint64_t memory_bytes = 0;
     bool pretends = false;             // a declared device stands for its memory
     std::uint64_t host_bytes() const;  // of this machine's
@@ -142,6 +145,8 @@ struct BrainState {
     Sleep sleep = Sleep::Awake;
     Time wake_began{}, awake{};  // the last time it was woken
     bool is_spare() const { return function.empty(); }
+    // It takes cores: a start does so with nothing in flight.
+    bool works() const { return in_flight > 0 || (state == domain::State::Loading && !is_spare()); }
     bool shares_pages_of(domain::ProcessId origin) const {
       return from == origin || base == origin;
     }

@@ -129,6 +129,7 @@ void Brain::start_template(domain::ProcessId id, Template made, int revision) {
       .facts = made.facts,
       .limits = policy::limits_of(made.bytes, made.manifest, made.facts, options_.cores),
       .threads = options_.cores,
+      .cores = options_.cores,
       .from = made.base,
       .prime = made.learned ? made.learned->tokens : nullptr});
   templates_.emplace(id, std::move(made));

@@ -40,6 +40,7 @@ struct StartProcess {
   domain::ModelFacts facts;
   policy::ProcessLimits limits;
   int threads = 1;
+  int cores = 1;                          // threads that it may be set to later: SetThreads
   std::optional<domain::ProcessId> from;  // the template that forks it; none = executed anew
   std::string file_type;  // Measure: of a stand-in for the model, see glowplug-worker --file-type
   domain::SharedTokens prime = {};  // Template: to compute, beside its manifest's primes
@@ -74,6 +75,11 @@ struct SleepReplica {
 struct WakeReplica {
   domain::ProcessId replica;
   domain::EngineSleep how;  // as it was put to sleep
+};
+// Its neighbours have come or gone: it computes with so many threads from its next step on.
+struct SetThreads {
+  domain::ProcessId process;
+  int threads = 1;
 };
 struct StopProcess {
   domain::ProcessId process;
@@ -111,8 +117,8 @@ struct Decision {
 };
 
 using Effect = std::variant<PrepareModel, ReadModel, StartProcess, AssignReplica, BindReplica,
-                            KeepState, SleepReplica, WakeReplica, StopProcess, KillProcess,
-                            GrantCall, RefuseCall, MemoryLearned, Decision>;
+                            KeepState, SleepReplica, WakeReplica, SetThreads, StopProcess,
+                            KillProcess, GrantCall, RefuseCall, MemoryLearned, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

@@ -384,6 +384,7 @@ void fields(A& a, StartProcess& v) {
   a("facts", v.facts);
   a("limits", v.limits);
   a("threads", v.threads);
+  a("cores", v.cores);
   a("from", v.from);
   a("file_type", v.file_type);
   a("prime", v.prime);
@@ -415,6 +416,11 @@ template <typename A>
 void fields(A& a, WakeReplica& v) {
   a("replica", v.replica);
   a("how", v.how);
+}
+template <typename A>
+void fields(A& a, SetThreads& v) {
+  a("process", v.process);
+  a("threads", v.threads);
 }
 template <typename A>
 void fields(A& a, StopProcess& v) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -87,6 +88,7 @@ class World {
   void keep(const KeepState& one) { kept.push_back(one.replica); }
   void keep(const SleepReplica& one) { put_to_sleep.push_back(one); }
   void keep(const WakeReplica& one) { woken.push_back(one); }
+  void keep(const SetThreads& one) { set.emplace_back(one.process.value, one.threads); }
   void keep(const KillProcess& one) { killed.push_back(one.process); }
   void keep(const StopProcess& one) { stopped.push_back(one.process); }
   void keep(const GrantCall& one) { granted.push_back(one); }
@@ -106,6 +108,9 @@ class World {
     for (const Effect& effect : effects.list)
       if (const auto* one = std::get_if<Decision>(&effect))
         lines.push_back(one->function + " " + one->decision + ": " + one->reason);
+      else if (const auto* threads = std::get_if<SetThreads>(&effect))
+        lines.push_back(std::to_string(threads->process.value) + " gets threads " +
+                        std::to_string(threads->threads));
     return lines;
   }
 
@@ -124,6 +129,7 @@ class World {
   std::vector<SleepReplica> put_to_sleep;
   std::vector<WakeReplica> woken;
   std::vector<domain::ProcessId> stopped, killed, kept;
+  std::vector<std::pair<std::uint64_t, int>> set;  // threads, by process
   std::vector<GrantCall> granted;
   std::vector<RefuseCall> refused;
   std::vector<MemoryLearned> learned;

@@ -201,6 +201,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
                      {"state", domain::to_string(replica.state)},
                      {"asleep", replica.asleep},
                      {"in_flight", replica.in_flight},
+                     {"threads", replica.threads},
                      {"memory_bytes", bytes},
                      {"reserved_bytes", replica.memory_bytes},
                      {"devices", json::array(replica.devices.begin(), replica.devices.end())},

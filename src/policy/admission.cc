@@ -19,6 +19,7 @@ constexpr std::uint64_t kProcessBytes = 256 * kMiB;
 constexpr std::uint64_t kMemoryMargin = 128 * kMiB;
 constexpr double kCoreMargin = 0.5;  // the thread that serves the socket
 constexpr std::uint64_t kPidsMargin = 128;
+constexpr int kPools = 2;  // that the engine loads with, and that it computes with later
 
 }  // namespace
 
@@ -63,7 +64,8 @@ ProcessLimits limits_of(std::uint64_t reserved, const domain::Manifest& manifest
     limits.memory_bytes = reserved + reserved / 2 + facts.file_bytes + kMemoryMargin;
   if (!foreign || manifest.resources.threads > 0) limits.cpu_cores = threads + kCoreMargin;
   if (!foreign)
-    limits.pids = kPidsMargin + static_cast<std::uint64_t>(manifest.slots + std::max(0, threads));
+    limits.pids =
+        kPidsMargin + static_cast<std::uint64_t>(manifest.slots + kPools * std::max(0, threads));
   return limits;
 }
 

@@ -1,4 +1,5 @@
-// Who computes on how many cores: the ledger of cores. A replica gets its threads when it starts.
+// Who computes on how many cores: the ledger of cores. A replica gets its threads when it starts,
+// and others when its neighbours come and go while it works.
 //
 // What the owners of working replicas asked for is theirs; the others share what is left in equal
 // parts. A replica on an accelerator computes there and takes one core of the machine. Whoever asks
@@ -6,6 +7,8 @@
 //
 // Thread: pure functions.
 #pragma once
+
+#include <vector>
 
 namespace glowplug::policy {
 
@@ -22,5 +25,15 @@ int grant_threads(const CoreShare& share);
 // Counts one more neighbour with work under way.
 enum class Computes { HereShared, HereAsDeclared, Elsewhere };
 void add_neighbour(CoreShare& share, Computes where, int threads);
+
+// A replica with work under way.
+struct CoreUser {
+  Computes where = Computes::HereShared;
+  int threads = 0;  // as declared, where they are
+};
+
+// The threads of each of these together, in their order, at least one each. Those that share have
+// no more than there are, unless there are more of them than cores left.
+std::vector<int> share_cores(int cores_total, const std::vector<CoreUser>& working);
 
 }  // namespace glowplug::policy

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace glowplug::policy {
@@ -42,6 +43,46 @@ TEST(Cores, Neighbours_CountByWhereTheyCompute) {
   EXPECT_EQ(share.replicas_busy, 1);
   EXPECT_EQ(share.cores_declared, 5);
   EXPECT_EQ(grant_threads(share), 5);
+}
+
+constexpr CoreUser kShares{};
+constexpr CoreUser kOnGpu{.where = Computes::Elsewhere};
+constexpr CoreUser declares(int threads) { return {Computes::HereAsDeclared, threads}; }
+
+TEST(Cores, ThoseThatWork_HaveTheirSharesTogether) {
+  struct Case {
+    int cores;
+    std::vector<CoreUser> working;
+    std::vector<int> threads;
+  };
+  const std::vector<Case> cases{
+      {8, {}, {}},
+      {8, {kShares}, {8}},
+      {2, {kShares, kShares}, {1, 1}},
+      {7, {kShares, kShares}, {3, 3}},  // rounded down
+      {2, {kShares, kShares, kShares}, {1, 1, 1}},
+      {8, {declares(3), kShares, kShares}, {3, 2, 2}},
+      {8, {kShares, declares(8)}, {1, 8}},
+      {8, {declares(16)}, {8}},
+      {8, {kOnGpu}, {1}},
+      {8, {kShares, kOnGpu, kOnGpu}, {6, 1, 1}},
+      {0, {kShares, declares(4)}, {1, 1}},
+  };
+  for (const Case& one : cases)
+    EXPECT_THAT(share_cores(one.cores, one.working), ::testing::ElementsAreArray(one.threads));
+}
+
+// Whoever comes last is granted at its start what all have from then on.
+TEST(Cores, AGrant_IsTheShareOfAllFromThen) {
+  for (int total = 1; total <= 32; ++total)
+    for (int sharing = 1; sharing <= 8; ++sharing)
+      for (int declared = 0; declared <= total; ++declared) {
+        std::vector<CoreUser> working(static_cast<std::size_t>(sharing));
+        working.push_back(declares(declared));
+        EXPECT_EQ(share_cores(total, working).front(), grant_threads({.cores_total = total,
+                                                                      .replicas_busy = sharing - 1,
+                                                                      .cores_declared = declared}));
+      }
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ TEST(Limits, EstimateGetsRoomAndTheModelFile) {
   facts.file_bytes = 100 * kMiB;
   EXPECT_EQ(
       limits_of(200 * kMiB, manifest, facts, 2),
-      (ProcessLimits{.memory_bytes = (300 + 100 + 128) * kMiB, .cpu_cores = 2.5, .pids = 134}));
+      (ProcessLimits{.memory_bytes = (300 + 100 + 128) * kMiB, .cpu_cores = 2.5, .pids = 136}));
 }
 
 TEST(Limits, OwnersFigureIsTakenAtItsWord) {
@@ -69,6 +69,13 @@ TEST(Limits, ForeignProcess_IsHeldToWhatItsOwnerDeclaresAlone) {
   manifest.resources.threads = 2;
   EXPECT_EQ(limits_of(1000, manifest, {}, 2),
             (ProcessLimits{.memory_bytes = 1000, .cpu_cores = 2.5}));
+}
+
+// One that loads with few threads has a pool of them still when it gets one of all cores.
+TEST(Limits, PidsAllowTwoPoolsOfThreads) {
+  domain::Manifest manifest;
+  const std::uint64_t of_none = *limits_of(5000, manifest, {}, 0).pids;
+  EXPECT_EQ(limits_of(5000, manifest, {}, 256).pids, of_none + 512);
 }
 
 TEST(KeepAlive, StopsAfterTheIdleTimeUnlessHeld) {

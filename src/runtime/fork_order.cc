@@ -14,8 +14,10 @@ Result<SpawnedChild> order_fork(int template_control, const LaunchPlan& plan, co
   SpawnedChild child;
   ChildEnds ends;
   if (const Result<void> opened = open_channels(plan, child, ends); !opened) return opened.error();
-  boost::json::object fields{
-      {"fork", plan.endpoint.socket_path}, {"threads", plan.threads}, {"warm", plan.warm}};
+  boost::json::object fields{{"fork", plan.endpoint.socket_path},
+                             {"threads", plan.threads},
+                             {"cores", plan.cores},
+                             {"warm", plan.warm}};
   std::vector<int> descriptors{ends.control.get(), ends.lifeline.get(), ends.output.get()};
   if (leaf != nullptr && leaf->fd() >= 0) {
     fields["leaf"] = "directory";

@@ -1,5 +1,6 @@
 #include "runtime/launch_plan.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -93,7 +94,7 @@ std::vector<std::string> worker_arguments(const control::StartProcess& start,
   const Manifest& manifest = start.manifest;
   std::vector<std::string> argv{places.worker_path,
                                 "--protocol",
-                                "3",
+                                "4",
                                 "--engine",
                                 std::string(to_string(manifest.engine.kind)),
                                 "--socket",
@@ -109,7 +110,9 @@ std::vector<std::string> worker_arguments(const control::StartProcess& start,
                                 "--slots",
                                 std::to_string(manifest.slots),
                                 "--threads",
-                                std::to_string(start.threads)};
+                                std::to_string(start.threads),
+                                "--cores",
+                                std::to_string(std::max(start.cores, start.threads))};
   const auto add = [&argv](std::string option, std::string value) {
     argv.push_back(std::move(option));
     argv.push_back(std::move(value));
@@ -231,6 +234,7 @@ Result<LaunchPlan> plan_launch(const control::StartProcess& start, const LaunchP
         places.run_dir, socket.size(), kSocketPathMax));
   plan.endpoint.socket_path = socket;
   plan.threads = start.threads;
+  plan.cores = std::max(start.cores, start.threads);
   plan.warm = start.ahead;
   if (start.role == control::Role::Template) {
     plan.primes = start.manifest.prime;

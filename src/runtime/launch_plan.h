@@ -51,6 +51,7 @@ struct LaunchPlan {
   std::string folder;               // private to the process, removed when it is gone
   control::Endpoint endpoint;       // of a replica
   int threads = 1;                  // told to a forked replica, which has no command line
+  int cores = 1;                    // threads that it may be told later; the same
   bool warm = false;                // the same
   std::vector<std::string> primes;  // of a template that is forked from another
   domain::SharedTokens prime;       // of one too: a prompt that has no text; null = none

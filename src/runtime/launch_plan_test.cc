@@ -36,13 +36,22 @@ TEST(LaunchPlan, Llama_RunsTheWorkerOnItsSocket) {
   const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 0);
   ASSERT_TRUE(plan);
   EXPECT_THAT(plan->argv,
-              ElementsAre("/bin/true", "--protocol", "3", "--engine", "llama", "--socket",
+              ElementsAre("/bin/true", "--protocol", "4", "--engine", "llama", "--socket",
                           "/run/gp/7/r.sock", "--control-fd", "3", "--lifeline-fd", "4", "--task",
                           "generate", "--context", "2048", "--slots", "4", "--threads", "3",
-                          "--model", "/m.gguf"));
+                          "--cores", "3", "--model", "/m.gguf"));
   EXPECT_EQ(plan->folder, "/run/gp/7");
   EXPECT_EQ(plan->endpoint.socket_path, "/run/gp/7/r.sock");
   EXPECT_EQ(plan->readiness, Readiness::ControlChannel);
+}
+
+TEST(LaunchPlan, MoreCoresThanThreads_AreSaidToo) {
+  control::StartProcess start = start_of(domain::EngineKind::Llama);
+  start.cores = 8;
+  const Result<LaunchPlan> plan = plan_launch(start, kPlaces, {}, 0);
+  EXPECT_EQ(after(plan->argv, "--threads"), "3");
+  EXPECT_EQ(after(plan->argv, "--cores"), "8");
+  EXPECT_EQ(plan->cores, 8);
 }
 
 TEST(LaunchPlan, ChatTemplate_NameIsShippedAndPathIsItself) {

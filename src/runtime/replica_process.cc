@@ -494,5 +494,6 @@ void ReplicaProcess::give(std::uint64_t id, UniqueFd state) {
 void ReplicaProcess::kill() { state_->kill("killed"); }
 const control::Endpoint& ReplicaProcess::endpoint() const { return state_->endpoint(); }
 pid_t ReplicaProcess::pid() const { return state_->pid(); }
+int ReplicaProcess::control() const { return state_->control(); }
 
 }  // namespace glowplug::runtime

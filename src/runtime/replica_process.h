@@ -87,7 +87,8 @@ class ReplicaProcess final {
   void keep();
   void give(std::uint64_t id, UniqueFd state);
   const control::Endpoint& endpoint() const;
-  pid_t pid() const;  // -1 while unborn
+  pid_t pid() const;    // -1 while unborn
+  int control() const;  // for orders that need no answer; not to be kept
 
  private:
   class State;

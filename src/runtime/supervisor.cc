@@ -20,6 +20,7 @@
 #include "runtime/log_ring.h"
 #include "runtime/replica_process.h"
 #include "runtime/standby_pool.h"
+#include "runtime/thread_order.h"
 
 namespace glowplug::runtime {
 namespace {
@@ -277,6 +278,11 @@ void Supervisor::keep(domain::ProcessId process) {
 
 void Supervisor::give(domain::ProcessId process, std::uint64_t id, UniqueFd state) {
   if (ReplicaProcess* found = state_->find(process)) found->give(id, std::move(state));
+}
+
+Result<void> Supervisor::set_threads(const control::SetThreads& set) {
+  const ReplicaProcess* found = state_->find(set.process);
+  return found == nullptr ? Result<void>() : order_threads(found->control(), set.threads);
 }
 
 void Supervisor::kill_all() { state_->kill_all(); }

@@ -88,6 +88,8 @@ class Supervisor final {
   void remember(domain::ProcessId process, std::span<const RememberedPrompt> prompts);
   void keep(domain::ProcessId process);
   void give(domain::ProcessId process, std::uint64_t id, UniqueFd state);
+  // Unknown ids: nothing. On an error it computes on with the threads that it has.
+  Result<void> set_threads(const control::SetThreads& set);
   void assign(const control::AssignReplica& assign);  // its later lines are that function's
 
   std::optional<control::Endpoint> endpoint(domain::ProcessId process) const;

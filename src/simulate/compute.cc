@@ -61,11 +61,31 @@ void Compute::open(domain::ProcessId process, const ModelProfile& profile, int t
   if (found != tasks_.end() && found->second.works) wanted_ -= found->second.threads;
   Task task;
   task.engine.emplace(profile);
-  task.threads = std::min(threads, profile.threads);
-  task.pace = speed;
-  if (profile.threads > 0) task.pace *= static_cast<double>(task.threads) / profile.threads;
+  task.threads_measured = profile.threads;
+  task.speed = speed;
+  use_threads(task, threads);
   task.at = work_;
   tasks_.insert_or_assign(process, std::move(task));
+}
+
+// It is no faster with more of them than it was measured with.
+void Compute::use_threads(Task& task, int threads) {
+  task.threads = std::min(threads, task.threads_measured);
+  task.pace = task.speed;
+  if (task.threads_measured > 0)
+    task.pace *= static_cast<double>(task.threads) / task.threads_measured;
+}
+
+void Compute::set_threads(domain::ProcessId process, int threads, Time now) {
+  move_to(now);
+  const auto found = tasks_.find(process);
+  if (found == tasks_.end() || !found->second.engine) return;
+  Task& task = found->second;
+  catch_up(task);
+  const int before = task.threads;
+  use_threads(task, threads);
+  if (task.works) wanted_ += task.threads - before;
+  schedule(process, task);
 }
 
 void Compute::run(domain::ProcessId process, const ReplicaEngine::Job& job, Time now) {

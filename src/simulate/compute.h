@@ -29,6 +29,8 @@ class Compute final {
   // `speed`: over what was measured of the profile, with all its threads.
   void open(domain::ProcessId process, const ModelProfile& profile, int threads, Time now,
             double speed = 1);
+  // From now on; nothing where it is not open.
+  void set_threads(domain::ProcessId process, int threads, Time now);
   void run(domain::ProcessId process, const ReplicaEngine::Job& job, Time now);
   bool drop(domain::ProcessId process, domain::CallId call, Time now);
   // It does nothing until it is let go on; also while it loads.
@@ -52,8 +54,10 @@ class Compute final {
   struct Task {
     std::optional<ReplicaEngine> engine;  // none: it loads
     double load_left_s = 0;
-    double pace = 1;         // work of its own for each second of work: threads over those measured
-    int threads = 1;         // wanted while it works
+    double speed = 1;  // over what was measured, with all its threads
+    double pace = 1;   // work of its own for each second of work: threads over those measured
+    int threads = 1;   // wanted while it works
+    int threads_measured = 0;
     double at = 0;           // of work_, up to which it has advanced
     std::uint64_t turn = 0;  // entries of an earlier one are void
     bool stalled = false;
@@ -70,6 +74,7 @@ class Compute final {
   };
 
   double speed() const;
+  static void use_threads(Task& task, int threads);
   void move_to(Time now);
   void catch_up(Task& task);
   void schedule(domain::ProcessId process, Task& task);

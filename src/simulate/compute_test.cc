@@ -67,6 +67,21 @@ TEST_F(ComputeTest, FewerThreadsThanMeasured_ProportionallySlower) {
   EXPECT_NEAR(next().second, 2.0, 1e-6);
 }
 
+TEST_F(ComputeTest, ThreadsSetAtWork_CountFromThenOn) {
+  compute.open(kOne, profile(), 2, now);
+  compute.run(kOne, {domain::CallId{1}, 100, 1}, now);
+  now += std::chrono::milliseconds(500);
+  compute.set_threads(kOne, 1, now);
+  EXPECT_EQ(compute.threads_wanted(), 1);
+  EXPECT_NEAR(next().second, 1.5, 1e-6);  // the other 50 tokens at half the speed
+  compute.set_threads(kOne, 8, now);      // no more than it was measured with
+  compute.run(kOne, {domain::CallId{2}, 100, 1}, now);
+  EXPECT_EQ(compute.threads_wanted(), 2);
+  EXPECT_EQ(next().first.due, Compute::Due::Done);
+  EXPECT_NEAR(next().second, 2.5, 1e-6);
+  compute.set_threads(kThree, 1, now);  // unknown: nothing
+}
+
 TEST_F(ComputeTest, EngineWithoutThreads_SlowsNobody) {
   compute.open(kOne, profile(0), 2, now);
   compute.open(kTwo, profile(), 2, now);

@@ -198,6 +198,7 @@ class World final {
   void carry_out(const control::AssignReplica& effect);
   void carry_out(const control::SleepReplica& effect);
   void carry_out(const control::WakeReplica& effect);
+  void carry_out(const control::SetThreads& effect);
   void carry_out(const control::StopProcess& effect);
   void carry_out(const control::KillProcess& effect);
   void carry_out(const control::BindReplica&) {}

@@ -233,6 +233,14 @@ void World::carry_out(const control::WakeReplica& effect) {
   after(effect.replica, found->second, shaken(model_.starts.wake), Happening::What::Awake);
 }
 
+// One that is not ready yet opens with it.
+void World::carry_out(const control::SetThreads& effect) {
+  const auto found = processes_.find(effect.process);
+  if (found == processes_.end()) return;
+  found->second.threads = effect.threads;
+  if (found->second.devices.empty()) here_.set_threads(effect.process, effect.threads, now_);
+}
+
 // --- ends ---
 
 void World::carry_out(const control::StopProcess& effect) {

@@ -29,6 +29,7 @@
 #include "worker/memory_pages.h"
 #include "worker/process.h"
 #include "worker/template_loop.h"
+#include "worker/thread_count.h"
 
 namespace glowplug::worker {
 namespace {
@@ -135,8 +136,8 @@ void prepare_engine(const ControlChannel& channel, LoadErrors& errors) {
 }
 
 // Computes a few tokens and forgets them, so that the first caller does not pay for the pages that
-// any step touches. On one thread that gives way to everybody: whoever prepares a spare must not
-// slow down an answer.
+// any step touches; not where a primed slot's state cannot be cut. On one thread that gives way to
+// everybody: whoever prepares a spare must not slow down an answer.
 void compute_dummy_batch(llama_context* context, int threads) {
   llama_set_n_threads(context, 1, 1);
   std::thread([context] {
@@ -152,6 +153,12 @@ void compute_dummy_batch(llama_context* context, int threads) {
     llama_synchronize(context);
   }).join();
   llama_set_n_threads(context, threads, threads);
+}
+
+// A forked replica has no thread yet, and one that was executed has loaded with a pool of those
+// that it is to use alone.
+void prepare_threads(const Options& options, llama_context* context, const PoolThreads& threads) {
+  if (options.is_template || threads.pool > threads.used) attach_threads(context, threads);
 }
 
 // Forks replicas until it is told to end. Returns in each of them, with the order that made it.
@@ -265,31 +272,32 @@ int serve(const Options& options, ControlChannel& channel, UniqueFd lifeline, Sa
   PromptMemory memory(options.slots, states_of(engine));
   LlamaHttp http(*params, engine, prompts, memory);
   LlamaSlots slots(engine);
+  PoolThreads threads{.pool = options.cores, .used = options.threads};
+  bool warm = options.warm;
   if (options.is_template) {
     std::optional<ForkOrder> forked =
         fork_until_replica(engine, *params, prompts, channel, std::move(lifeline), memory, load);
     if (!forked) return 1;
-    ForkOrder& order = *forked;
     load = {Clock::now()};
-    sandbox = confine(options, order.socket_path, std::move(sandbox));
+    sandbox = confine(options, forked->socket_path, std::move(sandbox));
     common_log_resume(common_log_main());
-    attach_threads(engine.get_llama_context(), order.threads);
-    const bool leaves_no_trace = !memory.is_primed() || !states_of(engine).slots_too;
-    if (order.warm && leaves_no_trace)
-      compute_dummy_batch(engine.get_llama_context(), order.threads);
-    params->hostnames = {order.socket_path};
-    watch_lifeline(std::move(order.lifeline));
+    threads = {.pool = forked->cores, .used = forked->threads};
+    warm = forked->warm && !(memory.is_primed() && states_of(engine).slots_too);
+    params->hostnames = {forked->socket_path};
+    watch_lifeline(std::move(forked->lifeline));
   }
-  if (!options.is_template && options.warm)
-    compute_dummy_batch(engine.get_llama_context(), options.threads);
+  prepare_threads(options, engine.get_llama_context(), threads);
+  if (warm) compute_dummy_batch(engine.get_llama_context(), threads.used);
   // The engine computes embeddings of a whole input at once, and a GPU while this thread goes on.
   if (options.task == Task::kGenerate && !llama_supports_gpu_offload())
     pace_steps(engine.get_llama_context(), options.slots);
+  ThreadCount count({.threads = threads.used, .most = threads.pool});
+  follow_threads(engine.get_llama_context(), count);
   if (!http.start()) {
     channel.failed("the socket " + params->hostnames.front() + " cannot be bound");
     return 1;
   }
-  if (options.task == Task::kGenerate) memory.serve(channel.fd(), slots);
+  memory.serve(channel.fd(), slots, [&count](const Order& order) { count.obey(order); });
   watch_stop_signal([&http, &engine] {
     http.finish(kFinishLimit);
     end_loop(engine);

@@ -21,7 +21,14 @@ struct Paced {
   StepPacer pacer;
 };
 
-std::optional<Paced> paced;  // the linker's functions take no argument of ours
+struct Threaded {
+  llama_context* context;
+  const ThreadCount& count;
+};
+
+// The linker's functions take no argument of ours.
+std::optional<Paced> paced;
+std::optional<Threaded> threaded;
 
 // Tokens that the context holds, over all slots: what a step adds is its number of tokens.
 std::int64_t tokens_held(llama_context* context) {
@@ -39,6 +46,10 @@ void pace_steps(llama_context* context, int slots) {
   paced.emplace(context, StepPacer(slots, static_cast<int>(__real_llama_n_batch(context))));
 }
 
+void follow_threads(llama_context* context, const ThreadCount& count) {
+  threaded.emplace(Threaded{context, count});
+}
+
 }  // namespace glowplug::worker
 
 extern "C" {
@@ -51,7 +62,10 @@ std::uint32_t __wrap_llama_n_batch(const llama_context* context) {
 
 std::int32_t __wrap_llama_process(llama_context* context, llama_process_type type,
                                   llama_batch_ext* batch) {
-  using glowplug::worker::paced;
+  using glowplug::worker::paced, glowplug::worker::threaded;
+  if (threaded && threaded->context == context)
+    if (const int threads = threaded->count.now(); threads != llama_n_threads(context))
+      llama_set_n_threads(context, threads, threads);
   if (!paced || paced->context != context) return __real_llama_process(context, type, batch);
   const std::int64_t before = glowplug::worker::tokens_held(context);
   const auto began = std::chrono::steady_clock::now();

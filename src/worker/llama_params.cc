@@ -167,7 +167,7 @@ Result<common_params> engine_params(const Options& options) {
 
   const bool gpu = llama_supports_gpu_offload();
   // A step must have room for one token of every slot, and for some of a prompt beside them.
-  const int batch_auto = gpu ? kGpuBatch : batch_for_step(bytes, options.threads);
+  const int batch_auto = gpu ? kGpuBatch : batch_for_step(bytes, options.cores);
   params.n_batch = std::max(options.tuning.batch > 0 ? options.tuning.batch : batch_auto,
                             options.slots + kPromptTokensMin);
   params.n_ubatch = params.n_batch;

@@ -40,7 +40,7 @@ struct Filling {
 // The engine computes with its thread pool of last time until it computes again, and would touch
 // that one's memory then. One token on a pool without threads, which stays, makes it let go.
 bool leave_threads(const Filling& with, server_routes& routes, Token token) {
-  attach_threads(with.engine.get_llama_context(), 1);
+  attach_threads(with.engine.get_llama_context(), {.pool = 1, .used = 1});
   return compute(routes, {token}, 0);
 }
 
@@ -73,13 +73,13 @@ Result<void> fill_slots(const Filling& with, std::vector<std::vector<Token>> pro
 
 }  // namespace
 
-ggml_threadpool* attach_threads(llama_context* context, int threads) {
+ggml_threadpool* attach_threads(llama_context* context, const PoolThreads& threads) {
   llama_detach_threadpool(context);
-  ggml_threadpool_params options = ggml_threadpool_params_default(threads);
+  ggml_threadpool_params options = ggml_threadpool_params_default(threads.pool);
   options.poll = 0;  // as in llama_params.cc
   ggml_threadpool* pool = ggml_threadpool_new(&options);
   llama_attach_threadpool(context, pool, nullptr);
-  llama_set_n_threads(context, threads, threads);
+  llama_set_n_threads(context, threads.used, threads.used);
   return pool;
 }
 
@@ -98,7 +98,7 @@ Result<void> prime_slots(server_context& engine, const common_params& params,
                     "; shorten it or raise context");
   }
   llama_context* context = engine.get_llama_context();
-  ggml_threadpool* pool = attach_threads(context, threads);
+  ggml_threadpool* pool = attach_threads(context, {.pool = threads, .used = threads});
   Result<void> filled;
   std::thread filler([&] {
     filled = fill_slots({engine, params, memory}, std::move(all));

@@ -23,8 +23,12 @@ namespace glowplug::worker {
                                        const std::vector<Prime>& primes, int threads,
                                        PromptMemory& memory);
 
+// Threads that there are, and those of them that compute; the rest sleep.
+struct PoolThreads {
+  int pool = 1, used = 1;
+};
 // A thread pool of this process's own, used until it is freed: a template's has no thread but the
 // one that forked.
-ggml_threadpool* attach_threads(llama_context* context, int threads);
+ggml_threadpool* attach_threads(llama_context* context, const PoolThreads& threads);
 
 }  // namespace glowplug::worker

@@ -124,6 +124,7 @@ Result<void> store(Options& options, std::string_view name, std::string_view val
   if (name == "--context") return store_int(options.context, name, value, 1, domain::kContextMax);
   if (name == "--slots") return store_int(options.slots, name, value, 1, domain::kSlotsMax);
   if (name == "--threads") return store_int(options.threads, name, value, 1, 512);
+  if (name == "--cores") return store_int(options.cores, name, value, 1, 512);
   if (name == "--warm")
     return store_choice<bool>(options.warm, name, value, {{"yes", true}, {"no", false}});
   if (name == "--batch")
@@ -186,7 +187,7 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
     if (auto stored = store(options, name, value); !stored) return stored.error();
   }
   for (const char* name : {"--protocol", "--engine", "--socket", "--control-fd", "--lifeline-fd",
-                           "--task", "--context", "--slots", "--threads"}) {
+                           "--task", "--context", "--slots", "--threads", "--cores"}) {
     if (!seen.contains(name)) return refuse(name, "is required");
   }
   if (options.engine == EngineKind::kLlama && options.model_path.empty()) {
@@ -197,6 +198,9 @@ Result<Options> parse_options(const std::vector<std::string>& arguments) {
   if (options.tuning.batch > 0 && options.tuning.batch < options.slots + domain::kPromptTokensMin)
     return refuse("--batch", "a step needs room for a token of each slot and " +
                                  std::to_string(domain::kPromptTokensMin) + " of a prompt");
+  if (options.cores < options.threads)
+    return refuse("--cores",
+                  "must be at least --threads, which is " + std::to_string(options.threads));
   if (options.control_fd == options.lifeline_fd) {
     return refuse("--lifeline-fd", "must differ from --control-fd");
   }

@@ -15,7 +15,7 @@
 
 namespace glowplug::worker {
 
-inline constexpr int kProtocol = 3;
+inline constexpr int kProtocol = 4;
 
 enum class EngineKind { kLlama, kFake };
 enum class Task { kGenerate, kEmbed, kRerank };
@@ -52,6 +52,7 @@ struct Options {
   int context = 0;  // tokens of one slot
   int slots = 0;
   int threads = 0;
+  int cores = 0;  // threads that it may be told to compute with later; at least `threads`
   domain::Tuning tuning;
   std::string file_type;  // with measures: of a file of the same shape with random weights
   std::string model_path;

@@ -7,9 +7,9 @@ namespace {
 
 std::vector<std::string> fake_line(std::vector<std::string> more = {}) {
   std::vector<std::string> line = {
-      "--protocol",   "3",  "--engine",      "fake", "--socket",  "/run/a.sock",
-      "--control-fd", "3",  "--lifeline-fd", "4",    "--task",    "generate",
-      "--context",    "64", "--slots",       "2",    "--threads", "1"};
+      "--protocol",    "4", "--engine", "fake",     "--socket",  "/run/a.sock", "--control-fd", "3",
+      "--lifeline-fd", "4", "--task",   "generate", "--context", "64",          "--slots",      "2",
+      "--threads",     "1", "--cores",  "2"};
   line.insert(line.end(), more.begin(), more.end());
   return line;
 }
@@ -28,6 +28,8 @@ TEST(Options, ReadsEveryField) {
   EXPECT_EQ(parsed->socket_path, "/run/a.sock");
   EXPECT_EQ(parsed->context, 64);
   EXPECT_EQ(parsed->slots, 2);
+  EXPECT_EQ(parsed->threads, 1);
+  EXPECT_EQ(parsed->cores, 2);
   EXPECT_EQ(parsed->model_path, "/m.gguf");
   EXPECT_EQ(parsed->chat_template_path, "/t.jinja");
   EXPECT_EQ(parsed->fake.load_ms, 50);
@@ -80,7 +82,7 @@ TEST(Options, RefusalNamesTheOption) {
   EXPECT_TRUE(refused({"--socket", "/run/a"}).find("must end in .sock") != std::string::npos);
   EXPECT_TRUE(refused({"--socket", "/" + std::string(110, 'a') + ".sock"}).find("107 bytes") !=
               std::string::npos);
-  EXPECT_TRUE(refused({"--protocol", "1"}).find("speaks protocol 3") != std::string::npos);
+  EXPECT_TRUE(refused({"--protocol", "1"}).find("speaks protocol 4") != std::string::npos);
   EXPECT_EQ(refused(fake_line({"--slots", "3"})), "--slots: is given twice");
   EXPECT_TRUE(refused(fake_line({"--fake-fault", "hang_after_tokens"})).find("needs a number") !=
               std::string::npos);

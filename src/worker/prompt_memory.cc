@@ -76,9 +76,10 @@ bool PromptMemory::is_beyond_use(int slot, const std::vector<Token>& prompt) con
   return from < restored_[static_cast<std::size_t>(slot)];
 }
 
-void PromptMemory::serve(int channel, SlotStates& engine) {
+void PromptMemory::serve(int channel, SlotStates& engine, Others others) {
   channel_ = channel;
   engine_ = &engine;
+  others_ = std::move(others);
   orders_ = std::thread([this] { take_orders(); });  // joined by the destructor
 }
 
@@ -110,6 +111,7 @@ void PromptMemory::obey(Order order) {
     return keep(std::move(order.descriptors),
                 *why == "overwriting" ? Copies::Losing : Copies::Idle);
   const json::value* id = order.fields.if_contains("give");
+  if (id == nullptr && others_) return others_(order);
   if (id == nullptr || !id->is_number()) return;
   const std::lock_guard lock(mutex_);
   const auto wanted = wanted_.find(id->to_number<std::uint64_t>());

@@ -22,6 +22,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -81,8 +82,10 @@ class PromptMemory final {
   void holds(int slot, std::vector<Token> tokens);
   bool is_primed() const { return !primes_.empty(); }  // settled before a replica is forked
 
-  // In a replica: takes orders from the channel and answers there; both outlive this object.
-  void serve(int channel, SlotStates& engine);
+  // In a replica: takes orders from the channel and answers there; both outlive this object. Orders
+  // about other things are handed to `others`, on the thread that reads them.
+  using Others = std::function<void(const Order&)>;
+  void serve(int channel, SlotStates& engine, Others others = {});
 
   class Placed;
   // For a request with this prompt. Gives no slot when all are taken: the engine then chooses.
@@ -131,6 +134,7 @@ class PromptMemory final {
   std::vector<Remembered> primes_, remembered_;
   int channel_ = -1;
   SlotStates* engine_ = nullptr;
+  Others others_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool obeying_ = false;       // an order was taken and is not carried out yet

@@ -55,11 +55,14 @@ std::optional<Received> take_order(Order order) {
   const json::object& fields = order.fields;
   const json::value* socket_path = fields.if_contains("fork");
   const json::value* threads = fields.if_contains("threads");
+  const json::value* cores = fields.if_contains("cores");
   const json::value* warm = fields.if_contains("warm");
-  if (!socket_path || !socket_path->is_string() || !threads || !threads->is_int64())
+  if (!socket_path || !socket_path->is_string() || !threads || !threads->is_int64() || !cores ||
+      !cores->is_int64())
     return std::nullopt;
   Received received{.order = {.socket_path = std::string(socket_path->get_string()),
                               .threads = static_cast<int>(threads->get_int64()),
+                              .cores = static_cast<int>(cores->get_int64()),
                               .warm = warm && warm->is_bool() && warm->get_bool(),
                               .control = std::move(descriptors[0]),
                               .lifeline = std::move(descriptors[1]),

@@ -1,6 +1,6 @@
 // A template: a process that has done the slow part of a start once and forks replicas on order.
 //
-//   server ──{"fork":"…/r.sock","threads":2} + 3 descriptors──▶ template ──clone──▶ child
+//   server ──{"fork":"…/r.sock","threads":2,"cores":4} + 3 descriptors──▶ template ──clone──▶ child
 //   server ◀────────{"state":"forked","pid":123}, on the child's own control channel────┘
 //
 // Further descriptors are the child's leaf cgroup: with `"leaf":"directory"` the child is born in
@@ -32,6 +32,7 @@ namespace glowplug::worker {
 struct ForkOrder {
   std::string socket_path;
   int threads = 1;
+  int cores = 1;      // threads that it may be told to compute with later
   bool warm = false;  // compute a dummy batch before it says ready
   UniqueFd control, lifeline;
   // A JSON array of prompts: the child is to compute them and become a template itself.
