@@ -339,6 +339,10 @@ void LivePlatform::carry_out(const control::SetThreads& effect) {
     spdlog::warn("replica={} keeps its threads: {}", effect.process.value, set.error().message);
 }
 
+void LivePlatform::carry_out(const control::FreezeReplica& effect) {
+  supervisor_.freeze(effect.replica, effect.frozen);
+}
+
 void LivePlatform::carry_out(const control::StopProcess& effect) {
   sleepers_.forget(effect.process);
   supervisor_.stop(effect.process);

@@ -122,6 +122,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void carry_out(const control::SleepReplica& effect);
   void carry_out(const control::WakeReplica& effect);
   void carry_out(const control::SetThreads& effect);
+  void carry_out(const control::FreezeReplica& effect);
   void carry_out(const control::StopProcess& effect);
   void carry_out(const control::KillProcess& effect);
   void carry_out(const control::GrantCall& effect);

@@ -403,7 +403,7 @@ const std::string& Brain::label_of(const Replica& replica) const {
 
 void Brain::move_to(Replica& replica, domain::State state) {
   GLOWPLUG_ASSERT(domain::may_follow(replica.state, state));
-  workers_changed_ |= replica.state == domain::State::Loading || state == domain::State::Loading;
+  workers_changed_ = true;
   replica.state = state;
 }
 

@@ -325,7 +325,7 @@ class Brain final : BrainState {
                       int missing);
   int recall(const std::string& name, const Generation& generation, int missing);
   void grow(const std::string& name, Function& function, Generation& generation, int missing);
-  int cores_taken(const std::string& name) const;
+  int cores_taken(const std::string& name, const Generation& generation) const;
   Room room_to_grow(const std::string& name, const Generation& generation, int wanted) const;
   void retire(const std::string& name, const Generation& generation, int surplus);
   void keep_max(const std::string& name, const Generation& generation);
@@ -362,7 +362,9 @@ class Brain final : BrainState {
   int threads_for(const std::string& name, const Generation& generation) const;
   int threads_max(const std::string& name, const Generation& generation) const;
   void take_cores_of(Replica& replica, const Generation& generation) const;
+  policy::Claim claim_of(const Replica& replica) const;
   void share_cores();
+  void set_frozen(ReplicaEntry& entry, bool frozen);
 
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
@@ -425,6 +427,7 @@ class Brain final : BrainState {
   ScaleClock scale_clock_;
   std::optional<Time> wake_;      // as last told
   bool workers_changed_ = false;  // since share_cores()
+  std::optional<Time> freeze_review_;
 
   Time now_{};                                  // of the event being handled
   WallTime wall_{};                             // the same

@@ -2,12 +2,16 @@
 //
 //   a start begins or ends, in_flight 0 <-> more, a replica goes
 //       └─▶ share_cores(), once in that turn ──▶ SetThreads for each that works with another number
+//                                             and FreezeReplica for batch work without a core
 //
 // Whoever has nothing to do keeps the number it had, until it works. What cannot be told while it
 // runs, a foreign engine, keeps the number of its start and counts all the same.
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "base/units.h"
 #include "control/brain.h"
 
 namespace glowplug::control {
@@ -22,7 +26,9 @@ policy::Computes Brain::where_computes(const Generation& generation) const {
 int Brain::threads_for(const std::string& name, const Generation& generation) const {
   policy::CoreShare share{.cores_total = options_.cores,
                           .threads_requested = generation.manifest.resources.threads};
+  const bool is_batch = generation.manifest.priority == domain::Priority::Batch;
   for (const auto& [id, replica] : replicas_) {
+    if (replica.is_batch && !is_batch) continue;  // it yields
     // One that drains gives its cores back soon, and a foreign engine keeps its grant for life.
     if (name.empty() || replica.state == domain::State::Draining || !replica.works()) continue;
     add_neighbour(share, replica.computes, replica.threads);
@@ -38,27 +44,61 @@ int Brain::threads_max(const std::string& name, const Generation& generation) co
 
 void Brain::take_cores_of(Replica& replica, const Generation& generation) const {
   replica.computes = where_computes(generation);
+  replica.is_batch = generation.manifest.priority == domain::Priority::Batch;
   replica.follows = replica.computes == policy::Computes::HereShared &&
                     generation.manifest.engine.kind == domain::EngineKind::Llama;
 }
 
+// What starts, or is on its way out, is worth having done soon whatever its priority.
+policy::Claim Brain::claim_of(const Replica& replica) const {
+  if (!replica.is_batch) return policy::Claim::First;
+  const bool yields = replica.takes_calls() && replica.computes != policy::Computes::Elsewhere &&
+                      (!replica.freeze || replica.freeze->may_freeze(now_));
+  return yields ? policy::Claim::Yields : policy::Claim::Beside;
+}
+
 void Brain::share_cores() {
-  if (!std::exchange(workers_changed_, false)) return;
+  const bool due = freeze_review_ && *freeze_review_ <= now_;
+  if (!std::exchange(workers_changed_, false) && !due) return;
+  freeze_review_.reset();
   std::vector<policy::CoreUser> users;
   std::vector<ReplicaEntry*> working;
   for (ReplicaEntry& entry : replicas_) {
-    if (!entry.second.works()) continue;
-    users.push_back({entry.second.computes, entry.second.threads});
+    if (!entry.second.works()) {
+      if (entry.second.freeze) set_frozen(entry, false);
+      entry.second.freeze.reset();
+      continue;
+    }
+    users.push_back({entry.second.computes, entry.second.threads, claim_of(entry.second)});
     working.push_back(&entry);
   }
   const std::vector<int> threads = policy::share_cores(options_.cores, users);
   for (std::size_t i = 0; i < working.size(); ++i) {
     auto& [id, replica] = *working[i];
+    if (replica.is_batch && replica.in_flight > 0) set_frozen(*working[i], threads[i] == 0);
     // One that starts hears it with its first call.
-    if (!replica.follows || replica.in_flight == 0 || replica.threads == threads[i]) continue;
+    const bool hears = replica.follows && replica.in_flight > 0 && threads[i] > 0;
+    if (!hears || replica.threads == threads[i]) continue;
     replica.threads = threads[i];
     effects_.list.push_back(SetThreads{id, threads[i]});
   }
+}
+
+// Told once for each time that it has stood and run enough: short calls of others freeze it often.
+void Brain::set_frozen(ReplicaEntry& entry, bool frozen) {
+  auto& [id, replica] = entry;
+  if (!replica.freeze) replica.freeze.emplace(now_);
+  const bool anew = frozen && !replica.freeze->has_stood(now_);
+  if (replica.freeze->is_frozen() != frozen) {
+    replica.freeze->note(frozen, now_);
+    effects_.list.push_back(FreezeReplica{id, frozen});
+  }
+  if (anew)
+    decide(replica.function, "freeze",
+           fmt::format("replica {}: batch work yields the cores to others, for {} at most",
+                       id.value, format_duration(policy::kFrozenMost)));
+  const std::optional<Time> review = replica.freeze->review(now_);
+  if (review && (!freeze_review_ || *review < *freeze_review_)) freeze_review_ = review;
 }
 
 }  // namespace glowplug::control

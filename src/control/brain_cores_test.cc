@@ -129,6 +129,103 @@ TEST_F(Cores, ReplicaThatDrains_KeepsItsShareUntilItsCallsEnd) {
   EXPECT_THAT(told(), ElementsAre(Set{1, 4}));
 }
 
+class BatchWork : public Cores {
+ protected:
+  void batch(const std::string& name, int declared = 0) {
+    domain::Manifest made = built_in(name, declared);
+    made.priority = domain::Priority::Batch;
+    world_.deploy(made);
+    world_.serve(name);
+  }
+  std::vector<std::pair<std::uint64_t, bool>> froze() { return std::exchange(world_.frozen, {}); }
+};
+using Froze = std::pair<std::uint64_t, bool>;
+
+TEST_F(BatchWork, StandsStillWhileOthersWork) {
+  batch("b");
+  idle("a");
+  const domain::CallId slow = world_.call("b");
+  const domain::CallId quick = world_.call("a");
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, true}));
+  EXPECT_TRUE(world_.brain.function("b")->replicas.at(0).frozen);
+  EXPECT_EQ(threads("a"), 4);
+  EXPECT_EQ(threads("b"), 4);  // with how many it works when it does
+  end(quick);
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, false}));
+  end(slow);
+  EXPECT_THAT(froze(), IsEmpty());
+}
+
+TEST_F(BatchWork, StandsStillWhileAnotherStarts_WhichHasAllCores) {
+  batch("b");
+  world_.call("b");
+  deploy("a");
+  const domain::CallId call = world_.call("a");
+  EXPECT_EQ(world_.started.back().threads, 4);
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, true}));
+  world_.ready(1);
+  EXPECT_THAT(froze(), IsEmpty());
+  end(call);
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, false}));
+}
+
+TEST_F(BatchWork, HasItsTimeAfterTenSeconds) {
+  batch("b");
+  idle("a");
+  world_.call("b");
+  world_.call("a");
+  froze();
+  world_.pass(10s);
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, false}));
+  EXPECT_EQ(threads("a"), 2);
+  EXPECT_EQ(threads("b"), 2);
+  world_.pass(1999ms);
+  EXPECT_THAT(froze(), IsEmpty());
+  world_.pass(1ms);
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, true}));
+  EXPECT_EQ(threads("a"), 4);
+}
+
+TEST_F(BatchWork, WhoseCallsEnd_IsFrozenNoMore) {
+  batch("b");
+  idle("a");
+  const domain::CallId given_up = world_.call("b");
+  world_.call("a");
+  froze();
+  end(given_up);
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, false}));
+}
+
+TEST_F(BatchWork, ThatIsToEnd_GoesOn) {
+  batch("b");
+  idle("a");
+  world_.call("b");
+  world_.call("a");
+  froze();
+  world_.post(StopWanted{"b"});
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, false}));
+}
+
+TEST_F(BatchWork, ThatFindsCoresFree_GoesOn) {
+  batch("b");
+  idle("a", 3);
+  world_.call("b");
+  told();
+  world_.call("a");
+  EXPECT_THAT(froze(), IsEmpty());
+  EXPECT_THAT(told(), ElementsAre(Set{1, 1}));
+}
+
+TEST_F(BatchWork, Alone_SharesAsOthersDo) {
+  batch("b");
+  batch("c");
+  world_.call("b");
+  world_.call("c");
+  EXPECT_THAT(froze(), IsEmpty());
+  EXPECT_EQ(threads("b"), 2);
+  EXPECT_EQ(threads("c"), 2);
+}
+
 TEST_F(Cores, WhatCannotBeTold_CountsAllTheSame) {
   idle("a");
   world_.deploy(world_.manifest("fake"));

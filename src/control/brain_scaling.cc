@@ -240,10 +240,12 @@ void Brain::grow(const std::string& name, Function& function, Generation& genera
   }
 }
 
-// By all its own replicas, and by those of others that start or have work.
-int Brain::cores_taken(const std::string& name) const {
+// By all its own replicas, and by those of others that start or have work and do not yield.
+int Brain::cores_taken(const std::string& name, const Generation& generation) const {
   int taken = 0;
+  const bool is_batch = generation.manifest.priority == domain::Priority::Batch;
   for (const auto& [id, replica] : replicas_) {
+    if (replica.is_batch && !is_batch && replica.function != name) continue;
     const bool starts = replica.state == domain::State::Loading && !replica.is_spare();
     const bool ours = replica.function == name && replica.takes_calls();  // it is to work, too
     if (!starts && !ours && replica.in_flight == 0) continue;
@@ -264,7 +266,8 @@ Brain::Room Brain::room_to_grow(const std::string& name, const Generation& gener
   if (lets_another_start(functions_.at(name))) return {0, "it is another's turn"};
   if (generation.model != Model::Prepared) return {0, "its model is not prepared"};
   // The first one is worth having whoever else works: it waits for its call.
-  const int taken = live_replicas(name, generation.revision) == 0 ? 0 : cores_taken(name);
+  const int taken =
+      live_replicas(name, generation.revision) == 0 ? 0 : cores_taken(name, generation);
   const policy::TemplateSource source{generation.manifest, generation.facts};
   const bool on_accelerator = is_on_accelerator(generation);
   std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);

@@ -21,6 +21,7 @@
 #include "domain/replica_state.h"
 #include "policy/affinity.h"
 #include "policy/allocator.h"
+#include "policy/batch_freeze.h"
 #include "policy/cores.h"
 #include "policy/evictor.h"
 #include "policy/fair_shares.h"
@@ -120,6 +121,8 @@ struct BrainState {
     int slots = 1, in_flight = 0;  // in_flight counts weights
     int threads = 1;
     policy::Computes computes = policy::Computes::HereShared;
+    bool is_batch = false;                     // it yields cores to others
+    std::optional<policy::FreezeBook> freeze;  // while it has batch work
     bool follows = false;  // its neighbours: it can be told other threads while it works
     std::uint64_t memory_bytes = 0;
     bool pretends = false;             // a declared device stands for its memory

@@ -104,6 +104,7 @@ void Brain::set_timer(FunctionEntry& entry, std::optional<Time> at) {
 
 std::optional<Time> Brain::next_wake() const {
   std::optional<Time> wake = spare_wake();
+  if (freeze_review_ && (!wake || *freeze_review_ < *wake)) wake = freeze_review_;
   if (!timers_.empty() && (!wake || timers_.begin()->first < *wake)) wake = timers_.begin()->first;
   return wake;
 }

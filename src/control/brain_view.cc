@@ -197,6 +197,7 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                               .in_flight = replica.in_flight,
                               .progress = one.progress,
                               .threads = replica.threads,
+                              .frozen = replica.freeze && replica.freeze->is_frozen(),
                               .memory_bytes = replica.memory_bytes,
                               .devices = pool_.names_of(one.replica),
                               .sandbox = replica.sandbox});

@@ -81,6 +81,11 @@ struct SetThreads {
   domain::ProcessId process;
   int threads = 1;
 };
+// Its batch work stands still as it is, or goes on: others need the cores.
+struct FreezeReplica {
+  domain::ProcessId replica;
+  bool frozen = true;
+};
 struct StopProcess {
   domain::ProcessId process;
 };  // keep its prompt state and ask it to end; nothing is in flight on it
@@ -116,9 +121,10 @@ struct Decision {
   std::string reason;
 };
 
-using Effect = std::variant<PrepareModel, ReadModel, StartProcess, AssignReplica, BindReplica,
-                            KeepState, SleepReplica, WakeReplica, SetThreads, StopProcess,
-                            KillProcess, GrantCall, RefuseCall, MemoryLearned, Decision>;
+using Effect =
+    std::variant<PrepareModel, ReadModel, StartProcess, AssignReplica, BindReplica, KeepState,
+                 SleepReplica, WakeReplica, SetThreads, FreezeReplica, StopProcess, KillProcess,
+                 GrantCall, RefuseCall, MemoryLearned, Decision>;
 
 struct Effects {
   std::vector<Effect> list;

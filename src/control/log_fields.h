@@ -423,6 +423,11 @@ void fields(A& a, SetThreads& v) {
   a("threads", v.threads);
 }
 template <typename A>
+void fields(A& a, FreezeReplica& v) {
+  a("replica", v.replica);
+  a("frozen", v.frozen);
+}
+template <typename A>
 void fields(A& a, StopProcess& v) {
   a("process", v.process);
 }

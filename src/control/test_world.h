@@ -89,6 +89,7 @@ class World {
   void keep(const SleepReplica& one) { put_to_sleep.push_back(one); }
   void keep(const WakeReplica& one) { woken.push_back(one); }
   void keep(const SetThreads& one) { set.emplace_back(one.process.value, one.threads); }
+  void keep(const FreezeReplica& one) { frozen.emplace_back(one.replica.value, one.frozen); }
   void keep(const KillProcess& one) { killed.push_back(one.process); }
   void keep(const StopProcess& one) { stopped.push_back(one.process); }
   void keep(const GrantCall& one) { granted.push_back(one); }
@@ -111,6 +112,9 @@ class World {
       else if (const auto* threads = std::get_if<SetThreads>(&effect))
         lines.push_back(std::to_string(threads->process.value) + " gets threads " +
                         std::to_string(threads->threads));
+      else if (const auto* freeze = std::get_if<FreezeReplica>(&effect))
+        lines.push_back(std::to_string(freeze->replica.value) +
+                        (freeze->frozen ? " stands still" : " goes on"));
     return lines;
   }
 
@@ -129,7 +133,8 @@ class World {
   std::vector<SleepReplica> put_to_sleep;
   std::vector<WakeReplica> woken;
   std::vector<domain::ProcessId> stopped, killed, kept;
-  std::vector<std::pair<std::uint64_t, int>> set;  // threads, by process
+  std::vector<std::pair<std::uint64_t, int>> set;      // threads, by process
+  std::vector<std::pair<std::uint64_t, bool>> frozen;  // or not any more, by process
   std::vector<GrantCall> granted;
   std::vector<RefuseCall> refused;
   std::vector<MemoryLearned> learned;

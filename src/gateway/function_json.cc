@@ -202,6 +202,7 @@ json::object function_object(const control::FunctionView& view, const GatewayOpt
                      {"asleep", replica.asleep},
                      {"in_flight", replica.in_flight},
                      {"threads", replica.threads},
+                     {"frozen", replica.frozen},
                      {"memory_bytes", bytes},
                      {"reserved_bytes", replica.memory_bytes},
                      {"devices", json::array(replica.devices.begin(), replica.devices.end())},

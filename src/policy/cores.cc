@@ -18,20 +18,55 @@ void add_neighbour(CoreShare& share, Computes where, int threads) {
     share.cores_declared += where == Computes::Elsewhere ? 1 : threads;
 }
 
-std::vector<int> share_cores(int cores_total, const std::vector<CoreUser>& working) {
-  CoreShare share{.cores_total = cores_total, .replicas_busy = -1};  // less the one that asks
-  for (const CoreUser& one : working) add_neighbour(share, one.where, one.threads);
-  const int each = grant_threads(share);
-  std::vector<int> threads;
-  threads.reserve(working.size());
-  for (const CoreUser& one : working) {
-    if (one.where == Computes::HereShared)
-      threads.push_back(each);
-    else
-      threads.push_back(one.where == Computes::Elsewhere
-                            ? 1
-                            : std::clamp(one.threads, 1, std::max(1, cores_total)));
+namespace {
+
+int threads_of(const CoreUser& user, int share, int cores_total) {
+  if (user.where == Computes::HereShared) return share;
+  if (user.where == Computes::Elsewhere) return 1;
+  return std::clamp(user.threads, 1, std::max(1, cores_total));
+}
+
+int share_of_each(int cores, const std::vector<CoreUser>& working) {
+  CoreShare share{.cores_total = cores, .replicas_busy = -1};  // less the one that asks
+  for (const CoreUser& one : working)
+    if (one.claim != Claim::Yields) add_neighbour(share, one.where, one.threads);
+  return grant_threads(share);
+}
+
+// Among those that yield, the first that find room: one that shares needs a core, one that declares
+// all of its threads.
+void share_what_is_left(int left, const std::vector<CoreUser>& working, std::vector<int>& threads) {
+  std::vector<std::size_t> sharing;
+  for (std::size_t i = 0; i < working.size(); ++i) {
+    if (working[i].claim != Claim::Yields) continue;
+    const bool shares = working[i].where != Computes::HereAsDeclared;
+    const int least = shares ? 1 : std::max(1, working[i].threads);
+    if (least > left) continue;
+    left -= least;
+    threads[i] = least;
+    if (shares) sharing.push_back(i);
   }
+  if (sharing.empty()) return;
+  const int more = left / static_cast<int>(sharing.size());
+  for (const std::size_t i : sharing) threads[i] += more;
+}
+
+}  // namespace
+
+std::vector<int> share_cores(int cores_total, const std::vector<CoreUser>& working) {
+  const auto is_first = [](const CoreUser& one) { return one.claim == Claim::First; };
+  std::vector<CoreUser> users = working;
+  if (std::none_of(users.begin(), users.end(), is_first))
+    for (CoreUser& one : users) one.claim = Claim::Beside;  // nobody to yield to
+  std::vector<int> threads(users.size(), 0);
+  const int each = share_of_each(cores_total, users);
+  int left = cores_total;
+  for (std::size_t i = 0; i < users.size(); ++i) {
+    if (users[i].claim == Claim::Yields) continue;
+    threads[i] = threads_of(users[i], each, cores_total);
+    left -= threads[i];
+  }
+  share_what_is_left(left, users, threads);
   return threads;
 }
 

@@ -26,14 +26,19 @@ int grant_threads(const CoreShare& share);
 enum class Computes { HereShared, HereAsDeclared, Elsewhere };
 void add_neighbour(CoreShare& share, Computes where, int threads);
 
+// Batch work yields to any other: it has what that leaves. Beside: it has had to for long enough.
+enum class Claim { First, Beside, Yields };
+
 // A replica with work under way.
 struct CoreUser {
   Computes where = Computes::HereShared;
   int threads = 0;  // as declared, where they are
+  Claim claim = Claim::First;
 };
 
-// The threads of each of these together, in their order, at least one each. Those that share have
-// no more than there are, unless there are more of them than cores left.
+// The threads of each of these together, in their order, at least one each; 0 = what yields finds
+// no core left and stands still. Those that share have no more than there are, unless there are
+// more of them than cores left.
 std::vector<int> share_cores(int cores_total, const std::vector<CoreUser>& working);
 
 }  // namespace glowplug::policy

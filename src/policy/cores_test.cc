@@ -72,6 +72,37 @@ TEST(Cores, ThoseThatWork_HaveTheirSharesTogether) {
     EXPECT_THAT(share_cores(one.cores, one.working), ::testing::ElementsAreArray(one.threads));
 }
 
+constexpr CoreUser yields(CoreUser one) {
+  one.claim = Claim::Yields;
+  return one;
+}
+constexpr CoreUser kBeside{.claim = Claim::Beside};
+
+TEST(Cores, BatchWork_HasWhatOthersLeave_AndStandsStillWhereThatIsNothing) {
+  struct Case {
+    int cores;
+    std::vector<CoreUser> working;
+    std::vector<int> threads;
+  };
+  const std::vector<Case> cases{
+      {8, {yields(kShares)}, {8}},  // nobody to yield to
+      {8, {yields(kShares), yields(kShares)}, {4, 4}},
+      {8, {yields(kShares), kBeside}, {4, 4}},
+      {8, {yields(kShares), kShares}, {0, 8}},
+      {8, {kShares, yields(declares(1))}, {8, 0}},
+      {8, {yields(kShares), declares(6)}, {2, 6}},
+      {8, {yields(kShares), yields(kShares), declares(5)}, {1, 1, 5}},  // rounded down
+      {8, {yields(kShares), yields(kShares), declares(7)}, {1, 0, 7}},  // the first that finds room
+      {8, {yields(declares(4)), yields(declares(2)), declares(5)}, {0, 2, 5}},
+      {8, {yields(declares(2)), yields(kShares), declares(4)}, {2, 2, 4}},
+      {8, {yields(kShares), kOnGpu}, {7, 1}},
+      {8, {kBeside, yields(kShares), kShares}, {4, 0, 4}},
+      {1, {yields(kShares), kOnGpu}, {0, 1}},
+  };
+  for (const Case& one : cases)
+    EXPECT_THAT(share_cores(one.cores, one.working), ::testing::ElementsAreArray(one.threads));
+}
+
 // Whoever comes last is granted at its start what all have from then on.
 TEST(Cores, AGrant_IsTheShareOfAllFromThen) {
   for (int total = 1; total <= 32; ++total)

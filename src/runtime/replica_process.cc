@@ -172,6 +172,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (terminated_ || reaped_) return;
     terminated_ = true;
     ::kill(-pid_, SIGTERM);
+    ::kill(-pid_, SIGCONT);  // it may be frozen
     kill_after(times_.stop_grace, "");
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <filesystem>
 #include <map>
 #include <utility>
@@ -283,6 +284,11 @@ void Supervisor::give(domain::ProcessId process, std::uint64_t id, UniqueFd stat
 Result<void> Supervisor::set_threads(const control::SetThreads& set) {
   const ReplicaProcess* found = state_->find(set.process);
   return found == nullptr ? Result<void>() : order_threads(found->control(), set.threads);
+}
+
+void Supervisor::freeze(domain::ProcessId process, bool frozen) {
+  const ReplicaProcess* found = state_->find(process);
+  if (found != nullptr && found->pid() > 0) ::kill(-found->pid(), frozen ? SIGSTOP : SIGCONT);
 }
 
 void Supervisor::kill_all() { state_->kill_all(); }

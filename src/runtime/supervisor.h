@@ -90,6 +90,8 @@ class Supervisor final {
   void give(domain::ProcessId process, std::uint64_t id, UniqueFd state);
   // Unknown ids: nothing. On an error it computes on with the threads that it has.
   Result<void> set_threads(const control::SetThreads& set);
+  // It and what it started stand still, or go on; unknown ids: nothing.
+  void freeze(domain::ProcessId process, bool frozen);
   void assign(const control::AssignReplica& assign);  // its later lines are that function's
 
   std::optional<control::Endpoint> endpoint(domain::ProcessId process) const;

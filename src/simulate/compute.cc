@@ -37,7 +37,7 @@ void Compute::catch_up(Task& task) {
 
 void Compute::schedule(domain::ProcessId process, Task& task) {
   task.turn = ++turns_;
-  const bool works = !task.stalled && (!task.engine || !task.engine->is_idle());
+  const bool works = !task.stalled && !task.frozen && (!task.engine || !task.engine->is_idle());
   if (works != task.works) wanted_ += works ? task.threads : -task.threads;
   task.works = works;
   if (!works) return;
@@ -122,6 +122,15 @@ void Compute::go_on(domain::ProcessId process, Time now) {
   if (found == tasks_.end()) return;
   catch_up(found->second);
   found->second.stalled = false;
+  schedule(process, found->second);
+}
+
+void Compute::freeze(domain::ProcessId process, bool frozen, Time now) {
+  move_to(now);
+  const auto found = tasks_.find(process);
+  if (found == tasks_.end()) return;
+  catch_up(found->second);
+  found->second.frozen = frozen;
   schedule(process, found->second);
 }
 

@@ -36,6 +36,8 @@ class Compute final {
   // It does nothing until it is let go on; also while it loads.
   void stall(domain::ProcessId process, Time now);
   void go_on(domain::ProcessId process, Time now);
+  // The same, by order: it works when it is neither stalled nor frozen.
+  void freeze(domain::ProcessId process, bool frozen, Time now);
   std::vector<domain::CallId> close(domain::ProcessId process, Time now);  // what ran on it
 
   enum class Due { Loaded, FirstToken, Done };
@@ -60,7 +62,7 @@ class Compute final {
     int threads_measured = 0;
     double at = 0;           // of work_, up to which it has advanced
     std::uint64_t turn = 0;  // entries of an earlier one are void
-    bool stalled = false;
+    bool stalled = false, frozen = false;
     bool works = false;
   };
   struct Entry {

@@ -82,6 +82,22 @@ TEST_F(ComputeTest, ThreadsSetAtWork_CountFromThenOn) {
   compute.set_threads(kThree, 1, now);  // unknown: nothing
 }
 
+TEST_F(ComputeTest, Frozen_GoesOnWhereItWas_OnceItIsNotStalledEither) {
+  compute.open(kOne, profile(), 2, now);
+  compute.run(kOne, {domain::CallId{1}, 100, 1}, now);
+  now += std::chrono::milliseconds(500);
+  compute.freeze(kOne, true, now);
+  EXPECT_EQ(compute.threads_wanted(), 0);
+  EXPECT_EQ(compute.next(), std::nullopt);
+  now += std::chrono::seconds(3);
+  compute.stall(kOne, now);
+  compute.freeze(kOne, false, now);
+  EXPECT_EQ(compute.next(), std::nullopt);
+  compute.go_on(kOne, now);
+  EXPECT_NEAR(next().second, 4.0, 1e-6);
+  compute.freeze(kThree, true, now);  // unknown: nothing
+}
+
 TEST_F(ComputeTest, EngineWithoutThreads_SlowsNobody) {
   compute.open(kOne, profile(0), 2, now);
   compute.open(kTwo, profile(), 2, now);

@@ -241,6 +241,10 @@ void World::carry_out(const control::SetThreads& effect) {
   if (found->second.devices.empty()) here_.set_threads(effect.process, effect.threads, now_);
 }
 
+void World::carry_out(const control::FreezeReplica& effect) {
+  if (processes_.contains(effect.replica)) here_.freeze(effect.replica, effect.frozen, now_);
+}
+
 // --- ends ---
 
 void World::carry_out(const control::StopProcess& effect) {
