@@ -12,6 +12,7 @@
 #include "base/read_file.h"
 #include "base/units.h"
 #include "domain/errors.h"
+#include "models/gguf_reader.h"
 #include "models/manifest_fields.h"
 #include "models/manifest_reader.h"
 #include "models/yaml_document.h"
@@ -23,7 +24,8 @@ namespace json = boost::json;
 using models::ManifestFields;
 using models::shown;
 
-constexpr std::size_t kNameBytesMax = 128;
+constexpr std::size_t kNameBytesMax = 128, kPathBytesMax = 4096;
+constexpr std::size_t kFunctionsMax = 10'000;  // told apart
 constexpr std::size_t kModelsMax = 1000;
 constexpr double kRateMax = 1e9;
 constexpr Duration kStartMax = std::chrono::hours(24);
@@ -92,17 +94,32 @@ void read_machine(const json::object& object, ManifestFields::Faults& faults,
   from.fields().read_text("device", machine.device, domain::kDeviceNameBytesMax);
 }
 
+// What the model's own file says, where it is there.
+void read_header(WorldFields& from, simulate::ModelProfile& model) {
+  std::string path;
+  from.fields().read_text("gguf", path, kPathBytesMax);
+  if (path.empty()) return;
+  const auto facts = models::read_gguf(path);
+  if (!facts) return from.fields().fault("gguf", facts.error().message);
+  model.file_bytes = facts->file_bytes;
+  model.weight_bytes = facts->weight_bytes;
+  model.kv_bytes_per_token = facts->kv_bytes_per_token;
+  model.vocabulary = facts->vocabulary;
+}
+
 simulate::ModelProfile read_model(const json::object& object, const std::string& path,
                                   ManifestFields::Faults& faults) {
   simulate::ModelProfile model;
   WorldFields from(object, path, faults);
-  from.fields().refuse_unknown({"name", "share", "file", "weights", "kv_per_token", "vocabulary",
-                                "template", "forked", "executed", "threads", "prefill_tokens_per_s",
-                                "step", "step_stream", "step_mixed"});
+  from.fields().refuse_unknown({"name", "share", "gguf", "file", "weights", "kv_per_token",
+                                "vocabulary", "template", "forked", "executed", "threads",
+                                "prefill_tokens_per_s", "step", "step_stream", "step_mixed"});
   from.fields().read_text("name", model.name, kNameBytesMax);
   from.number("share", model.share, 0, 1'000'000);
+  read_header(from, model);
+  const std::uint64_t file_bytes = model.file_bytes;
   from.bytes("file", model.file_bytes);
-  model.weight_bytes = model.file_bytes;
+  if (model.file_bytes != file_bytes) model.weight_bytes = model.file_bytes;
   from.bytes("weights", model.weight_bytes);
   from.bytes("kv_per_token", model.kv_bytes_per_token);
   from.bytes("vocabulary", model.vocabulary);
@@ -161,12 +178,12 @@ void read_starts(const json::object& object, ManifestFields::Faults& faults,
 }
 
 // What a manifest may say, but for name and model.
-void read_function(const json::object& object, ManifestFields::Faults& faults,
-                   domain::Manifest& function) {
+void read_function(const json::object& object, const std::string& path,
+                   ManifestFields::Faults& faults, domain::Manifest& function) {
   json::object whole = object;
   for (const char* fixed : {"apiVersion", "kind", "name", "model"}) {
     if (!whole.contains(fixed)) continue;
-    faults.push_back(fmt::format("function.{}: is given by the simulation; leave it out", fixed));
+    faults.push_back(fmt::format("{}.{}: is given by the simulation; leave it out", path, fixed));
     return;
   }
   whole["apiVersion"] = "glowplug.dev/v1";
@@ -174,9 +191,36 @@ void read_function(const json::object& object, ManifestFields::Faults& faults,
   whole["model"] = "simulated.gguf";
   const auto read = models::read_manifest(json::serialize(whole), "function");
   if (!read)
-    faults.push_back("function: " + read.error().message);
+    faults.push_back(fmt::format("{}: {}", path, read.error().message));
   else
     function = *read;
+}
+
+// Each with what `function` says, but for the fields that it says itself.
+void read_functions(const json::object& functions, const json::object* common,
+                    ManifestFields::Faults& faults, simulate::WorldModel& world) {
+  if (functions.size() > kFunctionsMax)
+    return faults.push_back(fmt::format("functions: must be {} at most", kFunctionsMax));
+  for (const auto& member : functions) {
+    const std::string name(member.key().data(), member.key().size());
+    const std::string path = "functions." + name.substr(0, kNameBytesMax);
+    if (!member.value().is_object())
+      return faults.push_back(path + ": must be a mapping, not " + shown(member.value()));
+    json::object whole = common == nullptr ? json::object() : *common;
+    for (const auto& field : member.value().get_object())
+      whole.insert_or_assign(field.key(), field.value());
+    const json::value named = whole.contains("model") ? whole["model"] : json::value();
+    whole.erase("model");
+    domain::Manifest& function = world.functions[name];
+    read_function(whole, path, faults, function);
+    const auto is_named = [&named](const simulate::ModelProfile& one) {
+      return named.is_string() && std::string_view(named.get_string()) == one.name;
+    };
+    if (std::none_of(world.models.begin(), world.models.end(), is_named))
+      return faults.push_back(
+          fmt::format("{}.model: must name one of models, not {}", path, shown(named)));
+    function.model = named.get_string();
+  }
 }
 
 void read_fleet(const json::value& rows, ManifestFields::Faults& faults,
@@ -208,7 +252,7 @@ void read_whole(const json::object& object, ManifestFields::Faults& faults,
                 simulate::WorldModel& world) {
   WorldFields from(object, "", faults);
   from.fields().refuse_unknown({"machine", "devices", "speeds", "models", "files", "starts",
-                                "transfers", "gateway", "function", "prices"});
+                                "transfers", "gateway", "function", "functions", "prices"});
   if (const json::object* machine = from.object("machine"))
     read_machine(*machine, faults, world.machine);
   if (const json::value* models = from.fields().find("models"))
@@ -227,7 +271,9 @@ void read_whole(const json::object& object, ManifestFields::Faults& faults,
   }
   from.duration("gateway", world.gateway);
   if (const json::object* function = from.object("function"))
-    read_function(*function, faults, world.function);
+    read_function(*function, "function", faults, world.function);
+  if (const json::object* functions = from.object("functions"))
+    read_functions(*functions, from.object("function"), faults, world);
   if (const json::value* prices = from.fields().find("prices"))
     if (auto table = read_prices(*prices, faults)) world.prices = std::move(*table);
   if (const json::value* rows = from.fields().find("devices")) read_fleet(*rows, faults, world);

@@ -1,7 +1,14 @@
 #include "app/world_settings.h"
 
+#include <cstdio>
+#include <fstream>
+#include <unistd.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "models/gguf_reader.h"
+#include "models/test_gguf.h"
 
 namespace glowplug::app {
 namespace {
@@ -50,6 +57,43 @@ prices: {A100: {per_hour: 2, per_request: 0}}
   EXPECT_EQ(world->function.slots, 16);
   EXPECT_EQ(world->function.keep_alive, 1min);
   EXPECT_EQ(domain::find_price(world->prices, "a100")->price.per_hour.micros, 2'000'000);
+}
+
+TEST(WorldSettings, FunctionsThatAreToldApart_HaveTheirModelAndWhatTheySay) {
+  const auto world = read_world(R"(
+models: [{name: small}, {name: large, file: 16GB}]
+function: {context: 1024, slots: 2}
+functions: {chat: {model: large, slots: 8}, tags: {model: small}}
+)");
+  ASSERT_TRUE(world.ok()) << world.error().message;
+  EXPECT_EQ(profile_of(*world, "chat").name, "large");
+  EXPECT_EQ(profile_of(*world, "tags").name, "small");
+  const domain::Manifest chat = manifest_of(*world, "chat");
+  EXPECT_EQ(chat.name, "chat");
+  EXPECT_EQ(chat.model, "large");
+  EXPECT_EQ(chat.slots, 8);
+  EXPECT_EQ(chat.context, 1024);
+  EXPECT_EQ(manifest_of(*world, "tags").slots, 2);
+  EXPECT_EQ(manifest_of(*world, "another").slots, 2);
+  EXPECT_EQ(fault_of("functions: {a: {model: huge}}"),
+            "functions.a.model: must name one of models, not \"huge\"");
+  EXPECT_THAT(fault_of("functions: {a: {slots: 2}}"), HasSubstr("functions.a.model: must name"));
+  EXPECT_THAT(fault_of("functions: {a: 3}"), HasSubstr("functions.a: must be a mapping, not 3"));
+  EXPECT_THAT(fault_of("functions: {a: {model: smollm2-135m-q4_1, slots: 0}}"),
+              HasSubstr("functions.a: "));
+}
+
+TEST(WorldSettings, ModelsOwnFile_SaysWhatItHolds) {
+  const std::string path = ::testing::TempDir() + "world-" + std::to_string(::getpid()) + ".gguf";
+  std::ofstream(path, std::ios::binary) << models::TestGguf().bytes();
+  const auto world = read_world("models: [{name: a, gguf: \"" + path + "\"}]");
+  ASSERT_TRUE(world.ok()) << world.error().message;
+  const auto facts = models::read_gguf(path);
+  std::remove(path.c_str());
+  EXPECT_EQ(world->models[0].file_bytes, facts->file_bytes);
+  EXPECT_EQ(world->models[0].weight_bytes, facts->weight_bytes);
+  EXPECT_EQ(world->models[0].kv_bytes_per_token, facts->kv_bytes_per_token);
+  EXPECT_THAT(fault_of("models: [{gguf: /nowhere.gguf}]"), HasSubstr("models[0].gguf: "));
 }
 
 TEST(WorldSettings, Faults_NameTheirField) {

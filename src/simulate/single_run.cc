@@ -93,11 +93,14 @@ std::vector<PlanVariant> plan_variants() {
 }
 
 WorldModel with(WorldModel model, const PlanVariant& variant) {
-  domain::Manifest& function = model.function;
-  function.keep_alive = variant.keep_alive.value_or(function.keep_alive);
-  function.scale.policy = variant.policy;
-  if (variant.starts == Starts::Executed) function.template_use = domain::TemplateUse::Off;
-  if (variant.starts == Starts::Forked) function.template_use = domain::TemplateUse::On;
+  const auto change = [&variant](domain::Manifest& function) {
+    function.keep_alive = variant.keep_alive.value_or(function.keep_alive);
+    function.scale.policy = variant.policy;
+    if (variant.starts == Starts::Executed) function.template_use = domain::TemplateUse::Off;
+    if (variant.starts == Starts::Forked) function.template_use = domain::TemplateUse::On;
+  };
+  change(model.function);
+  for (auto& [name, function] : model.functions) change(function);
   return model;
 }
 

@@ -19,6 +19,9 @@ std::uint64_t number_of(const std::string& text) {
 
 const ModelProfile& profile_of(const WorldModel& model, const std::string& function) {
   GLOWPLUG_ASSERT(!model.models.empty());
+  if (const auto told = model.functions.find(function); told != model.functions.end())
+    for (const ModelProfile& one : model.models)
+      if (one.name == told->second.model) return one;
   std::uint64_t shares = 0;
   for (const ModelProfile& one : model.models) shares += static_cast<std::uint64_t>(one.share);
   if (shares == 0) return model.models.front();
@@ -31,7 +34,8 @@ const ModelProfile& profile_of(const WorldModel& model, const std::string& funct
 }
 
 domain::Manifest manifest_of(const WorldModel& model, const std::string& function) {
-  domain::Manifest manifest = model.function;
+  const auto told = model.functions.find(function);
+  domain::Manifest manifest = told == model.functions.end() ? model.function : told->second;
   manifest.name = function;
   manifest.model = profile_of(model, function).name;
   return manifest;

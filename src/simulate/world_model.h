@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -97,10 +99,13 @@ struct WorldModel {
   std::vector<DeviceSpeed> speeds = default_speeds();
   Duration gateway = 600us;   // of each call, besides the engine's time
   domain::Manifest function;  // of every function, but for its name and model
+  // Of those that are told apart, by name; their `model` names a profile.
+  std::map<std::string, domain::Manifest, std::less<>> functions = {};
   domain::PriceTable prices = domain::default_prices();
 };
 
-// Of a function in this world: the profile by its share, the same one for the same name.
+// Of a function in this world: the profile that it names, else one by its share, the same one for
+// the same name.
 const ModelProfile& profile_of(const WorldModel& model, const std::string& function);
 domain::Manifest manifest_of(const WorldModel& model, const std::string& function);
 domain::ModelFacts facts_of(const WorldModel& model, const std::string& function);
