@@ -382,7 +382,7 @@ void Brain::serve_from_now(ReplicaEntry& entry) {
   if (Generation* generation = generation_of(replica.function, replica.revision)) {
     generation->ready_once = true;
     generation->forks_fail = false;
-    generation->starts_killed = 0;
+    generation->starts_killed = generation->failures = 0;
     if (!replica.was_spare) generation->start_time = generation->began_in = now_ - replica.started;
     if (replica.from) generation->load_time = replica.load_ended - replica.load_began;
   }

@@ -10,7 +10,7 @@
 // replaces the old one only once it is ready. An idle replica stops after keep_alive, or earlier
 // when its memory is needed (policy/evictor.h); one with a call in flight is never
 // stopped, but when others have waited for its memory it gets no new calls. A failed start is
-// remembered for a few seconds, so that a broken model cannot cause a storm of loads.
+// remembered for a while (policy/retry.h), so that a broken model cannot cause a storm of loads.
 //
 // A replica serves one cache domain: its first grant binds it. Calls of a domain that no replica
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
@@ -208,6 +208,7 @@ class Brain final : BrainState {
   Generation* stand_in(Function& function) const;
   static void assign(Waiting& waiting, const Generation& generation);
   void fall_back(const std::string& name, Function& function, const Generation& failed);
+  void remember(Generation& generation, const Error& error);
   void fail_coming(Function& function, Generation& generation, const Error& error);
   bool is_cold(const std::string& name, const Function& function) const;
   bool takes_over(const std::string& name, const Function& function) const;

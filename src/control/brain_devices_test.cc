@@ -336,7 +336,7 @@ TEST_F(OneDevice, FunctionThatDoesNotStart_FailsAtOnce_AndTheDeviceStaysHealthy)
   for (int i = 0; i < 4; ++i) {
     world_.call("broken");
     gone(Ending::Itself);
-    world_.pass(6s);
+    world_.pass(1min);
   }
   EXPECT_EQ(world_.refused.size(), 4u);
   EXPECT_EQ(device("T4:0").health, DeviceHealth::Healthy);

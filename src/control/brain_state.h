@@ -59,6 +59,7 @@ struct BrainState {
     int weight = 100;           // of 100 calls
     std::int64_t gathered = 0;  // see policy::Share
     std::optional<Failure> failure;
+    int failures = 0;  // since one of its replicas was ready
     bool ready_once = false;
     // Since its last replica that became ready:
     bool forks_fail = false;

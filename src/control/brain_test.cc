@@ -166,6 +166,26 @@ TEST(FailedStart, RefusesWaitersAndIsRememberedForSeconds) {
   EXPECT_EQ(world.started.size(), 2u);
 }
 
+TEST(FailedStart, OneAfterTheOther_IsRememberedForTwiceAsLongUntilOneIsReady) {
+  World world;
+  world.deploy(world.manifest("f"));
+  const auto fails = [&world] {
+    world.call("f");
+    world.post(ProcessGone{world.started.back().process, "exited with status 3"});
+    return world.refused.back().retry_after_s;
+  };
+  EXPECT_EQ(fails(), 5);
+  world.now += 5s;
+  EXPECT_GE(fails(), 10);
+  world.now += 13s;
+  EXPECT_GE(fails(), 20);
+  world.now += 1min;
+  world.call("f");
+  world.ready(world.started.size() - 1);
+  world.post(ProcessGone{world.started.back().process, "crashed", Ending::Itself});
+  EXPECT_EQ(fails(), 5);
+}
+
 TEST(FailedStart, KilledFromOutside_IsTriedOnceMore) {
   World world;
   world.deploy(world.manifest("f"));

@@ -10,6 +10,7 @@
 #include "domain/errors.h"
 #include "domain/limits.h"
 #include "policy/cache_domains.h"
+#include "policy/retry.h"
 
 namespace glowplug::control {
 namespace {
@@ -119,18 +120,23 @@ void Brain::fail(const std::string& name, Function& function, Generation& genera
   decide(name, "failed", fmt::format("revision {}: {}", generation.revision, error.message));
   if (coming_generation(function, generation.revision))
     return fail_coming(function, generation, error);
-  generation.failure = Failure{error, now_ + domain::kFailureRemembered};
+  remember(generation, error);
   if (stand_in(function) != nullptr) return fall_back(name, function, generation);
-  const double seconds = std::ceil(to_seconds(domain::kFailureRemembered));
+  const double seconds = std::ceil(to_seconds(generation.failure->forgotten_at - now_));
   refuse_waiting(function, error,
                  domain::error_kind(error.code).retry ? static_cast<int>(seconds) : 0,
                  generation.revision);
 }
 
+void Brain::remember(Generation& generation, const Error& error) {
+  const Duration memory = policy::failure_memory(++generation.failures, last_process_);
+  generation.failure = Failure{error, now_ + memory};
+}
+
 // One alone does not take over; of several the others do.
 void Brain::fail_coming(Function& function, Generation& generation, const Error& error) {
   const Rollout& next = *function.next;
-  generation.failure = Failure{error, now_ + domain::kFailureRemembered};
+  remember(generation, error);
   const bool any =
       std::any_of(next.shares.begin(), next.shares.end(), [&function](const policy::Share& share) {
         const Generation* coming = coming_generation(function, share.revision);

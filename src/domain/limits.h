@@ -90,6 +90,6 @@ inline constexpr Duration kTrialTimeout = 300s;  // one choice of settings, load
 inline constexpr Duration kStopGrace = 10s;      // SIGTERM to SIGKILL
 inline constexpr Duration kDrainTimeout = 30s;   // of the whole server
 inline constexpr Duration kFailureRemembered =
-    5s;  // a failed load is answered at once for this long
+    5s;  // a failed load is answered at once for this long; one after the other longer
 
 }  // namespace glowplug::domain

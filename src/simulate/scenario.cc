@@ -18,7 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kHealing = 15s;  // what was remembered of failures is forgotten
+constexpr Duration kHealing = 1min;  // what was remembered of failures is forgotten
 // Until a process whose word was lost is given up, and a device is out of quarantine.
 constexpr Duration kGivenUp = domain::kLoadStallTimeout + kHealing;
 constexpr Duration kOutOfQuarantine = policy::kQuarantineMost;
