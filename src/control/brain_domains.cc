@@ -60,7 +60,13 @@ void Brain::bind(ReplicaEntry& entry, const domain::CacheDomain& domain) {
 Brain::Unserved Brain::unserved(const std::string& name, const Generation& generation) const {
   const Function& function = functions_.at(name);
   if (function.waiting.empty()) return {};
-  std::set<domain::CacheDomain> served;
+  std::vector<const domain::CacheDomain*> served;  // a few: a set would copy them
+  const auto serve = [&served](const domain::CacheDomain& domain) {
+    const bool fresh = std::none_of(served.begin(), served.end(),
+                                    [&domain](const auto* one) { return *one == domain; });
+    if (fresh) served.push_back(&domain);
+    return fresh;
+  };
   std::size_t unbound = 0;
   for (const ReplicaEntry* entry : replicas_of(name)) {
     const Replica& replica = entry->second;
@@ -68,14 +74,14 @@ Brain::Unserved Brain::unserved(const std::string& name, const Generation& gener
         replica.state == domain::State::Loading || replica.state == domain::State::Ready;
     if (replica.revision != generation.revision || !live) continue;
     if (replica.serves())
-      served.insert(*replica.serves());
+      serve(*replica.serves());
     else
       ++unbound;
   }
   std::vector<const Waiting*> oldest;  // of each domain; calls wait in the order of their arrival
   for (const Waiting& one : function.waiting) {
     if (one.revision != generation.revision) continue;
-    if (served.insert(one.domain).second) oldest.push_back(&one);
+    if (serve(one.domain)) oldest.push_back(&one);
   }
   if (oldest.size() <= unbound) return {};
   return {.domains = static_cast<int>(oldest.size() - unbound),

@@ -39,14 +39,19 @@ std::uint64_t estimate_step_bytes(const domain::Manifest& manifest,
   return beyond * facts.vocabulary * sizeof(float);
 }
 
+std::uint64_t estimate_bytes_with(std::uint64_t cache_bytes, const domain::Manifest& manifest,
+                                  const domain::ModelFacts& facts) {
+  if (manifest.engine.kind == domain::EngineKind::Fake) return kFakeBytes;
+  const std::uint64_t model_bytes =
+      facts.weight_bytes + cache_bytes + estimate_step_bytes(manifest, facts);
+  const bool foreign = manifest.engine.kind == domain::EngineKind::Process;
+  return model_bytes + (foreign ? kProcessBytes : kLlamaFixedBytes);
+}
+
 std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
                                      const domain::ModelFacts& facts) {
   if (manifest.resources.memory_bytes > 0) return manifest.resources.memory_bytes;
-  if (manifest.engine.kind == domain::EngineKind::Fake) return kFakeBytes;
-  const std::uint64_t model_bytes = facts.weight_bytes + estimate_cache_bytes(manifest, facts) +
-                                    estimate_step_bytes(manifest, facts);
-  const bool foreign = manifest.engine.kind == domain::EngineKind::Process;
-  return model_bytes + (foreign ? kProcessBytes : kLlamaFixedBytes);
+  return estimate_bytes_with(estimate_cache_bytes(manifest, facts), manifest, facts);
 }
 
 std::uint64_t estimate_pretender_bytes(std::uint64_t reserved, std::uint64_t measured) {

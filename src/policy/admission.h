@@ -20,6 +20,10 @@ namespace glowplug::policy {
 std::uint64_t estimate_replica_bytes(const domain::Manifest& manifest,
                                      const domain::ModelFacts& facts);
 
+// The same with so much cache, whatever its owner declares.
+std::uint64_t estimate_bytes_with(std::uint64_t cache_bytes, const domain::Manifest& manifest,
+                                  const domain::ModelFacts& facts);
+
 // What a replica on a declared device takes of this machine's memory: the fake engine, which
 // pretends to hold what is reserved there, only what it was measured to.
 std::uint64_t estimate_pretender_bytes(std::uint64_t reserved, std::uint64_t measured);

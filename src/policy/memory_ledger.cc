@@ -106,20 +106,26 @@ std::uint64_t corrected(const MemoryNeed& need, const MemorySeen& own,
 
 std::string memory_key(MemoryKind kind, const TemplateSource& source, int revision) {
   const domain::Manifest& manifest = source.manifest;
-  const char* const word = kind == MemoryKind::Replica  ? "replica "
-                           : kind == MemoryKind::Forked ? "forked "
-                                                        : "template ";
-  if (manifest.engine.kind == domain::EngineKind::Process)
-    return word + manifest.name + " " + std::to_string(revision);
+  std::string key;
+  key.reserve(160);
+  const auto add = [&key](auto... parts) { (key.append(parts), ...); };
+  const auto number = [](auto value) { return std::to_string(value); };
+  add(kind == MemoryKind::Replica  ? "replica "
+      : kind == MemoryKind::Forked ? "forked "
+                                   : "template ");
+  if (manifest.engine.kind == domain::EngineKind::Process) {
+    add(manifest.name, " ", number(revision));
+    return key;
+  }
   const domain::Tuning& tuning = manifest.tuning;
-  std::string key = word + std::string(to_string(manifest.engine.kind)) + " ";
+  add(to_string(manifest.engine.kind), " ");
   // A figure that is declared is not of the others' kind: what refutes it says nothing of theirs.
   if (kind != MemoryKind::Template && lowering_of(manifest) == Lowering::Never)
-    key += "declared " + std::to_string(manifest.resources.memory_bytes) + " ";
-  key += source.facts.sha256.empty() ? manifest.engine.fake.fault : source.facts.sha256;
-  key += " " + std::string(to_string(manifest.task)) + " " + std::to_string(manifest.context) +
-         "x" + std::to_string(manifest.slots) + " " + std::to_string(tuning.batch) + " " +
-         std::string(to_string(tuning.repack)) + " " + std::string(to_string(tuning.kv));
+    add("declared ", number(manifest.resources.memory_bytes), " ");
+  add(std::string_view(source.facts.sha256.empty() ? manifest.engine.fake.fault
+                                                   : source.facts.sha256));
+  add(" ", to_string(manifest.task), " ", number(manifest.context), "x", number(manifest.slots),
+      " ", number(tuning.batch), " ", to_string(tuning.repack), " ", to_string(tuning.kv));
   return key;
 }
 

@@ -31,10 +31,7 @@ bool same_template(const TemplateSource& a, const TemplateSource& b) {
 }
 
 std::uint64_t estimate_template_bytes(const TemplateSource& source) {
-  domain::Manifest without_cache = source.manifest;
-  without_cache.resources.memory_bytes = 0;
-  without_cache.context = 0;  // its pages are given back
-  return estimate_replica_bytes(without_cache, source.facts);
+  return estimate_bytes_with(0, source.manifest, source.facts);  // its pages are given back
 }
 
 std::uint64_t estimate_forked_bytes(const TemplateSource& source) {
@@ -49,9 +46,8 @@ std::uint64_t estimate_forked_bytes(const TemplateSource& source) {
 }
 
 std::uint64_t estimate_loading_bytes(const TemplateSource& source) {
-  domain::Manifest undeclared = source.manifest;
-  undeclared.resources.memory_bytes = 0;
-  return std::max(estimate_replica_bytes(undeclared, source.facts),
+  const std::uint64_t cache = estimate_cache_bytes(source.manifest, source.facts);
+  return std::max(estimate_bytes_with(cache, source.manifest, source.facts),
                   estimate_template_bytes(source) + estimate_forked_bytes(source));
 }
 
