@@ -59,8 +59,10 @@ Result<Planned> run_variant(const SimulateOptions& options, const simulate::Worl
                             const PlanVariant& variant) {
   auto source = open_source(options);
   if (!source) return source.error();
-  const simulate::RunSetup setup{
-      .model = simulate::with(world, variant), .seed = options.seed, .keep_alive = variant.rule};
+  const simulate::RunSetup setup{.model = simulate::with(world, variant),
+                                 .seed = options.seed,
+                                 .keep_alive = variant.rule,
+                                 .eviction = variant.eviction};
   const auto outcome = simulate::run_once(setup, **source);
   if (!outcome) return outcome.error();
   if (outcome->figures.calls == 0) return no_calls(options);

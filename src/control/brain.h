@@ -59,6 +59,9 @@
 
 namespace glowplug::control {
 
+// Which of what is idle goes first: LastUse is there to compare with.
+enum class EvictionOrder { Worth, LastUse };
+
 struct BrainOptions {
   std::uint64_t memory_bytes = 0;    // that replicas and templates may reserve together
   std::uint64_t template_bytes = 0;  // of it, for templates without a replica; 0 = no templates
@@ -68,6 +71,7 @@ struct BrainOptions {
   bool rests = true;    // false: each turn looks at every function, which changes nothing but time
   std::vector<domain::Device> accelerators = {};
   bool engine_on_gpu = false;  // see DevicePoolOptions
+  EvictionOrder eviction = EvictionOrder::Worth;
 };
 
 class Brain final : BrainState {
@@ -149,6 +153,7 @@ class Brain final : BrainState {
 
   // brain_eviction.cc
   void note_visit(const std::string& name, Function& function, const Replica& replica);
+  double likely(const policy::Visits& visits) const;  // that the next visit is theirs: log2
   policy::Kept kept(const ReplicaEntry& entry) const;
   std::vector<domain::ProcessId> stoppable_replicas() const;
   std::vector<policy::Kept> idle_replicas() const;

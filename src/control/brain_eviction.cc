@@ -1,5 +1,6 @@
 // Room in the brain: what is idle, what it is worth to keep, and which of it goes.
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <tuple>
 
@@ -24,6 +25,12 @@ void Brain::note_visit(const std::string& name, Function& function, const Replic
   if (replica.base && replica.base != replica.from) note(*replica.base);
 }
 
+double Brain::likely(const policy::Visits& visits) const {
+  if (options_.eviction == EvictionOrder::LastUse)  // none is worth more than another
+    return -std::numeric_limits<double>::infinity();
+  return policy::log2_likely(visits, visits_);
+}
+
 // Of a spare nothing: another is there in no time.
 policy::Kept Brain::kept(const ReplicaEntry& entry) const {
   const Replica& replica = entry.second;
@@ -34,11 +41,11 @@ policy::Kept Brain::kept(const ReplicaEntry& entry) const {
                    .last_used = replica.last_used};
   if (const auto held = templates_.find(replica.from.value_or(entry.first));
       replica.is_spare() && held != templates_.end())
-    one.log2_likely = policy::log2_likely(held->second.visits, visits_);
+    one.log2_likely = likely(held->second.visits);
   const auto found = functions_.find(replica.function);
   if (found == functions_.end()) return one;
   const Function& function = found->second;
-  one.log2_likely = policy::log2_likely(function.visits, visits_);
+  one.log2_likely = likely(function.visits);
   const Generation* generation = serving_generation(function, replica.revision);
   one.is_held = generation == nullptr;  // of one that is to take over
   if (generation == nullptr) generation = coming_generation(function, replica.revision);
@@ -93,7 +100,7 @@ std::vector<policy::Kept> Brain::idle_templates(Idle idle) const {
                      .base = held.base,
                      .bytes = held.bytes,
                      .saves = held.ready - held.started,
-                     .log2_likely = policy::log2_likely(held.visits, visits_),
+                     .log2_likely = likely(held.visits),
                      .is_held = is_held(held),
                      .last_used = held.last_used});
   }

@@ -178,6 +178,7 @@ void fields(A& a, ProcessLimits& v) {
 namespace glowplug::control {
 
 constexpr int count_of(CallOutcome) { return 2; }
+constexpr int count_of(EvictionOrder) { return 2; }
 constexpr int count_of(Ending) { return 3; }
 constexpr int count_of(Role) { return 3; }
 
@@ -191,6 +192,7 @@ void fields(A& a, BrainOptions& v) {
   a("rests", v.rests);
   a("accelerators", v.accelerators);
   a("engine_on_gpu", v.engine_on_gpu);
+  a("eviction", v.eviction);
 }
 
 // --- events ---

@@ -59,7 +59,8 @@ class Object final {
 std::string json_of(const Histogram& histogram) {
   Object object;
   object.add("mean_s", to_seconds(histogram.mean()));
-  for (const auto& [name, at] : {std::pair("p50_s", 0.5), {"p90_s", 0.9}, {"p99_s", 0.99}})
+  for (const auto& [name, at] :
+       {std::pair("p50_s", 0.5), {"p90_s", 0.9}, {"p95_s", 0.95}, {"p99_s", 0.99}})
     object.add(name, to_seconds(histogram.percentile(at)));
   object.add("longest_s", to_seconds(histogram.longest()));
   return object.take();

@@ -33,7 +33,8 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
   const bool by_histogram = setup.keep_alive == KeepAlive::HybridHistogram;
   const Random seeds(setup.seed);
   const Machine& machine = setup.model.machine;
-  const control::BrainOptions options = brain_options(machine);
+  control::BrainOptions options = brain_options(machine);
+  options.eviction = setup.eviction;
   BrainController controller(options);
   std::optional<HybridHistogram> histogram;
   WorldOptions world_options{.seed = seeds.split(kWorld).bits()};
@@ -78,17 +79,20 @@ std::vector<PlanVariant> plan_variants() {
   const auto executed = [](const char* name, Duration keep_alive) {
     return PlanVariant{.name = name, .keep_alive = keep_alive, .starts = Starts::Executed};
   };
+  PlanVariant lru = executed("lru", kForever);
+  lru.eviction = control::EvictionOrder::LastUse;
   PlanVariant histogram = executed("histogram", 0s);
   histogram.rule = KeepAlive::HybridHistogram;
   return {{.name = "concurrency"},
           {.name = "threshold", .policy = ScalePolicy::Threshold},
           {.name = "predictive", .policy = ScalePolicy::Predictive},
           {.name = "keep-1m", .keep_alive = 1min},
+          {.name = "keep-10s", .keep_alive = 10s},
           executed("knative", 90s),
           executed("fixed-1m", 1min),
           executed("fixed-5m", 5min),
           executed("fixed-10m", 10min),
-          executed("lru", kForever),
+          std::move(lru),
           std::move(histogram)};
 }
 

@@ -27,6 +27,7 @@ struct RunSetup {
   int faults = 0;  // from the seed, within trouble_length
   Duration trouble_length = std::chrono::hours(1);
   KeepAlive keep_alive = KeepAlive::AsDeployed;
+  control::EvictionOrder eviction = control::EvictionOrder::Worth;
   std::function<void(std::string_view)> log = nullptr;  // takes lines of the decision log
   Checks checks = Checks::On;
 };
@@ -51,6 +52,7 @@ struct PlanVariant {
   domain::ScalePolicy policy = domain::ScalePolicy::Concurrency;
   Starts starts = Starts::AsDeployed;
   KeepAlive rule = KeepAlive::AsDeployed;
+  control::EvictionOrder eviction = control::EvictionOrder::Worth;
 };
 std::vector<PlanVariant> plan_variants();
 // The same world with functions as the variant has them.
