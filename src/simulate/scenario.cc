@@ -46,7 +46,7 @@ domain::Manifest any_manifest(Random& random) {
   manifest.priority = static_cast<domain::Priority>(random.below(3));
   if (random.chance(0.3)) manifest.resources.threads = random.between(1, 4);
   if (random.chance(0.1)) manifest.resources.device = domain::kCpu;
-  manifest.limits.queue = one_of(std::array{4, 32, 512}, random);
+  manifest.limits.queue = one_of(std::array{4, 32, 128}, random);
   manifest.limits.queue_timeout = random.between(20, 60) * 1s;  // the slowest start is shorter
   manifest.limits.timeout = random.between(30, 600) * 1s;
   manifest.share = random.chance(0.3) ? domain::Share::Function : domain::Share::Domain;
@@ -234,7 +234,7 @@ WorldModel world_of(Random random) {
   WorldModel model;
   const std::uint64_t size_factor = random.chance(0.3) ? 40 : 1;
   model.machine.cores = random.between(1, 8);
-  model.machine.scale_speed = one_of(std::array{1, 1, 5, 20}, random);
+  model.machine.scale_speed = one_of(std::array{1, 1, 1, 1, 4}, random);
   model.machine.memory_bytes =
       static_cast<std::uint64_t>(random.between(600, 4000)) * kMegabyte * size_factor;
   if (random.chance(0.4)) model.machine.devices = any_fleet(size_factor, random);
