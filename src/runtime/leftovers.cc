@@ -47,17 +47,27 @@ std::optional<unsigned long long> start_time(pid_t pid) {
   return value;
 }
 
-bool belongs_to(pid_t pid, std::string_view folder) {
+enum class Owner { Ours, Another, NotKnown };
+
+// A process that is just executing another program shows no environment for that moment. One that
+// ends shows none either, and no program.
+Owner owner_of(pid_t pid, std::string_view folder) {
   const std::optional<std::string> env = read_file(fmt::format("/proc/{}/environ", pid));
-  if (!env) return false;
+  if (!env) return Owner::Another;
+  if (env->empty()) {
+    char program[1];
+    return ::readlink(fmt::format("/proc/{}/exe", pid).c_str(), program, sizeof program) < 0
+               ? Owner::Another
+               : Owner::NotKnown;
+  }
   const std::string entry = fmt::format("{}={}", kReplicaVariable, folder);
   std::size_t at = 0;
   while (at < env->size()) {
     const std::size_t end = std::min(env->find('\0', at), env->size());
-    if (std::string_view(*env).substr(at, end - at) == entry) return true;
+    if (std::string_view(*env).substr(at, end - at) == entry) return Owner::Ours;
     at = end + 1;
   }
-  return false;
+  return Owner::Another;
 }
 
 bool kill_recorded_group(const fs::path& folder) {
@@ -83,21 +93,25 @@ Result<void> write_pid_file(const std::string& folder, pid_t pid) {
       {}};
 }
 
-// Looks again until a look finds nobody new, because a process may fork or execute while /proc is
-// read.
-std::vector<pid_t> kill_strays(std::string_view folder) {
-  std::vector<pid_t> killed;
+// Looks again until a look finds nobody new, because a process may fork while /proc is read.
+Killed kill_strays(std::string_view folder) {
+  Killed killed;
   for (int look = 0; look < kLooksMax; ++look) {
-    const std::size_t before = killed.size();
+    const std::size_t before = killed.strays.size();
+    killed.all_known = true;
     std::error_code code;
     for (fs::directory_iterator entry("/proc", code), end; !code && entry != end;
          entry.increment(code)) {
       const auto pid = static_cast<pid_t>(to_number(entry->path().filename().string()).value_or(0));
-      if (pid <= 1 || pid == ::getpid() || !belongs_to(pid, folder)) continue;
-      const bool known = std::find(killed.begin(), killed.end(), pid) != killed.end();
-      if (!known && ::kill(pid, SIGKILL) == 0) killed.push_back(pid);
+      if (pid <= 1 || pid == ::getpid()) continue;
+      const Owner owner = owner_of(pid, folder);
+      killed.all_known &= owner != Owner::NotKnown;
+      if (owner != Owner::Ours) continue;
+      std::vector<pid_t>& strays = killed.strays;
+      const bool known = std::find(strays.begin(), strays.end(), pid) != strays.end();
+      if (!known && ::kill(pid, SIGKILL) == 0) strays.push_back(pid);
     }
-    if (killed.size() == before) break;
+    if (killed.strays.size() == before) break;
   }
   return killed;
 }
@@ -137,7 +151,8 @@ int reap_leftovers(const std::string& run_dir) {
   }
   for (const fs::path& folder : folders) {
     const bool group = kill_recorded_group(folder);
-    const bool strays = !kill_strays((fs::path(run_dir) / folder.filename()).string()).empty();
+    const bool strays =
+        !kill_strays((fs::path(run_dir) / folder.filename()).string()).strays.empty();
     found += group || strays ? 1 : 0;
     fs::remove_all(folder, code);
   }

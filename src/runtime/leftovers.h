@@ -21,7 +21,11 @@ namespace glowplug::runtime {
 Result<void> write_pid_file(const std::string& folder, pid_t pid);
 
 // Sends SIGKILL to every process whose environment says that it belongs to the replica in `folder`.
-std::vector<pid_t> kill_strays(std::string_view folder);
+struct Killed {
+  std::vector<pid_t> strays;
+  bool all_known = true;  // false: one is just executing another program, look again
+};
+Killed kill_strays(std::string_view folder);
 
 // The folder is there, is this user's and nobody else's to write: its name can be told in advance,
 // and who owns it could swap sockets, or name processes for us to kill. Makes it where it is not.

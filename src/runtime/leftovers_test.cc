@@ -24,11 +24,10 @@ class Leftovers : public ::testing::Test {
   }
   ~Leftovers() override { fs::remove_all(run_dir_); }
 
-  SpawnedChild spawn(std::vector<std::string> env) {
-    // It prints once its environment can be seen, and then stands still.
-    LaunchPlan plan{.program = "/bin/sh",
-                    .argv = {"sh", "-c", "echo up; kill -STOP $$"},
-                    .env = std::move(env)};
+  // It prints once its environment can be seen, and then stands still.
+  SpawnedChild spawn(std::vector<std::string> env,
+                     const std::string& script = "echo up; kill -STOP $$") {
+    LaunchPlan plan{.program = "/bin/sh", .argv = {"sh", "-c", script}, .env = std::move(env)};
     plan.readiness = Readiness::Http;
     Result<SpawnedChild> child = spawn_child(plan, nullptr);
     EXPECT_TRUE(child);
@@ -58,6 +57,20 @@ TEST_F(Leftovers, MarkedProcessWithoutRecord_IsKilled) {
   const SpawnedChild child = spawn({"GLOWPLUG_REPLICA=" + folder_});
   EXPECT_EQ(reap_leftovers(run_dir_), 1);
   EXPECT_EQ(signal_of(child.pid), SIGKILL);
+}
+
+// In that moment its environment cannot be read.
+TEST_F(Leftovers, MarkedProcessThatExecutesAnotherProgram_IsKilled) {
+  std::ofstream(run_dir_ + "/again") << "exec /bin/sh \"$0\"\n";
+  for (int time = 0; time < 30; ++time) {
+    const SpawnedChild child =
+        spawn({"GLOWPLUG_REPLICA=" + folder_}, "echo up; exec /bin/sh " + run_dir_ + "/again");
+    Killed killed;
+    do { killed = kill_strays(folder_); } while (!killed.all_known && killed.strays.empty());
+    EXPECT_EQ(killed.strays, std::vector<pid_t>{child.pid});
+    ::kill(child.pid, SIGKILL);
+    EXPECT_EQ(signal_of(child.pid), SIGKILL);
+  }
 }
 
 TEST_F(Leftovers, NumberThatNamesAnotherProcessNow_IsLeftAlone) {

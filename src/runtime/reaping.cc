@@ -1,5 +1,6 @@
 #include "runtime/reaping.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -7,6 +8,7 @@
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
+#include <utility>
 
 #include <fmt/format.h>
 #include <sys/syscall.h>
@@ -14,8 +16,14 @@
 
 #include "base/units.h"
 #include "domain/errors.h"
+#include "runtime/leftovers.h"
 
 namespace glowplug::runtime {
+namespace {
+
+constexpr int kStrayLooks = 20;  // for one whose environment cannot be read yet
+
+}  // namespace
 
 bool reap_member(pid_t group) {
   siginfo_t info{};
@@ -72,13 +80,25 @@ bool group_gone(pid_t group) {
   }
 }
 
-bool strays_gone(std::vector<pid_t>& strays) {
-  std::erase_if(strays, [](pid_t pid) {
+Strays::Strays(std::string folder) : folder_(std::move(folder)), looks_left_(kStrayLooks) {
+  look();
+}
+
+void Strays::look() {
+  const Killed killed = kill_strays(folder_);
+  for (const pid_t pid : killed.strays)
+    if (std::find(found_.begin(), found_.end(), pid) == found_.end()) found_.push_back(pid);
+  looks_left_ = killed.all_known ? 0 : looks_left_ - 1;
+}
+
+bool Strays::gone() {
+  if (looks_left_ > 0) look();
+  std::erase_if(found_, [](pid_t pid) {
     siginfo_t info{};
     return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG) != 0 ||
            info.si_pid != 0;
   });
-  return strays.empty();
+  return found_.empty() && looks_left_ == 0;
 }
 
 std::string describe_exit(int code, int status) {

@@ -38,8 +38,22 @@ void leave_idle_class(pid_t pid);
 // Reaps what has ended of the group; true when none of it is a child of ours any more.
 bool group_gone(pid_t group);
 
-// Reaps those of them that have ended; true when that is all.
-bool strays_gone(std::vector<pid_t>& strays);
+// What left a replica's group, killed as it is found.
+class Strays final {
+ public:
+  Strays() = default;  // of a replica that has none
+  explicit Strays(std::string folder);
+  // Reaps those that have ended; true when that is all. Until then it is to be asked again, some
+  // milliseconds later.
+  bool gone();
+
+ private:
+  void look();
+
+  std::string folder_;
+  int looks_left_ = 0;
+  std::vector<pid_t> found_;
+};
 
 // Reaps one that has ended of a template's group, but never the template itself. True when one was.
 bool reap_member(pid_t group);

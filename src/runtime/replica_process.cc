@@ -353,7 +353,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     drain();
     const std::optional<siginfo_t> info = reap(pid_);
     reaped_ = true;
-    if (plan_.readiness == Readiness::Http) strays_ = kill_strays(plan_.folder);
+    if (plan_.readiness == Readiness::Http) strays_ = Strays(plan_.folder);
     const bool own = !cause_.empty();
     ending_ = info ? ending_of(*info, own) : control::Ending::Asked;
     if (!own || ending_ == control::Ending::Itself)
@@ -382,7 +382,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void linger(int looks) {
-    const bool gone = group_gone(pid_) && strays_gone(strays_);
+    const bool gone = group_gone(pid_) && strays_.gone();
     if (gone || looks == 0) return finish();
     end_timer_.expires_after(kLingerPause);
     end_timer_.async_wait([self = shared_from_this(), looks](Code code) {
@@ -425,7 +425,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   std::array<char, kControlLineBytesMax> control_bytes_;
   LineSplitter output_lines_{kLogLineBytesMax};
   LineSplitter control_lines_{kControlLineBytesMax};
-  std::vector<pid_t> strays_;
+  Strays strays_;
   std::string cause_;         // why we end it; empty while it lives or when it ended by itself
   std::string failed_cause_;  // the worker's own words
   std::string last_line_;
