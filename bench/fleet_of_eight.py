@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Eight functions on models of three sizes with memory for three, driven by bursts for ten minutes.
+"""Eight functions on models of three sizes with memory for three, driven by bursts for ten minutes; and what the
+simulator foretold of it.
 
-Every call is expected to be answered, or refused honestly (429, 503 with Retry-After). What the server holds is read
-from its metrics and from the kernel every two seconds, beside its budget. The bursts come from a seed and are written
-to --trace as a file that `glowplug simulate --trace` reads; --world names the file that says what this machine's models
-take, and then the simulator's count of cold starts stands beside the measured one.
+Every call is to be answered, or refused honestly (429, 503 with Retry-After). What the server reserves and what its
+processes hold is read every two seconds and stands beside the budget. First each model is measured alone: how long it
+loads and forks, reads and answers, and what it holds. That, the models' files and the calls as they came are all that
+`glowplug simulate` is told; its count of cold starts and its times then stand beside the measured ones.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -21,26 +23,35 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import Row, arguments, catalogue_file, mb, model_file, post, report, spread, table, tcp
-from support import processes
 from shapes import shape_file
-from support.server import GLOWPLUG, Server, llama
+from support import processes
+from support.server import GLOWPLUG, Server, llama, wait_until
 
-MB = 1_000_000
+CONTEXTS = {"smollm2": (1024, 1536, 2048), "gemma3": (1024, 1536, 2048), "tiny": (1024, 2048)}
+SLOTS = 2
+WORDS = ("one", "two", "three", "four", "red", "blue")
 
 
 class Call(NamedTuple):
-    at: float
+    at: float  # s from the beginning
     function: str
-    prompt_tokens: int
+    words: int
     output_tokens: int
 
 
 class Outcome(NamedTuple):
-    status: int
-    cold: bool
-    tier: str
-    first_token_s: float | None
+    status: int  # 0 = no answer, -1 = one that broke off
+    tier: str = ""  # empty = it found a replica
+    retry_after: str | None = None
+    first_token_s: float | None = None
+    all_s: float = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
     error: str = ""
+    phases: dict[str, float] = {}  # ms, of its start
+
+    def token_ms(self) -> float:
+        return (self.all_s - (self.first_token_s or 0)) / max(1, self.output_tokens - 1) * 1000
 
 
 def bursts(functions: list[str], seconds: float, every: float, seed: int) -> list[Call]:
@@ -55,40 +66,43 @@ def bursts(functions: list[str], seconds: float, every: float, seed: int) -> lis
     return sorted(call for call in calls if call.at < seconds)
 
 
-def words(count: int, seed: int) -> str:
-    draw = random.Random(seed)
-    return " ".join(draw.choice(("one", "two", "three", "four", "red", "blue")) for _ in range(count))
-
-
-def ask(url: str, call: Call, number: int, start: float) -> Outcome:
-    time.sleep(max(0.0, start + call.at - time.monotonic()))
-    began = time.monotonic()
+def ask(url: str, call: Call, number: int) -> Outcome:
+    draw = random.Random(number)
     body = {
         "model": call.function,
-        "prompt": f"{number} {words(call.prompt_tokens, number)}",
+        "prompt": f"{number} " + " ".join(draw.choices(WORDS, k=call.words)),
         "max_tokens": call.output_tokens,
         "temperature": 0,
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
+    began = time.monotonic()
+    connection = tcp(url)
     try:
-        connection = tcp(url)
         reply = post(connection, "/v1/completions", body)
-        first = None
-        text = b""
+        first, lines, usage = None, [], {}
         for line in reply:
-            if first is None and line.startswith(b"data:"):
-                first = time.monotonic() - began
-            text += line
-        connection.close()
+            lines.append(line)
+            if not line.startswith(b"data: {"):
+                continue
+            first = first or time.monotonic() - began
+            usage = json.loads(line[6:]).get("usage") or usage
     except OSError as error:
-        return Outcome(0, False, "", None, repr(error))
-    whole = reply.status != 200 or b"[DONE]" in text
+        return Outcome(0, error=repr(error))
+    finally:
+        connection.close()
+    whole = reply.status != 200 or b"data: [DONE]\n" in lines
+    said = dict(re.findall(r"(\w+);dur=([\d.]+)", reply.getheader("server-timing") or ""))
     return Outcome(
-        reply.status if whole else -1,
-        reply.getheader("x-glowplug-cold-start") == "true",
-        reply.getheader("x-glowplug-start-tier") or "",
-        first,
-        "" if reply.status == 200 and whole else text[-300:].decode(errors="replace"),
+        status=reply.status if whole else -1,
+        tier=reply.getheader("x-glowplug-start-tier") or "",
+        retry_after=reply.getheader("retry-after"),
+        first_token_s=first if reply.status == 200 else None,
+        all_s=time.monotonic() - began,
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        output_tokens=usage.get("completion_tokens", 0),
+        error="" if reply.status == 200 and whole else b"".join(lines)[-300:].decode(errors="replace"),
+        phases={name: float(took) for name, took in said.items()},
     )
 
 
@@ -118,53 +132,159 @@ class Watch:
             self.held.append(sum(processes.memory_bytes(pid, "Pss") for pid in children))
 
 
-def simulated(trace: Path, world: str) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        line = [str(GLOWPLUG), "simulate", "--trace", str(trace), "--model", world, "--json", out.name]
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(done.stderr)
-        return json.loads(Path(out.name).read_text())
+def measured(files: dict[str, Path], threads: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Of each model what the world file says of it, and what a start costs."""
+    models, loads, forks = [], [], []
+    with Server("--memory", "4000MB", "--spares", "0") as server:
+        for kind, file in files.items():
+            name = f"{kind}-alone"
+            server.deploy(llama(name, file, slots=SLOTS, keep_alive="1s"))
+            ask(server.url, Call(0, name, 40, 8), 0)  # its file is verified, and in the page cache from now on
+            warm = [ask(server.url, Call(0, name, 40, 25), 100 + i) for i in range(6)]
+            with ThreadPoolExecutor(2) as pool:
+                pairs = list(pool.map(lambda i: ask(server.url, Call(0, name, 5, 25), 200 + i), range(4)))
+            row = server.function(name)
+            pids = [server.pid_of(row["template"]["id"]), server.pid_of(row["replica_list"][0]["id"])]
+            both = sum(processes.memory_bytes(pid, "Pss") for pid in pids)
+            wait_until(lambda: not server.function(name)["replica_list"], 30, "it is at zero")
+            alone = processes.memory_bytes(pids[0], "Pss")
+            for context in (1792, 1280):  # each a template of its own, so that it loads again
+                server.deploy(llama(f"{kind}-{context}", file, context=context, slots=SLOTS, keep_alive="1s"))
+                cold = ask(server.url, Call(0, f"{kind}-{context}", 40, 8), context)
+                loads.append((file.stat().st_size, cold.phases["load"]))
+                forks.append(cold.phases["fork"])
+            decode = statistics.median(one.token_ms() for one in warm)
+            more = min(max(statistics.median(one.token_ms() for one in pairs) - decode, 0), decode)
+            prefill = statistics.median(one.prompt_tokens / one.first_token_s for one in warm)
+            models.append({
+                "name": kind,
+                "gguf": str(file),
+                "template": max(1, int(alone - file.stat().st_size)),
+                "forked": max(1, int(both - alone)),
+                "threads": threads,
+                "prefill_tokens_per_s": round(prefill, 1),
+                "step": f"{decode - more:.3f}ms",
+                "step_stream": f"{more:.3f}ms",
+                "step_mixed": f"{decode + 20 / prefill * 1000:.3f}ms",
+            })  # fmt: skip
+    slope, exec_ms = statistics.linear_regression(*zip(*loads))
+    return models, {"exec": f"{max(1, exec_ms):.1f}ms", "load_s_per_gb": max(0, round(slope * 1e6, 3)),
+                    "fork": f"{statistics.median(forks):.1f}ms"}  # fmt: skip
+
+
+def foretold(trace: Path, world: Path) -> dict[str, Any]:
+    line = [str(GLOWPLUG), "simulate", "--trace", str(trace), "--model", str(world), "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout)
+
+
+def live(options: Any, names: list[str], files: dict[str, Path], calls: list[Call]) -> tuple[list[Outcome], Watch]:
+    with Server("--memory", options.memory) as server:
+        for name in names:
+            kind, context = name.split("-")
+            server.deploy(
+                llama(name, files[kind], context=int(context), slots=SLOTS, keep_alive=options.keep_alive)
+            )
+        start = time.monotonic() + 1
+
+        def on_time(number: int, call: Call) -> Outcome:
+            time.sleep(max(0.0, start + call.at - time.monotonic()))
+            return ask(server.url, call, number)
+
+        with Watch(server) as watch, ThreadPoolExecutor(128) as pool:
+            return list(pool.map(on_time, range(len(calls)), calls)), watch
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=1, one_model=True)
+    parser = arguments(__doc__, rounds=1)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--every", type=float, default=35, help="mean silence of a function, in seconds")
-    parser.add_argument("--memory", default="1000MB")
+    parser.add_argument("--every", type=float, default=30, help="mean silence of a function, in seconds")
+    parser.add_argument("--memory", default="1000MB", help="of the server: for three of the models")
+    parser.add_argument("--keep-alive", default="20s")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--trace", default="")
-    parser.add_argument("--world", default="", help="what the simulator is told of this machine's models")
+    parser.add_argument("--keep", type=Path, help="a folder that gets the trace, the world file, and what became of each call")
     options = parser.parse_args()
     if options.quick:
         options.seconds = 30
-    files = {"smollm2": model_file(options.model), "gemma3": catalogue_file("gemma3-270m"), "tiny": shape_file("tiny")}
-    contexts = {"smollm2": (1024, 1536, 2048), "gemma3": (1024, 1536, 2048), "tiny": (1024, 2048)}
-    shapes = [(kind, context) for kind in files for context in contexts[kind]]  # each a template of its own
-    names = [f"{kind}-{context}" for kind, context in shapes]
+    files = {
+        "smollm2": model_file(options.model),
+        "gemma3": catalogue_file("gemma3-270m"),
+        "tiny": shape_file("tiny"),
+    }
+    names = [f"{kind}-{context}" for kind, all_of in CONTEXTS.items() for context in all_of]
     calls = bursts(names, options.seconds, options.every, options.seed)
-    folder = tempfile.TemporaryDirectory(prefix="glowplug-bench-")
-    trace = Path(options.trace or f"{folder.name}/trace.csv")
-    rows = "".join(f"{c.at:.3f},{c.function},{c.prompt_tokens},{c.output_tokens}\n" for c in calls)
-    trace.write_text("time_s,function,prompt_tokens,output_tokens\n" + rows)
-    with Server("--memory", options.memory) as server:
-        for name, (kind, context) in zip(names, shapes):
-            server.deploy(llama(name, files[kind], context=context, slots=2, keep_alive="10s", scale={"max": 1}))
-        start = time.monotonic() + 1
-        with Watch(server) as watch, ThreadPoolExecutor(64) as pool:
-            futures = [pool.submit(ask, server.url, call, i, start) for i, call in enumerate(calls)]
-            outcomes = [future.result() for future in futures]
-        decisions = server.get("/metrics").text
-        budget = int(re.search(r"glowplug_memory_budget_bytes (\d+)", decisions)[1]) if "glowplug_memory_budget_bytes" in decisions else 0
-        said = [server.function(name) for name in names]
-    bad = [(c, o) for c, o in zip(calls, outcomes) if o.status not in (200, 429, 503)]
-    refused = [o for o in outcomes if o.status in (429, 503)]
-    cold = [o for o in outcomes if o.cold]
-    first = [o.first_token_s for o in outcomes if o.first_token_s is not None]
-    print(len(calls), "calls", len(cold), "cold", len(refused), "refused", len(bad), "bad", bad[:3])
-    print({t: sum(o.tier == t for o in cold) for t in {o.tier for o in cold}})
-    print("reserved max", max(watch.reserved), "held max", max(watch.held), "budget", budget)
-    print(spread(first))
+    models, starts = measured(files, options.threads)
+    outcomes, watch = live(options, names, files, calls)
+
+    answered = [one for one in outcomes if one.status == 200]
+    refused = [one for one in outcomes if one.status in (429, 503) and one.retry_after]
+    wrong = [(call, one) for call, one in zip(calls, outcomes) if one not in answered and one not in refused]
+    cold = [one for one in outcomes if one.tier]
+    budget = int(options.memory.removesuffix("MB")) * 1_000_000
+
+    with tempfile.TemporaryDirectory(prefix="glowplug-bench-") as folder:
+        place = options.keep or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        rows = [
+            f"{call.at:.3f},{call.function},{max(1, one.prompt_tokens)},{max(1, one.output_tokens)}"
+            for call, one in zip(calls, outcomes)
+        ]
+        (place / "trace.csv").write_text("\n".join(["time_s,function,prompt_tokens,output_tokens", *rows]) + "\n")
+        came = [{"at": call.at, "function": call.function} | one._asdict() for call, one in zip(calls, outcomes)]
+        (place / "calls.json").write_text(json.dumps(came))
+        world = {
+            "machine": {"memory": options.memory, "cores": options.threads, "page_cache": "8GB"},
+            "models": models,
+            "files": "shared",
+            "starts": starts,
+            "function": {"slots": SLOTS, "keep_alive": options.keep_alive},
+            "functions": {
+                name: {"model": name.split("-")[0], "context": int(name.split("-")[1])} for name in names
+            },
+        }
+        (place / "world.yaml").write_text(json.dumps(world, indent=1))
+        simulated = foretold(place / "trace.csv", place / "world.yaml")
+
+    first = spread([one.first_token_s for one in answered if one.first_token_s])
+    tiers = {tier: sum(one.tier == tier for one in cold) for tier in simulated["cold_from"]}
+    ratio = simulated["cold"] / max(1, len(cold))
+    in_first = simulated["first_token"]
+    lines = [
+        Row("calls answered / refused honestly / wrong", "0 wrong", f"{len(answered)} / {len(refused)} / {len(wrong)}"),
+        Row("reserved at most", f"≤ {mb(budget)}", mb(max(watch.reserved))),
+        Row("held at most", f"≤ {mb(budget)}", mb(max(watch.held))),
+        Row("cold starts; the simulator's", "0.85–1.15", str(len(cold)), str(simulated["cold"]), f"{ratio:.2f}"),
+        *(
+            Row(f"  from {tier}", "", str(count), str(simulated["cold_from"][tier]))
+            for tier, count in tiers.items()
+            if count or simulated["cold_from"][tier]
+        ),
+        Row("first token p50; the simulator's", "", f"{first['median']:.3f} s", f"{in_first['p50_s']:.3f} s",
+            f"{in_first['p50_s'] / first['median']:.2f}"),
+        Row("first token p99; the simulator's", "", f"{first['p99']:.3f} s", f"{in_first['p99_s']:.3f} s",
+            f"{in_first['p99_s'] / first['p99']:.2f}"),
+    ]  # fmt: skip
+    report(
+        "fleet_of_eight",
+        f"8 functions, {options.memory}, {len(calls)} calls in {options.seconds:.0f} s\n{table(lines)}",
+        {
+            "calls": len(calls),
+            "answered": len(answered),
+            "refused": len(refused),
+            "wrong": [(*call, one.status, one.error) for call, one in wrong],
+            "cold": len(cold),
+            "cold_from": tiers,
+            "first_token_s": first,
+            "reserved_bytes_most": max(watch.reserved),
+            "held_bytes_most": max(watch.held),
+            "budget_bytes": budget,
+            "models": models,
+            "starts": starts,
+            "simulated": simulated,
+        },
+    )
 
 
 if __name__ == "__main__":
