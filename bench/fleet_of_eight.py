@@ -204,7 +204,9 @@ def main() -> None:
     parser.add_argument("--memory", default="1000MB", help="of the server: for three of the models")
     parser.add_argument("--keep-alive", default="20s")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, help="a folder that gets the trace, the world file, and what became of each call")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder that gets the trace, the world file, and what became of each call"
+    )
     options = parser.parse_args()
     if options.quick:
         options.seconds = 30
@@ -232,7 +234,9 @@ def main() -> None:
             for call, one in zip(calls, outcomes)
         ]
         (place / "trace.csv").write_text("\n".join(["time_s,function,prompt_tokens,output_tokens", *rows]) + "\n")
-        came = [{"at": call.at, "function": call.function} | one._asdict() for call, one in zip(calls, outcomes)]
+        came = [
+            {"at": call.at, "function": call.function} | one._asdict() for call, one in zip(calls, outcomes)
+        ]
         (place / "calls.json").write_text(json.dumps(came))
         world = {
             "machine": {"memory": options.memory, "cores": options.threads, "page_cache": "8GB"},
@@ -252,7 +256,7 @@ def main() -> None:
     ratio = simulated["cold"] / max(1, len(cold))
     in_first = simulated["first_token"]
     lines = [
-        Row("calls answered / refused honestly / wrong", "0 wrong", f"{len(answered)} / {len(refused)} / {len(wrong)}"),
+        Row("answered / refused honestly / wrong", "0 wrong", f"{len(answered)} / {len(refused)} / {len(wrong)}"),
         Row("reserved at most", f"≤ {mb(budget)}", mb(max(watch.reserved))),
         Row("held at most", f"≤ {mb(budget)}", mb(max(watch.held))),
         Row("cold starts; the simulator's", "0.85–1.15", str(len(cold)), str(simulated["cold"]), f"{ratio:.2f}"),
