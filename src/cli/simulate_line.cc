@@ -84,7 +84,7 @@ void add_seeds(CLI::App& simulate, SimulateOptions& options) {
       ->needs(seeds);
   // A scenario makes up all of these itself.
   for (const char* other : {"--trace", "--generate", "--model", "--devices", "--log", "--plot",
-                            "--faults", "--no-checks"})
+                            "--faults", "--no-checks", "--time-turns"})
     seeds->excludes(simulate.get_option(other));
 }
 
@@ -102,6 +102,8 @@ void add_simulations(CLI::App& app, SimulateOptions& options, Simulation& chosen
       ->check(CLI::Range(0, kFaultsMax));
   simulate->add_flag("--no-checks", options.unchecked,
                      "Faster: without the rules that each turn must keep");
+  simulate->add_flag("--time-turns", options.timed,
+                     "Says how long the brain took for its turns, in processor time");
   add_seeds(*simulate, options);
   simulate->require_subcommand(0, 1);
   simulate->callback([&chosen] { chosen = Simulation::Simulate; });

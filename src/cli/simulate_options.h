@@ -27,6 +27,7 @@ struct SimulateOptions {
   bool replays = false;
   int faults = 0;
   bool unchecked = false;  // without the rules that each turn must keep
+  bool timed = false;      // says how long the brain's turns took
   std::size_t functions = 10;
   std::size_t tenants = 1;
   double zipf = 1;

@@ -2,7 +2,11 @@
 // broken on purpose. Thread: one owner.
 #pragma once
 
+#include <functional>
+#include <utility>
+
 #include "control/brain.h"
+#include "simulate/histogram.h"
 
 namespace glowplug::simulate {
 
@@ -23,6 +27,27 @@ class BrainController final : public Controller {
 
  private:
   control::Brain brain_;
+};
+
+// Another one, timed: how long each turn took, by a clock that is handed in.
+class TimedController final : public Controller {
+ public:
+  using Stopwatch = std::function<Duration()>;  // since any beginning
+
+  TimedController(Controller& inner, Stopwatch clock) : inner_(inner), clock_(std::move(clock)) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    const Duration began = clock_();
+    control::Effects effects = inner_.handle(event, now, wall);
+    turns_.add(clock_() - began);
+    return effects;
+  }
+  const control::Brain& brain() const override { return inner_.brain(); }
+  const Histogram& turns() const { return turns_; }
+
+ private:
+  Controller& inner_;
+  Stopwatch clock_;
+  Histogram turns_;
 };
 
 }  // namespace glowplug::simulate

@@ -123,6 +123,9 @@ std::vector<ReportRow> report_rows(const Figures& figures, const WorldModel& mod
     rows.push_back(
         {"  " + type, fmt::format("{:.1f}", use.device_s),
          fmt::format("{} of {} at once, {} answered", use.most, use.there, use.answered)});
+  if (figures.turns)
+    rows.push_back({"a turn of the brain", format_duration(figures.turns->percentile(0.5)),
+                    percentiles(*figures.turns)});
   if (figures.clamped > 0)
     rows.push_back({"cut to the context", number(figures.clamped),
                     fmt::format("{} tokens", model.function.context)});
@@ -182,6 +185,7 @@ std::string report_json(const Figures& figures, const WorldModel& model) {
   object.raw("devices", devices.take());
   object.add("machine_seconds", machine_seconds(figures, model.machine));
   object.add("computing_seconds", computing_seconds(figures, model.machine));
+  if (figures.turns) object.raw("turn", json_of(*figures.turns));
   if (const auto bill = bill_of(figures, model)) {
     Object money;
     money.raw("held", std::to_string(bill->held.micros));

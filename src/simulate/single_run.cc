@@ -35,7 +35,9 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
   const Machine& machine = setup.model.machine;
   control::BrainOptions options = brain_options(machine);
   options.eviction = setup.eviction;
-  BrainController controller(options);
+  BrainController brain(options);
+  TimedController timed(brain, setup.stopwatch);
+  Controller& controller = setup.stopwatch ? static_cast<Controller&>(timed) : brain;
   std::optional<HybridHistogram> histogram;
   WorldOptions world_options{.seed = seeds.split(kWorld).bits()};
   if (by_histogram)
@@ -67,7 +69,9 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
     if (setup.checks == Checks::On) checkers.at_end(world.now());
   }
   totals.end(world.now(), world.busy_core_seconds());
-  return RunOutcome{.figures = totals.figures(),
+  Figures figures = totals.figures();
+  if (setup.stopwatch) figures.turns = timed.turns();
+  return RunOutcome{.figures = std::move(figures),
                     .turns = totals.turns(),
                     .faults = trouble ? trouble->faults_done() : 0,
                     .violation = checkers.violation()};

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "simulate/checkers.h"
+#include "simulate/controller.h"
 #include "simulate/request.h"
 #include "simulate/totals.h"
 #include "simulate/world_model.h"
@@ -30,6 +31,7 @@ struct RunSetup {
   control::EvictionOrder eviction = control::EvictionOrder::Worth;
   std::function<void(std::string_view)> log = nullptr;  // takes lines of the decision log
   Checks checks = Checks::On;
+  TimedController::Stopwatch stopwatch = nullptr;  // times the brain's turns, and changes none
 };
 
 struct RunOutcome {

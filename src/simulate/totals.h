@@ -14,6 +14,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -58,6 +59,7 @@ struct Figures {
   std::map<std::string, DeviceUse> devices;  // by type, accelerators
   int replicas_most = 0;
   double busy_core_s = 0;
+  std::optional<Histogram> turns;  // how long the brain's took, where that was asked
   Series series;
 };
 
