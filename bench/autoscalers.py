@@ -3,8 +3,9 @@
 them, memory held, money. Writes the tables into docs/autoscalers.md and a picture beside it for each trace.
 
 The traces are not in the repository; --traces names a folder with ServeGen's client rates, Azure's LLM inference
-trace and Azure's Functions sample (docs/autoscalers.md says where they are from). Each trace is played twice: with each
-policy's own starts, and with all starts by exec.
+trace and Azure's Functions sample (docs/autoscalers.md says where they are from). Each trace is played three times:
+with each policy's own starts, once with a model file for each function and once with four files for all, and with all
+starts by exec.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from common import ROOT, report
 from support.server import GLOWPLUG
 
 PAGE = ROOT / "docs/autoscalers.md"
+KEPT = ("calls", "cold", "waited_for_starts_s", "memory_gb_seconds")
 BEGIN, END = "<!-- begin: bench/autoscalers.py -->", "<!-- end -->"
 
 
@@ -30,10 +33,10 @@ class Trace(NamedTuple):
 
 
 TRACES = (
-    Trace("servegen_small", "ServeGen m-small: 43 clients as functions, two days, 1 call in 5,000",
-          "servegen_language_m-small_client_rates.csv.gz", ("--length", "48h", "--keep", "0.0002")),
-    Trace("servegen_large", "ServeGen m-large: 162 clients as functions, two days, 1 call in 1,000",
-          "servegen_language_m-large_client_rates.csv.gz", ("--length", "48h", "--keep", "0.001")),
+    Trace("servegen_small", "ServeGen m-small: 43 clients as functions, eight hours, 1 call in 5,000",
+          "servegen_language_m-small_client_rates.csv.gz", ("--length", "8h", "--keep", "0.0002")),
+    Trace("servegen_large", "ServeGen m-large: 162 clients as functions, a day, 1 call in 1,000",
+          "servegen_language_m-large_client_rates.csv.gz", ("--length", "24h", "--keep", "0.001")),
     Trace("servegen_reason", "ServeGen deepseek-r1: 73 clients as functions, a day, 1 call in 100",
           "servegen_reason_deepseek-r1_client_rates.csv.gz", ("--keep", "0.01")),
     Trace("azure_code", "Azure LLM inference 2023, code: one function, an hour, bursts", "azure_llm_2023_code.csv.gz"),
@@ -42,9 +45,9 @@ TRACES = (
 )  # fmt: skip
 
 
-def plan(trace: Trace, options: argparse.Namespace, *more: str) -> list[dict]:
+def plan(trace: Trace, options: argparse.Namespace, model: Path, *more: str) -> list[dict]:
     command = [
-        str(GLOWPLUG), "plan", "--trace", str(options.traces / trace.file), "--model", str(options.model),
+        str(GLOWPLUG), "plan", "--trace", str(options.traces / trace.file), "--model", str(model),
         "--seed", str(options.seed), "--json", *trace.options, *more,
     ]  # fmt: skip
     told = subprocess.run(command, capture_output=True, text=True)
@@ -87,14 +90,19 @@ def main() -> None:
         if options.only not in (None, trace.name):
             continue
         picture = PAGE.parent / f"autoscalers_{trace.name}.svg"
-        own = plan(trace, options, *(() if options.no_write else ("--plot", str(picture))))
-        alike = plan(trace, options, "--starts", "executed")
+        own = plan(trace, options, options.model, *(() if options.no_write else ("--plot", str(picture))))
+        alike = plan(trace, options, options.model, "--starts", "executed")
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as few:
+            few.write(options.model.read_text().replace("files: own", "files: shared"))
+            few.flush()
+            shared = plan(trace, options, Path(few.name))
         calls = own[0]["figures"]["calls"]
         parts.append(
             f"### {trace.title}\n\n{calls:,} calls. Each with its own starts ([picture]({picture.name})):\n\n"
-            f"{table(own)}\n\nAll by exec:\n\n{table(alike)}\n"
+            f"{table(own)}\n\nThe same, four model files for all functions:\n\n{table(shared)}\n\n"
+            f"A file for each function, all by exec:\n\n{table(alike)}\n"
         )
-        results[trace.name] = {"own": own, "executed": alike}
+        results[trace.name] = {"own": own, "shared": shared, "executed": alike}
     text = "\n".join(parts)
     if options.no_write or options.only:
         print(text)
@@ -102,7 +110,9 @@ def main() -> None:
         page = PAGE.read_text()
         head, rest = page.split(BEGIN)
         PAGE.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{rest.split(END)[1]}")
-    report("autoscalers", f"{len(results)} traces, seed {options.seed}", {"seed": options.seed})
+    report("autoscalers", f"{len(results)} traces, seed {options.seed}", {"seed": options.seed, "policies": {
+        name: {kind: {one["policy"]: {key: one["figures"][key] for key in KEPT} for one in plans}
+               for kind, plans in kinds.items()} for name, kinds in results.items()}})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ constexpr std::array kTimeUnits{Unit{"ns", 1},     Unit{"us", 1e3}, Unit{"ms", 1
                                 Unit{"d", 86400e9}};
 constexpr std::array kByteUnits{Unit{"", 1},
                                 Unit{"B", 1},
+                                Unit{"kB", 1e3},
                                 Unit{"KB", 1e3},
                                 Unit{"MB", 1e6},
                                 Unit{"GB", 1e9},

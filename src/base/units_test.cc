@@ -29,6 +29,7 @@ TEST(ParseDuration, RefusesWhatIsNone) {
 TEST(ParseBytes, TellsDecimalFromBinaryUnits) {
   EXPECT_EQ(parse_bytes("4096"), 4096u);
   EXPECT_EQ(parse_bytes("1KB"), 1000u);
+  EXPECT_EQ(parse_bytes("1.5 kB"), 1500u);  // as format_bytes() says it
   EXPECT_EQ(parse_bytes("1KiB"), 1024u);
   EXPECT_EQ(parse_bytes("1.5 GiB"), 1610612736u);
   EXPECT_EQ(parse_bytes("-1"), std::nullopt);

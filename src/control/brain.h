@@ -354,8 +354,11 @@ class Brain final : BrainState {
   void place(const std::string& name, Function& function, Generation& generation);
   void note_placement(const std::string& name, Generation& generation, policy::Placement placed);
   void start_on_device(const std::string& name, Function& function, Generation& generation);
-  std::optional<std::vector<domain::ProcessId>> in_the_way(
-      domain::DeviceId id, std::uint64_t bytes, const std::set<domain::ProcessId>& idle) const;
+  std::optional<std::size_t> fewest_in_the_way(domain::DeviceId id, std::uint64_t bytes) const;
+  std::optional<std::vector<domain::ProcessId>> in_the_way(domain::DeviceId id,
+                                                           std::uint64_t bytes) const;
+  std::vector<std::vector<domain::ProcessId>> ways_to_make_room(
+      const policy::Placement& place) const;
   void make_device_room(const std::string& name, const Generation& generation,
                         const std::vector<policy::Placement>& places);
   bool left_device(domain::ProcessId id, const Replica& replica, Ending ending);

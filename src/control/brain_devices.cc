@@ -104,10 +104,32 @@ void Brain::start_on_device(const std::string& name, Function& function, Generat
   start_replica(name, generation, replica_bytes(generation), nullptr, &chosen->allocation);
 }
 
-// Those of `idle` that would have to stop for so many bytes on this device: none where enough is on
-// its way already; nothing where all of them are not enough.
-std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(
-    domain::DeviceId id, std::uint64_t bytes, const std::set<domain::ProcessId>& idle) const {
+// At least so many of what is idle there would have to stop for so many bytes; nothing where all of
+// it is not enough.
+std::optional<std::size_t> Brain::fewest_in_the_way(domain::DeviceId id,
+                                                    std::uint64_t bytes) const {
+  const policy::DeviceLedger& ledger = pool_.ledger();
+  const std::uint64_t wanted = bytes + ledger.owed(id);
+  std::uint64_t coming = ledger.free(id), idle = 0, largest = 0;
+  for (const domain::ProcessId holder : ledger.holders(id)) {
+    const Replica& replica = replicas_.at(holder);
+    const std::uint64_t share = ledger.allocation(holder)->bytes_each;
+    if (replica.state == domain::State::Draining)
+      coming += replica.in_flight == 0 ? share : 0;
+    else if (replica.is_resting()) {
+      idle += share;
+      largest = std::max(largest, share);
+    }
+  }
+  if (wanted <= coming) return 0;
+  if (wanted > coming + idle) return std::nullopt;
+  return (wanted - coming + largest - 1) / largest;
+}
+
+// What is idle and would have to stop for so many bytes on this device: none where enough is on its
+// way already; nothing where all of it is not enough.
+std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(domain::DeviceId id,
+                                                                std::uint64_t bytes) const {
   const policy::DeviceLedger& ledger = pool_.ledger();
   const std::uint64_t wanted = bytes + ledger.owed(id);
   std::uint64_t coming = ledger.free(id);
@@ -118,7 +140,7 @@ std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(
     const std::uint64_t share = ledger.allocation(holder)->bytes_each;
     if (replica.state == domain::State::Draining)
       coming += replica.in_flight == 0 ? share : 0;
-    else if (idle.contains(holder)) {
+    else if (replica.is_resting()) {
       candidates.push_back(kept(entry));
       candidates.back().bytes = share;
     }
@@ -144,26 +166,47 @@ bool Brain::comes_free(const policy::Placement& place) const {
   return enough >= place.count;
 }
 
+// On as many of its devices as it takes, those where the fewest have to stop; of equals the first.
+// There may be thousands, so only those that can be among them are looked at closely.
+std::vector<std::vector<domain::ProcessId>> Brain::ways_to_make_room(
+    const policy::Placement& place) const {
+  struct Way {
+    std::size_t stops = 0, at = 0;  // at least so many; its place in the list
+    std::vector<domain::ProcessId> gone = {};
+    auto rank() const { return std::pair(stops, at); }
+  };
+  const auto before = [](const Way& a, const Way& b) { return a.rank() < b.rank(); };
+  std::vector<Way> possible, best;
+  for (std::size_t i = 0; i < place.devices.size(); ++i)
+    if (pool_.ledger().takes_starts(place.devices[i], now_))
+      if (const auto stops = fewest_in_the_way(place.devices[i], place.bytes_each))
+        possible.push_back({.stops = *stops, .at = i});
+  std::sort(possible.begin(), possible.end(), before);
+  const auto count = static_cast<std::size_t>(place.count);
+  for (const Way& one : possible) {
+    if (best.size() == count && best.back().rank() < one.rank()) break;
+    auto gone = in_the_way(place.devices[one.at], place.bytes_each);
+    if (!gone) continue;
+    Way way{.stops = gone->size(), .at = one.at, .gone = *std::move(gone)};
+    best.insert(std::upper_bound(best.begin(), best.end(), way, before), std::move(way));
+    if (best.size() > count) best.pop_back();
+  }
+  std::vector<std::vector<domain::ProcessId>> ways;
+  for (Way& way : best) ways.push_back(std::move(way.gone));
+  return ways;
+}
+
 // On the best placement where stopping what is idle is enough; then, after a while, of what is busy
 // one gets no new calls. Nothing goes for what is only held ahead of calls.
 void Brain::make_device_room(const std::string& name, const Generation& generation,
                              const std::vector<policy::Placement>& places) {
   const bool called = unserved(name, generation).domains > 0;
   if (!called && !coming_generation(functions_.at(name), generation.revision)) return;
-  std::set<domain::ProcessId> idle;
-  for (const auto& [id, replica] : replicas_)
-    if (replica.is_resting()) idle.insert(id);
   for (const policy::Placement& place : places) {
-    const auto count = static_cast<std::size_t>(place.count);
-    std::vector<std::vector<domain::ProcessId>> ways;
-    for (const domain::DeviceId id : place.devices)
-      if (pool_.ledger().takes_starts(id, now_))
-        if (auto way = in_the_way(id, place.bytes_each, idle)) ways.push_back(*std::move(way));
-    if (ways.size() < count) continue;
-    std::stable_sort(ways.begin(), ways.end(),
-                     [](const auto& a, const auto& b) { return a.size() < b.size(); });
+    const std::vector<std::vector<domain::ProcessId>> ways = ways_to_make_room(place);
+    if (ways.size() < static_cast<std::size_t>(place.count)) continue;
     std::set<domain::ProcessId> gone;  // one may be on several of them
-    for (std::size_t i = 0; i < count; ++i) gone.insert(ways[i].begin(), ways[i].end());
+    for (const auto& way : ways) gone.insert(way.begin(), way.end());
     if (called) awaited_devices_.insert(place.devices.begin(), place.devices.end());
     for (const domain::ProcessId id : gone)
       drain(*replicas_.find(id),
@@ -224,12 +267,13 @@ void Brain::relieve_devices() {
   for (std::size_t i = 0; i < ledger.fleet().size(); ++i) {
     const domain::DeviceId id{i};
     if (ledger.owed(id) == 0) continue;
-    std::set<domain::ProcessId> idle;
-    for (const domain::ProcessId holder : ledger.holders(id))
-      if (replicas_.at(holder).is_resting()) idle.insert(holder);
-    const auto enough = in_the_way(id, 0, idle);
-    const std::vector<domain::ProcessId> gone =
-        enough ? *enough : std::vector<domain::ProcessId>(idle.begin(), idle.end());
+    std::vector<domain::ProcessId> gone;
+    if (auto enough = in_the_way(id, 0)) {
+      gone = *std::move(enough);
+    } else {
+      for (const domain::ProcessId holder : ledger.holders(id))
+        if (replicas_.at(holder).is_resting()) gone.push_back(holder);
+    }
     for (const domain::ProcessId holder : gone)
       drain(*replicas_.find(holder), fmt::format("evicted: {} is {} short", ledger.device(id).name,
                                                  format_bytes(ledger.owed(id))));

@@ -27,32 +27,37 @@ DevicePool::DevicePool(const DevicePoolOptions& options)
     : ledger_(fleet_of(options)),
       engine_on_gpu_(options.engine_on_gpu),
       found_(static_cast<std::size_t>(
-          std::count_if(ledger_.fleet().begin(), ledger_.fleet().end(), is_found_gpu))) {}
+          std::count_if(ledger_.fleet().begin(), ledger_.fleet().end(), is_found_gpu))) {
+  std::vector<domain::DeviceId> all, declared;
+  for (std::size_t i = 0; i < ledger_.fleet().size(); ++i) {
+    all.push_back({i});
+    if (!is_found_gpu(ledger_.fleet()[i])) declared.push_back({i});
+  }
+  all_ = policy::usable_devices(ledger_.fleet(), std::move(all));
+  declared_ = policy::usable_devices(ledger_.fleet(), std::move(declared));
+}
 
 bool DevicePool::uses_found(const domain::Manifest& manifest) const {
   return engine_on_gpu_ && manifest.engine.kind == domain::EngineKind::Llama;
 }
 
-std::vector<domain::DeviceId> DevicePool::usable(const domain::Manifest& manifest) const {
-  std::vector<domain::DeviceId> ids;
-  for (std::size_t i = 0; i < ledger_.fleet().size(); ++i)
-    if (!is_found_gpu(ledger_.fleet()[i]) || uses_found(manifest)) ids.push_back({i});
-  return ids;
+const policy::UsableDevices& DevicePool::usable(const domain::Manifest& manifest) const {
+  return uses_found(manifest) ? all_ : declared_;
 }
 
 bool DevicePool::has_accelerators_for(const domain::Manifest& manifest) const {
-  return usable(manifest).size() > 1;
+  return !usable(manifest).accelerators.empty();
 }
 
 Result<std::vector<policy::Placement>> DevicePool::placements(const Want& want) const {
   const domain::Manifest& manifest = want.manifest;
-  const std::vector<domain::DeviceId> ids = usable(manifest);
+  const policy::UsableDevices& devices = usable(manifest);
   domain::DeviceWish wish =
       domain::parse_device_wish(manifest.resources.device).value_or(domain::DeviceWish{});
   // A GPU that this server does not know is its engine's own affair.
   const bool chooses_itself =
       manifest.engine.kind == domain::EngineKind::Process || uses_found(manifest);
-  if (ids.size() == 1 && chooses_itself) wish = {};
+  if (devices.accelerators.empty() && chooses_itself) wish = {};
   return policy::placements(
       {.function = manifest.name,
        .weight_bytes =
@@ -60,7 +65,7 @@ Result<std::vector<policy::Placement>> DevicePool::placements(const Want& want) 
        .bytes = want.bytes,
        .wish = std::move(wish),
        .demand = want.demand},
-      ledger_.fleet(), ids);
+      ledger_.fleet(), devices);
 }
 
 std::vector<std::string> DevicePool::names_of(domain::ProcessId replica) const {

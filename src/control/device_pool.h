@@ -57,12 +57,13 @@ class DevicePool final {
   std::optional<Time> next_trial(Time now) const;
 
  private:
-  std::vector<domain::DeviceId> usable(const domain::Manifest& manifest) const;
+  const policy::UsableDevices& usable(const domain::Manifest& manifest) const;
   bool uses_found(const domain::Manifest& manifest) const;
 
   policy::DeviceLedger ledger_;
   bool engine_on_gpu_;
-  std::size_t found_ = 0;  // accelerators
+  std::size_t found_ = 0;                 // accelerators
+  policy::UsableDevices all_, declared_;  // the latter with the CPU
 };
 
 bool is_cpu(const policy::Placement& placed);

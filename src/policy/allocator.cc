@@ -16,12 +16,7 @@ using domain::DeviceId;
 using domain::DeviceWish;
 using domain::same_device;
 
-// Devices that can stand for each other.
-struct Kind {
-  std::string type;
-  std::uint64_t memory_bytes = 0;
-  std::vector<DeviceId> devices;
-};
+using Kind = UsableDevices::Kind;
 
 std::uint64_t part_of(std::uint64_t bytes, int count) {
   const auto parts = static_cast<std::uint64_t>(count);
@@ -89,29 +84,26 @@ std::string in_words(std::vector<Kind> kinds) {
 
 class Chooser final {
  public:
-  Chooser(const DeviceAsk& ask, std::span<const Device> fleet, std::span<const DeviceId> usable)
+  Chooser(const DeviceAsk& ask, std::span<const Device> fleet, const UsableDevices& usable)
       : ask_(ask), fleet_(fleet), usable_(usable) {
     size_ = ask.weight_bytes > 0 ? ask.weight_bytes : kUnknownModel;
     rule_ = device_rule(size_);
   }
 
   Result<std::vector<Placement>> choose() {
-    std::vector<DeviceId> accelerators, cpu;
-    for (const DeviceId id : usable_)
-      (fleet_[id.value].is_cpu() ? cpu : accelerators).push_back(id);
+    const std::vector<Kind>& kinds = usable_.accelerators;
     const bool any_gpu = ask_.wish.is_gpu() && !ask_.wish.number && !ask_.wish.count;
-    if (any_gpu) cpu.clear();
-    if (!ask_.wish.is_auto() && (!any_gpu || accelerators.empty())) return wished();
-    const std::vector<Kind> kinds = kinds_of(fleet_, accelerators);
+    if (!ask_.wish.is_auto() && (!any_gpu || kinds.empty())) return wished();
     if (ask_.demand == Demand::Rare)
       for (const Kind& kind : kinds) add(kind, 1, "rarely called: the smallest device that fits");
     by_rule(kinds);
-    if (made_.empty())
-      for (const Kind& kind : kinds_of(fleet_, cpu))
+    if (made_.empty() && !any_gpu)
+      for (const Kind& kind : usable_.cpu)
         add(kind, 1,
             kinds.empty() ? std::string("there is no accelerator that it could use")
                           : fmt::format("no accelerator here holds it: {}", in_words(kinds)));
-    if (made_.empty()) return too_large(any_gpu ? kinds : kinds_of(fleet_, usable_), rule_.count);
+    if (made_.empty())
+      return too_large(any_gpu ? kinds : kinds_of(fleet_, usable_.all), rule_.count);
     return std::move(made_);
   }
 
@@ -157,13 +149,13 @@ class Chooser final {
   }
 
   Result<std::vector<Placement>> wished() {
-    const std::vector<DeviceId> ids = asked_for(ask_.wish, fleet_, usable_);
+    const std::vector<DeviceId> ids = asked_for(ask_.wish, fleet_, usable_.all);
     std::string text = ask_.wish.name;
     if (ask_.wish.number) text += fmt::format(":{}", *ask_.wish.number);
     const int count = ask_.wish.count.value_or(1);
     if (ids.size() < static_cast<std::size_t>(count)) {
       std::string there;
-      for (const DeviceId id : usable_)
+      for (const DeviceId id : usable_.all)
         there += (there.empty() ? "" : ", ") + fleet_[id.value].name;
       return Error{std::string(domain::error::kUnsupportedValue),
                    fmt::format("`{}` asks for {} with resources.device, and of that {}; say auto, "
@@ -212,7 +204,7 @@ class Chooser final {
 
   const DeviceAsk& ask_;
   std::span<const Device> fleet_;
-  std::span<const DeviceId> usable_;
+  const UsableDevices& usable_;
   std::uint64_t size_ = 0;
   DeviceRule rule_;
   std::vector<Placement> made_;
@@ -226,8 +218,16 @@ DeviceRule device_rule(std::uint64_t weight_bytes) {
   return {domain::kA100, 2};
 }
 
+UsableDevices usable_devices(std::span<const Device> fleet, std::vector<DeviceId> ids) {
+  std::vector<DeviceId> accelerators, cpu;
+  for (const DeviceId id : ids) (fleet[id.value].is_cpu() ? cpu : accelerators).push_back(id);
+  return {.all = std::move(ids),
+          .accelerators = kinds_of(fleet, accelerators),
+          .cpu = kinds_of(fleet, cpu)};
+}
+
 Result<std::vector<Placement>> placements(const DeviceAsk& ask, std::span<const Device> fleet,
-                                          std::span<const DeviceId> usable) {
+                                          const UsableDevices& usable) {
   return Chooser(ask, fleet, usable).choose();
 }
 
@@ -255,19 +255,32 @@ Demand CallRate::demand(Time now) const {
 
 namespace {
 
-// Enough of them, the fullest first; empty where there are too few.
-std::vector<DeviceId> with_room(const Placement& wanted, const DeviceLedger& ledger, Time now,
-                                const std::string& not_failed) {
+// Enough of them, the fullest first; empty where there are too few. Where `function` has failed to
+// start is left out if it is given.
+struct WithRoom {
   std::vector<DeviceId> ids;
-  for (const DeviceId id : wanted.devices)
-    if (ledger.takes_starts(id, now) && ledger.owed(id) == 0 &&
-        ledger.free(id) >= wanted.bytes_each && !ledger.has_failed_on(id, not_failed))
-      ids.push_back(id);
-  if (ids.size() < static_cast<std::size_t>(wanted.count)) return {};
-  std::stable_sort(ids.begin(), ids.end(),
-                   [&ledger](DeviceId a, DeviceId b) { return ledger.free(a) < ledger.free(b); });
-  ids.resize(static_cast<std::size_t>(wanted.count));
-  return ids;
+  bool any_left_out = false;
+};
+WithRoom with_room(const Placement& wanted, const DeviceLedger& ledger, Time now,
+                   const std::string* function) {
+  const auto count = static_cast<std::size_t>(wanted.count);
+  WithRoom found;
+  for (const DeviceId id : wanted.devices) {
+    const std::uint64_t free = ledger.free(id);
+    if (free < wanted.bytes_each || ledger.owed(id) > 0 || !ledger.takes_starts(id, now)) continue;
+    if (function != nullptr && ledger.has_failed_on(id, *function)) {
+      found.any_left_out = true;
+      continue;
+    }
+    const auto at = std::upper_bound(
+        found.ids.begin(), found.ids.end(), free,
+        [&ledger](std::uint64_t bytes, DeviceId other) { return bytes < ledger.free(other); });
+    if (found.ids.size() == count && at == found.ids.end()) continue;
+    found.ids.insert(at, id);
+    if (found.ids.size() > count) found.ids.pop_back();
+  }
+  if (found.ids.size() < count) found.ids.clear();
+  return found;
 }
 
 }  // namespace
@@ -286,19 +299,25 @@ std::uint64_t room_for(const Placement& placement, const DeviceLedger& ledger, T
 std::optional<Chosen> choose_devices(const std::string& function,
                                      std::span<const Placement> placements,
                                      const DeviceLedger& ledger, Time now) {
-  for (const std::string& not_failed : {function, std::string()})
+  bool any_left_out = true;
+  for (const std::string* const not_failed :
+       {&function, static_cast<const std::string*>(nullptr)}) {
+    if (!std::exchange(any_left_out, false)) break;
     for (std::size_t i = 0; i < placements.size(); ++i) {
       const Placement& one = placements[i];
-      std::vector<DeviceId> ids = with_room(one, ledger, now, not_failed);
+      WithRoom found = with_room(one, ledger, now, not_failed);
+      any_left_out |= found.any_left_out;
+      const std::vector<DeviceId>& ids = found.ids;
       if (ids.empty()) continue;
       std::string on;
       for (const DeviceId id : ids)
         on += fmt::format("{}{}, {} left", on.empty() ? "" : "; ", ledger.device(id).name,
                           format_bytes(ledger.free(id) - one.bytes_each));
       return Chosen{.placement = i,
-                    .allocation = {.devices = std::move(ids), .bytes_each = one.bytes_each},
+                    .allocation = {.devices = std::move(found.ids), .bytes_each = one.bytes_each},
                     .reason = fmt::format("{}: {}", one.reason, on)};
     }
+  }
   return std::nullopt;
 }
 

@@ -66,6 +66,20 @@ struct DeviceAsk {
   Demand demand = Demand::Usual;
 };
 
+// Those of a fleet that an engine can use at all, grouped once: a fleet may have thousands.
+struct UsableDevices {
+  // Devices that can stand for each other.
+  struct Kind {
+    std::string type;
+    std::uint64_t memory_bytes = 0;
+    std::vector<domain::DeviceId> devices;
+  };
+  std::vector<domain::DeviceId> all;              // in the order of the fleet
+  std::vector<Kind> accelerators = {}, cpu = {};  // the smallest first
+};
+UsableDevices usable_devices(std::span<const domain::Device> fleet,
+                             std::vector<domain::DeviceId> ids);
+
 // Devices alike that could hold a replica, when they are free.
 struct Placement {
   std::string type;
@@ -77,12 +91,11 @@ struct Placement {
   friend bool operator==(const Placement&, const Placement&) = default;
 };
 
-// All that could hold it, the preferred one first; never empty. Which of the fleet an engine can
-// use at all is the caller's to say: `usable` in the order of the fleet. Errors: does_not_fit,
-// which names the largest device; unsupported_value where the wish names what is not there.
+// All that could hold it, the preferred one first; never empty. Errors: does_not_fit, which names
+// the largest device; unsupported_value where the wish names what is not there.
 Result<std::vector<Placement>> placements(const DeviceAsk& ask,
                                           std::span<const domain::Device> fleet,
-                                          std::span<const domain::DeviceId> usable);
+                                          const UsableDevices& usable);
 
 // How many replicas it has room for now.
 std::uint64_t room_for(const Placement& placement, const DeviceLedger& ledger, Time now);

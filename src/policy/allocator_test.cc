@@ -37,7 +37,7 @@ class Fleet {
                        .bytes = bytes,
                        .wish = *domain::parse_device_wish(wish),
                        .demand = demand},
-                      ledger_.fleet(), all_);
+                      ledger_.fleet(), usable_devices(ledger_.fleet(), all_));
   }
   // "A100 x2": what is preferred; the error's code where there is nothing.
   std::string first(std::uint64_t weights, const std::string& wish = "auto",

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/units.h"
 #include "domain/errors.h"
 #include "simulate/test_world.h"
 
@@ -154,6 +155,42 @@ TEST_F(WorldTest, NothingIsLeftAfterADrain) {
   EXPECT_EQ(world->process_count(), 0u);
   EXPECT_EQ(answer(function).error, domain::error::kShuttingDown);
 }
+
+// How long a replica stays after its last call, as the function says it or the call itself.
+struct KeptFor {
+  const char* function;
+  const char* call;  // null: it says nothing
+  Duration stays{};
+};
+class KeepAlives : public WatchedWorld, public ::testing::WithParamInterface<KeptFor> {};
+
+TEST_P(KeepAlives, ReplicaStaysSoLong_AndACallsOwnGoesBefore) {
+  const KeptFor& kept = GetParam();
+  WorldModel model = exact();
+  model.function.keep_alive = *parse_duration(kept.function);
+  model.function.template_use = domain::TemplateUse::Off;
+  WorldOptions options;
+  if (kept.call != nullptr)
+    options.keep_alive = [said = *parse_duration(kept.call)](std::uint32_t) { return said; };
+  make(model, std::move(options));
+  const std::uint32_t function = world->deploy("f");
+  for (int i = 0; i < 2; ++i) {  // the second call begins it anew
+    answer(function);
+    if (kept.stays > 2s) pass_by(std::min<Duration>(kept.stays, 24h) - 1s);
+    if (kept.stays > 0s) {
+      EXPECT_EQ(world->process_count(), 1u);
+    }
+  }
+  pass_by(2s);
+  EXPECT_EQ(world->process_count(), kept.stays == kForever ? 1u : 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(WorldTest, KeepAlives,
+                         ::testing::Values(KeptFor{"10m", nullptr, 10min},
+                                           KeptFor{"30", nullptr, 30s}, KeptFor{"0", nullptr, 0s},
+                                           KeptFor{"-1", nullptr, kForever},
+                                           KeptFor{"30", "10m", 10min}, KeptFor{"-1", "30", 30s},
+                                           KeptFor{"10m", "0", 0s}, KeptFor{"0", "-1", kForever}));
 
 }  // namespace
 }  // namespace glowplug::simulate
