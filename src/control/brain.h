@@ -185,6 +185,7 @@ class Brain final : BrainState {
   void stir_due();
   void let_rest();
   bool is_at_rest(const FunctionEntry& entry) const;
+  bool waits_for_a_start(const FunctionEntry& entry) const;
   bool lacks_a_prime(const Function& function) const;
   std::optional<Time> timer_of(const FunctionEntry& entry) const;
   void set_timer(FunctionEntry& entry, std::optional<Time> at);

@@ -151,7 +151,8 @@ bool Brain::lacks_what_it_holds(const FunctionEntry& entry) const {
     const int held =
         std::min(held_replicas(function, generation), std::max(1, generation.manifest.scale.max));
     lacks |= live_replicas(name, generation.revision) < held ||
-             awake_replicas(name, generation.revision) < held_warm(function, generation) ||
+             awake_replicas(name, generation.revision) <
+                 std::max(held_warm(function, generation), ahead_of_calls(generation)) ||
              (holds_template(function, generation) && template_of(generation) == nullptr);
   });
   return lacks;

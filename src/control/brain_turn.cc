@@ -38,8 +38,19 @@ void Brain::let_rest() {
 
 bool Brain::is_at_rest(const FunctionEntry& entry) const {
   const Function& function = entry.second;
-  return function.waiting.empty() && !function.next && !lacks_a_prime(function) &&
+  return !function.next && !waits_for_a_start(entry) && !lacks_a_prime(function) &&
          !lacks_what_it_holds(entry);
+}
+
+// Calls that wait only for what is on its way to them, or for a slot, are helped by events of their
+// own function alone.
+bool Brain::waits_for_a_start(const FunctionEntry& entry) const {
+  const auto& [name, function] = entry;
+  bool waits = false;
+  each_serving(function, [&, &name = name](const Generation& generation) {
+    waits |= unserved(name, generation).domains > 0;
+  });
+  return waits;
 }
 
 // Whether a template could be primed for it now, but for cores, memory and the budget.
