@@ -64,6 +64,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   grown_.clear();
   if (may_change_deployments(event)) ++deployments_;
   std::visit([this](const auto& one) { on(one); }, event);
+  if (may_change_deployments(event)) reserved_.reset();
   stir_due();
   settle();
   let_rest();
@@ -298,6 +299,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                    .gpus = pool_.visible_gpus(generation.manifest, on),
                    .devices = on == nullptr ? std::vector<domain::DeviceId>() : on->devices});
   workers_changed_ = true;
+  reserved_.reset();
   list(*replicas_.emplace(id, std::move(replica)).first);
 }
 

@@ -371,7 +371,8 @@ class Brain final : BrainState {
   policy::Computes where_computes(const Generation& generation) const;
   int threads_for(const std::string& name, const Generation& generation) const;
   int threads_max(const std::string& name, const Generation& generation) const;
-  void take_cores_of(Replica& replica, const Generation& generation) const;
+  void take_cores_of(Replica& replica, const Generation& generation);
+  void give_cores_of(const Replica& replica);
   policy::Claim claim_of(const Replica& replica) const;
   void share_cores();
   void set_frozen(ReplicaEntry& entry, bool frozen);
@@ -435,8 +436,10 @@ class Brain final : BrainState {
   std::map<std::string, policy::MemoryHistory> memory_;  // by kind of process
   bool draining_ = false;
   ScaleClock scale_clock_;
-  std::optional<Time> wake_;      // as last told
-  bool workers_changed_ = false;  // since share_cores()
+  std::optional<Time> wake_;                       // as last told
+  mutable std::optional<std::uint64_t> reserved_;  // while no process comes, goes or is measured
+  bool workers_changed_ = false;                   // since share_cores()
+  int sharers_ = 0;  // replicas that share_cores() may have something to say to
   std::optional<Time> freeze_review_;
 
   Time now_{};                                  // of the event being handled

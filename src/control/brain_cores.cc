@@ -42,12 +42,16 @@ int Brain::threads_max(const std::string& name, const Generation& generation) co
   return name.empty() || shares ? options_.cores : threads_for(name, generation);
 }
 
-void Brain::take_cores_of(Replica& replica, const Generation& generation) const {
+void Brain::take_cores_of(Replica& replica, const Generation& generation) {
+  give_cores_of(replica);  // of a spare's
   replica.computes = where_computes(generation);
   replica.is_batch = generation.manifest.priority == domain::Priority::Batch;
   replica.follows = replica.computes == policy::Computes::HereShared &&
                     generation.manifest.engine.kind == domain::EngineKind::Llama;
+  sharers_ += replica.shares_cores() ? 1 : 0;
 }
+
+void Brain::give_cores_of(const Replica& replica) { sharers_ -= replica.shares_cores() ? 1 : 0; }
 
 // What starts, or is on its way out, is worth having done soon whatever its priority.
 policy::Claim Brain::claim_of(const Replica& replica) const {
@@ -61,6 +65,7 @@ void Brain::share_cores() {
   const bool due = freeze_review_ && *freeze_review_ <= now_;
   if (!std::exchange(workers_changed_, false) && !due) return;
   freeze_review_.reset();
+  if (sharers_ == 0) return;
   std::vector<policy::CoreUser> users;
   std::vector<ReplicaEntry*> working;
   for (ReplicaEntry& entry : replicas_) {

@@ -236,6 +236,7 @@ void Brain::on(const ProcessGone& event) {
   unlist(*entry);
   const Replica replica = std::move(entry->second);
   workers_changed_ |= replica.works();
+  give_cores_of(replica);
   replicas_.erase(entry);
   pass_on(replica);
   const bool tries_elsewhere = left_device(event.process, replica, event.ending);

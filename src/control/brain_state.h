@@ -149,6 +149,7 @@ struct BrainState {
     Sleep sleep = Sleep::Awake;
     Time wake_began{}, awake{};  // the last time it was woken
     bool is_spare() const { return function.empty(); }
+    bool shares_cores() const { return follows || is_batch; }
     // It takes cores: a start does so with nothing in flight.
     bool works() const { return in_flight > 0 || (state == domain::State::Loading && !is_spare()); }
     bool shares_pages_of(domain::ProcessId origin) const {

@@ -132,6 +132,7 @@ void Brain::start_template(domain::ProcessId id, Template made, int revision) {
       .cores = options_.cores,
       .from = made.base,
       .prime = made.learned ? made.learned->tokens : nullptr});
+  reserved_.reset();
   templates_.emplace(id, std::move(made));
 }
 

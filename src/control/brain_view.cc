@@ -51,9 +51,11 @@ int Brain::live_replicas(const std::string& name, int revision) const {
 }
 
 std::uint64_t Brain::reserved_bytes() const {
+  if (reserved_ && options_.rests) return *reserved_;
   std::uint64_t bytes = set_aside_bytes_;
   for (const auto& [id, replica] : replicas_) bytes += replica.host_bytes();
   for (const auto& [id, held] : templates_) bytes += held.bytes;
+  reserved_ = bytes;
   return bytes;
 }
 
