@@ -231,7 +231,20 @@ control::BrainOptions brain_options(const ServerConfig& config, const runtime::M
           .cores = config.cores ? config.cores : machine.cores,
           .scale_speed = config.autoscaler_speed,
           .accelerators = accelerators(config),
-          .engine_on_gpu = kOnGpu};
+          .engine_on_gpu = kOnGpu,
+          .prices = config.prices,
+          .budget_per_hour = config.budget_per_hour};
+}
+
+// Declared ones have a price; those that are found may not.
+void warn_of_prices(const control::BrainOptions& brain) {
+  if (brain.budget_per_hour.micros == 0) return;
+  for (const domain::Device& row : brain.accelerators)
+    if (domain::find_price(brain.prices, row.type) == nullptr)
+      spdlog::warn(
+          "budget_per_hour: {} has no price, and nothing is placed on it; add one as prices: {{{}: "
+          "{{per_hour: 1, per_request: 0}}}}",
+          row.type, row.type);
 }
 
 void warn_of_cores(int declared, int there) {
@@ -306,6 +319,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                engine_commit.substr(0, 9), brain.cores, format_bytes(brain.memory_bytes),
                format_bytes(brain.template_bytes), config->data_dir);
   warn_of_cores(brain.cores, machine.cores);
+  warn_of_prices(brain);
   const runtime::CgroupReport cgroups = platform.cgroups();
   spdlog::info("cgroup limits for each replica: {}", cgroups.layers);
   for (const std::string& why : cgroups.refused) spdlog::warn("no cgroup limit on {}", why);

@@ -14,6 +14,7 @@
 #include "domain/errors.h"
 #include "domain/limits.h"
 #include "gateway/gateway.h"
+#include "models/budget_fields.h"
 #include "models/manifest_fields.h"
 #include "models/model_source.h"
 #include "models/yaml_document.h"
@@ -187,6 +188,18 @@ class SettingsReader final {
     if (const json::value* rows = fields_.find(key)) into = read_prices(*rows, fields_.faults());
   }
 
+  // Or off, which is nothing.
+  void budget(std::string_view key, std::optional<domain::Money>& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    const bool is_off = value->is_string() && std::string_view(value->get_string()) == "off";
+    const std::optional<double> units = models::number_of(*value);
+    into = is_off ? domain::Money{} : units ? models::budget_money(*units) : std::nullopt;
+    if (!into)
+      fields_.fault(key, fmt::format("must be off or {}, not {}", models::budget_money_in_words(),
+                                     shown(*value)));
+  }
+
   // Of `memory` too, which must not say something else of the CPU.
   void devices(std::string_view key, FileSettings& settings) {
     const json::value* rows = fields_.find(key);
@@ -277,6 +290,7 @@ const std::vector<std::string_view>& config_keys() {
                                                   "allow_process_engines",
                                                   "allow_private_sources",
                                                   "prices",
+                                                  "budget_per_hour",
                                                   "devices",
                                                   "nvml"};
   return keys;
@@ -314,6 +328,7 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.token("hub_token_file", settings.hub_token);
   reader.url("pip_index_url", settings.pip_index_url);
   reader.prices("prices", settings.prices);
+  reader.budget("budget_per_hour", settings.budget_per_hour);
   reader.devices("devices", settings);
   reader.library("nvml", kNvmlDefault, settings.nvml);
   if (faults.empty()) return settings;
@@ -366,6 +381,8 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   set(config.pip_index_url, {environment("PIP_INDEX_URL"), file.pip_index_url});
   set(config.hub_token, {environment("HF_TOKEN"), file.hub_token});
   if (file.prices) config.prices = *std::move(file.prices);
+  config.budget_per_hour =
+      options.budget_per_hour.value_or(file.budget_per_hour.value_or(domain::Money{}));
   config.devices = std::move(file.devices);
   if (file.nvml) config.nvml = *std::move(file.nvml);
   return config;

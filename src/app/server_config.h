@@ -51,6 +51,7 @@ struct ServerConfig {
   std::string hub_token;      // never shown
   std::string pip_index_url;  // empty = pip's configuration, else the public index
   domain::PriceTable prices = domain::default_prices();
+  domain::Money budget_per_hour = {};                  // of all replicas together; 0 = none
   std::optional<std::vector<domain::Device>> devices;  // none: those that are found
   std::string nvml = std::string(kNvmlDefault);        // the library's file; empty = not asked
 };
@@ -66,6 +67,7 @@ struct FileSettings {
   std::optional<int> cores, spares, standby, autoscaler_speed;
   std::optional<bool> allow_process_engines, allow_private_sources;
   std::optional<domain::PriceTable> prices;  // with the rows of the default that it leaves alone
+  std::optional<domain::Money> budget_per_hour;
   std::optional<std::vector<domain::Device>> devices;
   std::optional<std::string> nvml;
 };

@@ -63,6 +63,7 @@ TEST_F(ServerConfigTest, NothingGiven_IsTheDefaults) {
   EXPECT_EQ(made->hub_url, "https://huggingface.co");
   EXPECT_EQ(made->hub_token + made->pip_index_url + made->worker_path, "");
   EXPECT_EQ(made->prices, domain::default_prices());
+  EXPECT_EQ(made->budget_per_hour, domain::Money{});
   EXPECT_EQ(made->devices, std::nullopt);
   EXPECT_EQ(made->nvml, "libnvidia-ml.so.1");
   EXPECT_EQ(made->cores, 0);
@@ -79,7 +80,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
       "true\nallow_private_sources: "
       "true\nlog_level: debug\n"
       "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n"
-      "prices: {H100: {per_hour: 4, per_request: 0}}\nnvml: ./ml.so\n"
+      "prices: {H100: {per_hour: 4, per_request: 0}}\nnvml: ./ml.so\nbudget_per_hour: 8.25\n"
       "devices: [{type: H100, memory: 80GiB, count: 2}]\n");
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_EQ(made->listen, "127.0.0.1:1");
@@ -102,6 +103,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->hub_token, "hf_secret");
   EXPECT_EQ(made->pip_index_url, "http://127.0.0.1:8/s");
   EXPECT_EQ(made->prices.back(), (domain::DevicePrice{"H100", {{4'000'000}, {0}}}));
+  EXPECT_EQ(made->budget_per_hour, domain::Money{8'250'000});
   ASSERT_EQ(made->devices->size(), 1u);
   EXPECT_EQ(made->devices->front().name, "H100");
   EXPECT_EQ(made->nvml, dir_ + "/ml.so");
@@ -197,6 +199,15 @@ TEST_F(ServerConfigTest, Nvml_OffAutoOrAFile) {
   EXPECT_EQ(config_of("nvml: auto\n")->nvml, "libnvidia-ml.so.1");
   EXPECT_EQ(config_of("nvml: /opt/ml.so\n")->nvml, "/opt/ml.so");
   EXPECT_THAT(fault_of("nvml: 5\n"), HasSubstr("nvml: must be text, not 5"));
+}
+
+TEST_F(ServerConfigTest, BudgetPerHour_IsOffOrAnAmount) {
+  EXPECT_EQ(config_of("budget_per_hour: off\n")->budget_per_hour, domain::Money{});
+  EXPECT_EQ(config_of("budget_per_hour: 0.000001\n")->budget_per_hour, domain::Money{1});
+  for (const char* bad : {"0", "-1", "lots", "0.0000001", "10000001", "[5]", "5 EUR"})
+    EXPECT_THAT(fault_of(std::string("budget_per_hour: ") + bad + "\n"),
+                HasSubstr("budget_per_hour: must be off or a number above 0"))
+        << bad;
 }
 
 TEST_F(ServerConfigTest, DeviceWhosePriceIsAtFault_IsNotToldAsWell) {

@@ -12,6 +12,7 @@
 #include "base/read_file.h"
 #include "base/units.h"
 #include "domain/errors.h"
+#include "models/budget_fields.h"
 #include "models/gguf_reader.h"
 #include "models/manifest_fields.h"
 #include "models/manifest_reader.h"
@@ -65,6 +66,17 @@ class WorldFields final {
   }
   // Above zero.
   void rate(std::string_view key, double& into) { fields_.read_number(key, into, 0, kRateMax); }
+  void money(std::string_view key, domain::Money& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    const std::optional<double> units = models::number_of(*value);
+    const auto read = units ? models::budget_money(*units) : std::nullopt;
+    if (read)
+      into = *read;
+    else
+      fields_.fault(
+          key, fmt::format("must be {}, not {}", models::budget_money_in_words(), shown(*value)));
+  }
   // The object under a key, if it is there and one.
   const json::object* object(std::string_view key) {
     const json::value* value = fields_.find(key);
@@ -82,7 +94,7 @@ void read_machine(const json::object& object, ManifestFields::Faults& faults,
                   simulate::Machine& machine) {
   WorldFields from(object, "machine", faults);
   from.fields().refuse_unknown(
-      {"memory", "template_memory", "page_cache", "spares", "cores", "device"});
+      {"memory", "template_memory", "page_cache", "spares", "cores", "device", "budget_per_hour"});
   from.bytes("memory", machine.memory_bytes);
   if (machine.memory_bytes == 0) from.fields().fault("memory", "must not be 0");
   machine.template_bytes = machine.memory_bytes / 4;
@@ -92,6 +104,7 @@ void read_machine(const json::object& object, ManifestFields::Faults& faults,
   from.number("spares", machine.spares, 0, domain::kSparesMax);
   from.number("cores", machine.cores, 1, domain::kCoresMax);
   from.fields().read_text("device", machine.device, domain::kDeviceNameBytesMax);
+  from.money("budget_per_hour", machine.budget_per_hour);
 }
 
 // What the model's own file says, where it is there.

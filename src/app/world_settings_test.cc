@@ -31,7 +31,7 @@ TEST(WorldSettings, WhatIsNotNamed_StaysAsMeasured) {
 
 TEST(WorldSettings, Everything_IsRead) {
   const auto world = read_world(R"(
-machine: {memory: 80GB, page_cache: 1GB, spares: 2, cores: 16, device: A100}
+machine: {memory: 80GB, page_cache: 1GB, spares: 2, cores: 16, device: A100, budget_per_hour: 12.5}
 models:
   - {name: small, share: 3, file: 1GB, kv_per_token: 100000, threads: 0, prefill_tokens_per_s: 9000, step: 0.5ms,
      step_stream: 0ms, step_mixed: 20ms, template: 2GB, forked: 100MB, executed: 3GB, vocabulary: 128000}
@@ -40,13 +40,14 @@ files: shared
 starts: {exec: 2s, load_s_per_gb: 0.1, load_threads: 4, fork: 10ms, hand_over: 1ms, first_call: 0ms, stop: 1s,
          kill: 1ms, sleep: 2s, wake: 3s, jitter: 0}
 transfers: {read_mb_per_s: 3000, fetch_mb_per_s: 500, verify_mb_per_s: 2000}
-function: {context: 8192, slots: 16, keep_alive: 1m, scale: {max: 5}}
+function: {context: 8192, slots: 16, keep_alive: 1m, scale: {max: 5, budget: {per_hour: 4}}}
 prices: {A100: {per_hour: 2, per_request: 0}}
 )");
   ASSERT_TRUE(world.ok()) << world.error().message;
   EXPECT_EQ(world->machine.memory_bytes, 80'000'000'000u);
   EXPECT_EQ(world->machine.template_bytes, 20'000'000'000u);
   EXPECT_EQ(world->machine.device, "A100");
+  EXPECT_EQ(world->machine.budget_per_hour, domain::Money{12'500'000});
   ASSERT_EQ(world->models.size(), 2u);
   EXPECT_EQ(world->models[0].step, 500us);
   EXPECT_EQ(world->models[0].weight_bytes, 1'000'000'000u);
@@ -55,6 +56,7 @@ prices: {A100: {per_hour: 2, per_request: 0}}
   EXPECT_EQ(world->starts.wake, 3s);
   EXPECT_EQ(world->starts.jitter, 0);
   EXPECT_EQ(world->function.slots, 16);
+  EXPECT_EQ(world->function.scale.budget.per_hour, domain::Money{4'000'000});
   EXPECT_EQ(world->function.keep_alive, 1min);
   EXPECT_EQ(domain::find_price(world->prices, "a100")->price.per_hour.micros, 2'000'000);
 }
@@ -101,6 +103,8 @@ TEST(WorldSettings, Faults_NameTheirField) {
   EXPECT_THAT(fault_of("machine: {memory: much}"),
               HasSubstr("machine.memory: must be a size such as 8GiB or 98MB, not \"much\""));
   EXPECT_THAT(fault_of("machine: {device: TPU}"), HasSubstr("machine.device: TPU has no price"));
+  EXPECT_THAT(fault_of("machine: {budget_per_hour: 0}"),
+              HasSubstr("machine.budget_per_hour: must be a number above 0"));
   EXPECT_THAT(fault_of("machine: 5"), HasSubstr("machine: must be a mapping, not 5"));
   EXPECT_THAT(fault_of("models: []"), HasSubstr("models: must be a list of 1 to 1000 models"));
   EXPECT_THAT(fault_of("models: [{name: a}, {name: a}]"),

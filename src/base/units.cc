@@ -127,6 +127,28 @@ std::optional<std::int64_t> micros_of(double units) {
   return static_cast<std::int64_t>(whole);
 }
 
+std::optional<std::int64_t> parse_micros(std::string_view text) {
+  const auto read = [](std::string_view digits) -> std::optional<std::int64_t> {
+    std::int64_t number = 0;
+    const char* const end = digits.data() + digits.size();
+    const bool all_digits = digits.find_first_not_of("0123456789") == std::string_view::npos;
+    const auto [stop, code] = std::from_chars(digits.data(), end, number);
+    return all_digits && code == std::errc() && stop == end ? std::optional(number) : std::nullopt;
+  };
+  const std::size_t point = text.find('.');
+  const auto units = read(text.substr(0, point));
+  std::string decimals =
+      point == std::string_view::npos ? "0" : std::string(text.substr(point + 1));
+  if (!units || decimals.empty() || decimals.size() > 6) return std::nullopt;
+  decimals.resize(6, '0');
+  const auto rest = read(decimals);
+  std::int64_t micros = 0;
+  if (!rest || __builtin_mul_overflow(*units, 1'000'000, &micros) ||
+      __builtin_add_overflow(micros, *rest, &micros))
+    return std::nullopt;
+  return micros;
+}
+
 std::string format_micros(std::int64_t micros) {
   const auto size = micros < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(micros)
                                : static_cast<std::uint64_t>(micros);

@@ -29,6 +29,8 @@ std::string format_duration(Duration duration);
 // Nothing when it is below zero, is no whole number of micro-units, or is too large to be read to
 // the micro-unit.
 std::optional<std::int64_t> micros_of(double units);
+// Of a text such as 2.5: digits, and a point with one to six more; nothing else.
+std::optional<std::int64_t> parse_micros(std::string_view text);
 std::string format_micros(std::int64_t micros);
 
 }  // namespace glowplug

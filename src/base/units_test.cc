@@ -68,6 +68,17 @@ TEST(Micros, AreReadExactlyOrNotAtAll) {
     EXPECT_EQ(micros_of(units), std::nullopt) << units;
 }
 
+TEST(Micros, OfAText_AreExact) {
+  EXPECT_EQ(parse_micros("2.5"), 2'500'000);
+  EXPECT_EQ(parse_micros("0"), 0);
+  EXPECT_EQ(parse_micros("0.000001"), 1);
+  EXPECT_EQ(parse_micros("007.10"), 7'100'000);
+  EXPECT_EQ(parse_micros("9223372036854.775807"), INT64_MAX);
+  for (const char* bad : {"", ".", ".5", "5.", "-1", "+1", "1e3", "1 ", "0.0000001", "1,5", "nan",
+                          "9223372036854.775808", "99999999999999999999", "1.2.3", "0.-1"})
+    EXPECT_EQ(parse_micros(bad), std::nullopt) << bad;
+}
+
 TEST(Micros, AreWrittenWithAllSixDecimals) {
   EXPECT_EQ(format_micros(0), "0.000000");
   EXPECT_EQ(format_micros(200), "0.000200");

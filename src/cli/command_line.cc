@@ -23,6 +23,7 @@ struct Parsed {
   bool json = false;
   ServeOptions serve;
   std::optional<std::string> memory, template_memory, prompt_cache, cache_budget, cache_scrub;
+  std::optional<std::string> budget_per_hour;
   std::string seconds;  // of cost estimate
   DeployOptions deploy;
   RunOptions run;
@@ -49,6 +50,22 @@ struct Parsed {
 std::string check_bytes(const std::string& text) {
   if (text == "auto" || parse_bytes(text)) return "";
   return fmt::format("'{}' is no amount of memory; write 8GiB, 512MB or auto", text);
+}
+
+// Off, which is nothing, or more than that.
+std::optional<domain::Money> read_budget(const std::string& text) {
+  if (text == "off") return domain::Money{};
+  const auto micros = parse_micros(text);
+  const bool is_one = micros && *micros > 0 && *micros <= domain::kBudgetMax * 1'000'000LL;
+  return is_one ? std::optional(domain::Money{*micros}) : std::nullopt;
+}
+
+std::string check_budget(const std::string& text) {
+  if (read_budget(text)) return "";
+  return fmt::format(
+      "'{}' is no budget; write off, or a number above 0 and up to {} with six decimals at most, "
+      "as 2.5",
+      text, domain::kBudgetMax);
 }
 
 std::string check_bytes_or_off(const std::string& text) {
@@ -92,6 +109,15 @@ CLI::App* add(CLI::App& app, const char* name, const char* what) {
   return command;
 }
 
+constexpr const char* kServeFooter =
+    "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
+    "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
+    "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, cores,\n"
+    "template_memory, spares, standby, autoscaler_speed, prompt_cache, cache_budget,\n"
+    "cache_scrub, log_level, hub_url, hub_token_file, pip_index_url,\n"
+    "allow_process_engines, allow_private_sources, prices, budget_per_hour, devices, nvml.\n"
+    "Also on every command: --json, --url URL, --admin-url URL.";
+
 void add_serve(CLI::App& app, Parsed& parsed) {
   CLI::App* command = add(app, "serve", "Run the server");
   ServeOptions& serve = parsed.serve;
@@ -106,6 +132,11 @@ void add_serve(CLI::App& app, Parsed& parsed) {
   command->add_option("--memory", parsed.memory, "What replicas may use together, as 8GiB")
       ->check(CLI::Validator(check_bytes, "BYTES"))
       ->default_str("auto");
+  command
+      ->add_option("--budget-per-hour", parsed.budget_per_hour,
+                   "What all replicas may cost together by the price table, as 5; off = no bound")
+      ->check(CLI::Validator(check_budget, "AMOUNT"))
+      ->default_str("off");
   command->add_option("--cores", serve.cores, "Cores that replicas may use together")
       ->check(CLI::Range(1, domain::kCoresMax))
       ->default_str("those of this machine");
@@ -148,14 +179,7 @@ void add_serve(CLI::App& app, Parsed& parsed) {
   command->add_option("--log-level", serve.log_level, "trace, debug, info, warn or error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
       ->default_str(std::string(kLogLevelDefault));
-  command->footer(
-      "A setting comes from the command line, else from the environment (GLOWPLUG_DATA_DIR,\n"
-      "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
-      "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, cores,\n"
-      "template_memory, spares, standby, autoscaler_speed, prompt_cache, cache_budget,\n"
-      "cache_scrub, log_level, hub_url, hub_token_file, pip_index_url,\n"
-      "allow_process_engines, allow_private_sources, prices, devices, nvml.\n"
-      "Also on every command: --json, --url URL, --admin-url URL.");
+  command->footer(kServeFooter);
   command->callback([&parsed] { parsed.serves = true; });
 }
 
@@ -462,6 +486,7 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
   if (parsed.cache_budget)
     parsed.serve.cache_budget_bytes =
         *parsed.cache_budget == "auto" ? 0 : parse_bytes(*parsed.cache_budget).value_or(0);
+  if (parsed.budget_per_hour) parsed.serve.budget_per_hour = read_budget(*parsed.budget_per_hour);
   if (parsed.cache_scrub)
     parsed.serve.cache_scrub = *parsed.cache_scrub == "off"
                                    ? Duration(0)

@@ -17,6 +17,7 @@
 #include "base/time_types.h"
 #include "cli/console.h"
 #include "cli/simulate_options.h"
+#include "domain/price.h"
 
 namespace glowplug::cli {
 
@@ -40,6 +41,7 @@ struct ServeOptions {
   std::optional<std::uint64_t> template_bytes;      // kTemplateMemoryAuto = a share of the memory
   std::optional<std::uint64_t> cache_budget_bytes;  // 0 = what the disk gives
   std::optional<Duration> cache_scrub;              // 0 = only when asked
+  std::optional<domain::Money> budget_per_hour;     // 0 = none
   std::optional<bool> allow_process_engines, allow_private_sources;
 };
 

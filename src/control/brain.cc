@@ -59,7 +59,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
     return {.list = {}, .wake_at = wake_};
   }
   effects_ = {};
-  short_of_room_ = room_is_awaited_ = false;
+  short_of_room_ = room_is_awaited_ = budget_is_awaited_ = false;
   awaited_devices_.clear();
   grown_.clear();
   if (may_change_deployments(event)) ++deployments_;
@@ -163,6 +163,7 @@ void Brain::start_what_is_wanted() {
   for (FunctionEntry* entry : start_order()) {
     auto& [name, function] = *entry;
     function.turn.reset();
+    if (function.waiting.empty()) function.told_budget = false;
     each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
       if (cannot_start(generation) || device_is_held(name) || lets_another_start(function)) return;
@@ -197,8 +198,12 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
     effects_.list.push_back(PrepareModel{generation.manifest, generation.revision});
     return;
   }
+  if (!generation.placement && !place(name, function, generation)) return;
   const bool on_accelerator = is_on_accelerator(generation);
-  if (!on_accelerator && fork_or_load(name, generation)) return;
+  if (!on_accelerator && may_fork(generation)) {
+    const std::uint64_t forked = forked_bytes({generation.manifest, generation.facts});
+    if (!may_spend(name, function, generation, forked) || fork_or_load(name, generation)) return;
+  }
   const std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);
   if (bytes > options_.memory_bytes) {
     fail(name, function, generation,
@@ -213,6 +218,7 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
     return;
   }
   if (on_accelerator) return start_on_device(name, function, generation);
+  if (!may_spend(name, function, generation, bytes)) return;
   if (make_room(name, generation, bytes)) start_replica(name, generation, bytes, nullptr);
 }
 
@@ -254,6 +260,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
   const policy::ProcessLimits limits = policy::limits_of(
       std::max(bytes, replica.account.need.estimate), generation.manifest, generation.facts, cores);
   replica.memory_bytes = bytes;
+  replica.per_hour = cost_on(on);
   replica.started = now_;
   if (!replica.is_spare()) replica.last_used = now_;  // a spare makes room before all others
   std::string how;

@@ -51,6 +51,7 @@
 #include "control/effects.h"
 #include "control/events.h"
 #include "control/views.h"
+#include "policy/budget.h"
 #include "policy/evictor.h"
 #include "policy/schedule.h"
 #include "policy/scheduler.h"
@@ -72,6 +73,8 @@ struct BrainOptions {
   std::vector<domain::Device> accelerators = {};
   bool engine_on_gpu = false;  // see DevicePoolOptions
   EvictionOrder eviction = EvictionOrder::Worth;
+  domain::PriceTable prices = domain::default_prices();
+  domain::Money budget_per_hour = {};  // of all replicas together; 0 = none
 };
 
 class Brain final : BrainState {
@@ -167,7 +170,7 @@ class Brain final : BrainState {
                                      Time since);
   std::vector<FunctionEntry*> start_order() const;
   void let_one_give_way(const std::string& name, Function& function, const Generation& generation,
-                        const std::vector<domain::DeviceId>& devices = {});
+                        const Wanted& wanted = {});
   bool comes_free(const policy::Placement& place) const;
   bool lets_another_start(const Function& function) const;
   enum class Growth { No, Counts };
@@ -352,7 +355,7 @@ class Brain final : BrainState {
   std::uint64_t host_bytes(const Generation& generation) const;  // of its next replica there
   Result<std::vector<policy::Placement>> placements(const Function& function,
                                                     const Generation& generation) const;
-  void place(const std::string& name, Function& function, Generation& generation);
+  bool place(const std::string& name, Function& function, Generation& generation);
   void note_placement(const std::string& name, Generation& generation, policy::Placement placed);
   void start_on_device(const std::string& name, Function& function, Generation& generation);
   std::optional<std::size_t> fewest_in_the_way(domain::DeviceId id, std::uint64_t bytes) const;
@@ -366,6 +369,42 @@ class Brain final : BrainState {
   void correct_on_device(const ReplicaEntry& entry);
   void relieve_devices();
   Room room_on_devices(const std::string& name, const Generation& generation, Room by_host) const;
+
+  // brain_budget.cc: what replicas may cost and reserve together.
+  static const domain::Budget& budget_of(const Function& function, const Generation& generation);
+  domain::Money cost_of(const std::string& type, int count) const;
+  domain::Money cost_of(const policy::Placement& place) const;
+  domain::Money cost_on(const policy::Allocation* on) const;
+  static policy::Spend spend_of(const Replica& replica);
+  policy::Spend spent_by(const std::string& name, Counted counted) const;
+  policy::Spend spent_by_all(Counted counted) const;
+  policy::Spend next_spend(const Function& function, const Generation& generation) const;
+  const policy::Placement& cheapest(const std::vector<policy::Placement>& places) const;
+  Result<std::vector<policy::Placement>> payable_ever(const std::string& name,
+                                                      const domain::Budget& own,
+                                                      std::vector<policy::Placement> places) const;
+  static Result<void> may_ever_reserve(const std::string& name, const domain::Budget& own,
+                                       std::uint64_t bytes);
+  policy::BudgetRoom own_room(const std::string& name, const Function& function,
+                              const Generation& generation, int wanted, Counted counted) const;
+  bool is_beyond_budget(const Function& function, const Generation& generation) const;
+  policy::Spend awaited_before(const std::string& name, const Function& function,
+                               const Generation& generation) const;
+  bool own_budget_holds(const std::string& name, const Generation& generation,
+                        const Replica& spare) const;
+  bool own_budget_allows(const std::string& name, const Function& function,
+                         const Generation& generation, const policy::Spend& each);
+  void tell_budget(const std::string& name, const std::string& why);
+  bool may_spend(const std::string& name, Function& function, Generation& generation,
+                 std::uint64_t bytes);
+  std::vector<policy::Placement> payable_now(const std::string& name, Function& function,
+                                             const Generation& generation,
+                                             std::vector<policy::Placement> places);
+  bool make_budget_room(const std::string& name, const Generation& generation, domain::Money cost);
+  bool evict_for_money(const std::string& name, std::int64_t micros);
+  Room room_in_budget(const std::string& name, const Generation& generation, Room room) const;
+  void keep_budget(const std::string& name, const Function& function);
+  std::string budget_fault(const std::string& name, const Function& function) const;
 
   // brain_cores.cc: how many threads a replica computes with.
   policy::Computes where_computes(const Generation& generation) const;
@@ -447,6 +486,7 @@ class Brain final : BrainState {
   std::string grown_;                           // whose reservation was raised in this turn
   bool short_of_room_ = false;                  // somebody waits for memory, as seen in this turn
   std::set<domain::DeviceId> awaited_devices_;  // by a call, the same
+  bool budget_is_awaited_ = false;              // of all, by a call
   bool room_is_awaited_ = false;  // a call does, or there is less than what runs holds
   Effects effects_;               // of the event being handled
 };

@@ -48,25 +48,46 @@ Result<std::vector<policy::Placement>> Brain::placements(const Function& functio
   std::uint64_t bytes = replica_bytes(generation);
   if (!pool_.has_accelerators_for(manifest) && may_fork(generation))  // the easier way to start
     bytes = std::min(bytes, loading_bytes({manifest, generation.facts}));
-  return pool_.placements({.manifest = manifest,
-                           .facts = generation.facts,
-                           .bytes = bytes,
-                           .demand = function.rate.demand(now_)});
+  auto found = pool_.placements({.manifest = manifest,
+                                 .facts = generation.facts,
+                                 .bytes = bytes,
+                                 .demand = function.rate.demand(now_)});
+  if (!found) return found;
+  return payable_ever(manifest.name, budget_of(function, generation), *std::move(found));
 }
 
 Result<void> Brain::may_place(const domain::Manifest& manifest) const {
+  const domain::Budget& budget = manifest.scale.budget;
+  if (auto fits = may_ever_reserve(manifest.name, budget, manifest.resources.memory_bytes); !fits)
+    return fits;
   const bool is_known = manifest.model.empty() || manifest.resources.memory_bytes > 0;
-  if (!is_known || !pool_.has_accelerators_for(manifest)) return {};
-  const auto found = placements({}, {.manifest = manifest});
-  return found ? Result<void>() : found.error();
+  if (is_known && pool_.has_accelerators_for(manifest)) {
+    Function function;
+    function.current.manifest = manifest;
+    const auto found = placements(function, function.current);
+    return found ? Result<void>() : found.error();
+  }
+  // Of unknown size it may be on each device that is asked for, and on the CPU where that is left
+  // open.
+  auto any = pool_.placements({.manifest = manifest, .facts = {}, .bytes = 1});
+  if (!any) return {};
+  const auto wish = domain::parse_device_wish(manifest.resources.device);
+  if (!wish || wish->is_auto())
+    any->push_back({.type = std::string(domain::kCpu), .reason = {}, .devices = {}});
+  const auto payable = payable_ever(manifest.name, budget, *std::move(any));
+  return payable ? Result<void>() : payable.error();
 }
 
-void Brain::place(const std::string& name, Function& function, Generation& generation) {
+// False where no device may ever hold it: then it has failed.
+bool Brain::place(const std::string& name, Function& function, Generation& generation) {
   function.rate.begin(now_);
   generation.placement.reset();
   auto found = placements(function, generation);
-  if (!found) return fail(name, function, generation, found.error());
-  note_placement(name, generation, std::move(found->front()));
+  if (found)
+    note_placement(name, generation, std::move(found->front()));
+  else
+    fail(name, function, generation, found.error());
+  return found.ok();
 }
 
 void Brain::note_placement(const std::string& name, Generation& generation,
@@ -84,11 +105,18 @@ void Brain::note_placement(const std::string& name, Generation& generation,
 
 void Brain::start_on_device(const std::string& name, Function& function, Generation& generation) {
   auto places = placements(function, generation);
+  if (places)
+    if (auto may =
+            may_ever_reserve(name, budget_of(function, generation), replica_bytes(generation));
+        !may)
+      places = may.error();
   if (!places) return fail(name, function, generation, places.error());
   if (is_cpu(places->front())) {  // it has turned out to be larger than every accelerator
     note_placement(name, generation, std::move(places->front()));
     return ensure_started(name, function, generation);
   }
+  *places = payable_now(name, function, generation, *std::move(places));
+  if (places->empty()) return;
   auto chosen = policy::choose_devices(name, *places, pool_.ledger(), now_);
   if (!chosen) return make_device_room(name, generation, *places);
   const std::vector<domain::DeviceId>& devices = chosen->allocation.devices;
@@ -218,7 +246,8 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
   if (std::any_of(places.begin(), places.end(),
                   [this](const policy::Placement& place) { return comes_free(place); }))
     return;  // once the answers are over for which no new call is taken
-  let_one_give_way(name, functions_.at(name), generation, places.front().devices);
+  let_one_give_way(name, functions_.at(name), generation,
+                   {.what = Scarce::Device, .devices = places.front().devices});
 }
 
 // Gives back what it held. True where its start failed, and is worth a try on another device before

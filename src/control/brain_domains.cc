@@ -100,27 +100,34 @@ bool Brain::serves_waiting(const std::string& name, const Function& function,
                      });
 }
 
-// Where scale.max is reached and a domain waits, an idle replica of another goes; where all are
-// busy, the one granted longest ago gets no new calls once the wait is longer than a turn.
+// Where scale.max or the function's budget is reached and a domain waits, an idle replica of
+// another goes; where all are busy, the one granted longest ago gets no new calls once the wait is
+// longer than a turn. The budget is that of all revisions.
 void Brain::make_place(const std::string& name, const Generation& generation) {
   const int most = std::max(1, generation.manifest.scale.max);
   const std::optional<Time> since = unserved(name, generation).since;
-  if (!since || live_replicas(name, generation.revision) < most) return;
+  if (!since) return;
+  const bool at_max = live_replicas(name, generation.revision) >= most;
+  const auto room = own_room(name, functions_.at(name), generation, 1, Counted::Staying);
+  if (!at_max && (room.replicas == 1 || is_beyond_budget(functions_.at(name), generation))) return;
+  const std::string reached =
+      at_max ? "scale.max" : fmt::format("scale.budget.{}", policy::to_string(room.limit));
+  const char* who = at_max ? "another cache domain" : "another cache domain or revision";
   ReplicaEntry *idle = nullptr, *busy = nullptr;
   for (ReplicaEntry* entry : replicas_of(name)) {
     const Replica& replica = entry->second;
-    if (replica.revision != generation.revision || replica.state != domain::State::Ready) continue;
+    if (replica.state != domain::State::Ready) continue;
+    if (replica.revision != generation.revision && (at_max || replica.is_turning())) continue;
     if (replica.in_flight == 0 && serves_waiting(name, functions_.at(name), replica)) continue;
     ReplicaEntry*& earliest = replica.in_flight > 0 ? busy : idle;
     if (earliest == nullptr || replica.last_used < earliest->second.last_used) earliest = entry;
   }
   const Duration waited = now_ - *since;
   if (idle != nullptr)
-    drain(*idle, "another cache domain waits and scale.max is reached");
+    drain(*idle, fmt::format("{} waits and {} is reached", who, reached));
   else if (busy != nullptr && waited >= domain::kTurn)
-    drain(*busy, fmt::format("gets no new calls: another cache domain has waited {} and scale.max "
-                             "is reached",
-                             format_duration(waited)));
+    drain(*busy, fmt::format("gets no new calls: {} has waited {} and {} is reached", who,
+                             format_duration(waited), reached));
 }
 
 void Brain::keep_idle_state() {

@@ -64,7 +64,7 @@ void Brain::on(const ModelPrepared& event) {
   generation->phase.clear();
   generation->prepare_ended = now_;
   generation->verified = event.verified;
-  place(event.function, *find(event.function), *generation);
+  (void)place(event.function, *find(event.function), *generation);
 }
 
 void Brain::on(const ModelUnavailable& event) {

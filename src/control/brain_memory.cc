@@ -89,6 +89,8 @@ void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
     note_learned(label, account, policy::kSamples);
   reserve(replica.memory_bytes, needed(), label, who, holds);
   correct_on_device(entry);
+  if (const auto function = functions_.find(replica.function); function != functions_.end())
+    keep_budget(function->first, function->second);
 }
 
 // One that loads holds more than it will: nothing of it is learned before it is ready.

@@ -298,7 +298,8 @@ Brain::Room Brain::room_to_grow(const std::string& name, const Generation& gener
   if (room.limit == policy::GrowthLimit::Memory)
     why = fmt::format("each takes {}, {} are free", format_bytes(bytes),
                       format_bytes(facts.bytes_free));
-  return room_on_devices(name, generation, {room.replicas, std::move(why)});
+  const Room there = room_on_devices(name, generation, {room.replicas, std::move(why)});
+  return room_in_budget(name, generation, there);
 }
 
 void Brain::retire(const std::string& name, const Generation& generation, int surplus) {

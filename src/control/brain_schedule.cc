@@ -38,18 +38,18 @@ std::vector<Brain::FunctionEntry*> Brain::start_order() const {
   return order;
 }
 
-// What only busy replicas hold is waited for; then one of them, of those that are on one of the
-// devices where some are named, gets no new work.
+// What only busy replicas hold is waited for; then one of those that have what is wanted gets no
+// new work.
 void Brain::let_one_give_way(const std::string& name, Function& function,
-                             const Generation& generation,
-                             const std::vector<domain::DeviceId>& devices) {
+                             const Generation& generation, const Wanted& wanted) {
   const std::optional<Time> since = unserved(name, generation).since;
   if (!since) return;
   std::vector<policy::Resident> others;
   for (const domain::ProcessId id : stoppable_replicas()) {
     const Replica& other = replicas_.at(id);
     if (other.is_spare() || serves_waiting(name, function, other)) continue;
-    if (!devices.empty() && !pool_.is_on_any(id, devices)) continue;
+    if (!wanted.devices.empty() && !pool_.is_on_any(id, wanted.devices)) continue;
+    if (wanted.what == Scarce::Money && other.per_hour.micros == 0) continue;
     const Generation* its = generation_of(other.function, other.revision);
     others.push_back({.replica = id,
                       .priority = its ? its->manifest.priority : domain::Priority::Batch,
@@ -69,8 +69,11 @@ void Brain::let_one_give_way(const std::string& name, Function& function,
     gives->gave_way = now_;
   }
   function.gave_way_to.clear();
-  drain(entry, fmt::format("gets no new calls: {} has waited {} for its {}", name,
-                           format_duration(now_ - *since), devices.empty() ? "memory" : "device"));
+  drain(entry, fmt::format("gets no new calls: {} has waited {} for {}", name,
+                           format_duration(now_ - *since),
+                           wanted.what == Scarce::Memory   ? "its memory"
+                           : wanted.what == Scarce::Device ? "its device"
+                                                           : "its part of budget_per_hour"));
 }
 
 // What was given up for another's wait is not taken back before that is over; where it lasts for
@@ -83,7 +86,8 @@ bool Brain::lets_another_start(const Function& function) const {
     const std::optional<Time> since = unserved(other->first, generation).since;
     const int most = std::max(1, generation.manifest.scale.max);
     waits |= since && *since <= function.gave_way && !cannot_start(generation) &&
-             live_replicas(other->first, generation.revision) < most;
+             live_replicas(other->first, generation.revision) < most &&
+             own_room(other->first, other->second, generation, 1, Counted::All).replicas == 1;
   });
   return waits;
 }

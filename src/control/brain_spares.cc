@@ -22,10 +22,11 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
                       const TemplateEntry& from) {
   const domain::Resources& declared = generation.manifest.resources;
   if (declared.memory_bytes > 0) return false;
-  const auto fits = [&from, &declared](const ReplicaEntry* entry) {
+  const auto fits = [&, this](const ReplicaEntry* entry) {
     const Replica& replica = entry->second;
     return replica.from == from.first && replica.state == domain::State::Ready &&
-           (declared.threads == 0 || declared.threads == replica.threads);
+           (declared.threads == 0 || declared.threads == replica.threads) &&
+           own_budget_holds(name, generation, replica);
   };
   const std::vector<ReplicaEntry*>& spares = replicas_of("");
   const auto found = std::find_if(spares.begin(), spares.end(), fits);

@@ -102,6 +102,7 @@ struct BrainState {
     std::optional<Time> turn;            // when a busy replica may make room for it
     std::string gave_way_to;             // whose turn it is, before another start of its own
     Time gave_way{};
+    bool told_budget = false;  // that its calls wait for one
     std::uint64_t calls = 0, cold_starts = 0;
     policy::CallRate rate;
     policy::Visits visits = {};
@@ -126,6 +127,7 @@ struct BrainState {
     std::optional<policy::FreezeBook> freeze;  // while it has batch work
     bool follows = false;  // its neighbours: it can be told other threads while it works
     std::uint64_t memory_bytes = 0;
+    domain::Money per_hour = {};       // what its devices cost
     bool pretends = false;             // a declared device stands for its memory
     std::uint64_t host_bytes() const;  // of this machine's
     Account account;
@@ -204,6 +206,14 @@ struct BrainState {
     int domains = 0;
     std::optional<Time> since;                 // the oldest of these calls
     std::optional<domain::CacheDomain> first;  // its domain
+  };
+  // Of replicas: all, all but those that have nothing to do before they are gone, all that stay.
+  enum class Counted { All, StayingAWhile, Staying };
+  // What a function waits for that busy replicas have; of devices, one of these.
+  enum class Scarce { Memory, Device, Money };
+  struct Wanted {
+    Scarce what = Scarce::Memory;
+    std::vector<domain::DeviceId> devices = {};
   };
   enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
   using Domains = std::set<domain::CacheDomain>;

@@ -253,6 +253,7 @@ bool Brain::relabel(const std::string& name, Function& function, const TrafficSe
   if (current.model == Model::Preparing) current.model = Model::Absent;
   if (current.model != Model::Prepared) ensure_started(name, function, current);
   keep_max(name, current);
+  keep_budget(name, function);
   drop_unused_templates();
   return true;
 }
@@ -314,6 +315,7 @@ void Brain::adopt_next(const std::string& name, Function& function) {
     if (replica.state == domain::State::Loading || replica.state == domain::State::Ready)
       drain(*entry, "a newer revision serves");
   }
+  keep_budget(name, function);
   for (const Generation& generation : function.beside)
     if (generation.failure) fall_back(name, function, generation);
   if (function.current.failure) fall_back(name, function, function.current);

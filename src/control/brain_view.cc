@@ -155,6 +155,7 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
                   : !function.note.empty()          ? function.note
                   : !function.current.phase.empty() ? function.current.phase
                                                     : hold_fault(function);
+  if (status.reason.empty()) status.reason = budget_fault(name, function);
   return status;
 }
 
@@ -201,6 +202,7 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
                               .threads = replica.threads,
                               .frozen = replica.freeze && replica.freeze->is_frozen(),
                               .memory_bytes = replica.memory_bytes,
+                              .inherited_bytes = replica.account.inherited,
                               .devices = pool_.names_of(one.replica),
                               .sandbox = replica.sandbox});
     shown.in_flight += replica.in_flight;

@@ -117,6 +117,7 @@ std::string impossible_options(const BrainOptions& options) {
   if (options.spares < 0 || options.spares > domain::kSparesMax) return "spares is out of range";
   if (options.scale_speed < 1 || options.scale_speed > domain::kAutoscalerSpeedMax)
     return "scale_speed is out of range";
+  if (options.budget_per_hour.micros < 0) return "budget_per_hour is less than nothing";
   return "";
 }
 

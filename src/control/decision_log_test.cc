@@ -18,7 +18,7 @@ using ::testing::Not;
 // A brain with its log beside it.
 class Logged : public ::testing::Test {
  protected:
-  static constexpr BrainOptions kOptions{
+  inline static const BrainOptions kOptions{
       .memory_bytes = 1000 * kMB, .template_bytes = 200 * kMB, .cores = 2};
 
   Logged() : text(DecisionLog::head(kOptions)) {}

@@ -64,11 +64,31 @@ void fields(A& a, Engine& v) {
   a("fake", v.fake);
 }
 template <typename A>
+void fields(A& a, Money& v) {
+  a("micros", v.micros);
+}
+template <typename A>
+void fields(A& a, Price& v) {
+  a("per_hour", v.per_hour);
+  a("per_request", v.per_request);
+}
+template <typename A>
+void fields(A& a, DevicePrice& v) {
+  a("device", v.device);
+  a("price", v.price);
+}
+template <typename A>
+void fields(A& a, Budget& v) {
+  a("memory_bytes", v.memory_bytes);
+  a("per_hour", v.per_hour);
+}
+template <typename A>
 void fields(A& a, Scale& v) {
   a("min", v.min);
   a("max", v.max);
   a("min_template", v.min_template);
   a("policy", v.policy);
+  a("budget", v.budget);
 }
 template <typename A>
 void fields(A& a, ScheduledHold& v) {
@@ -193,6 +213,8 @@ void fields(A& a, BrainOptions& v) {
   a("accelerators", v.accelerators);
   a("engine_on_gpu", v.engine_on_gpu);
   a("eviction", v.eviction);
+  a("prices", v.prices);
+  a("budget_per_hour", v.budget_per_hour);
 }
 
 // --- events ---

@@ -25,9 +25,10 @@ struct ReplicaView {
   int in_flight = 0;
   double progress = 0;  // of loading, 0..1
   int threads = 0;
-  bool frozen = false;               // batch work that stands still for others
-  std::uint64_t memory_bytes = 0;    // reserved
-  std::vector<std::string> devices;  // CPU, or its accelerators
+  bool frozen = false;                // batch work that stands still for others
+  std::uint64_t memory_bytes = 0;     // reserved
+  std::uint64_t inherited_bytes = 0;  // of it, of a template that is gone
+  std::vector<std::string> devices;   // CPU, or its accelerators
   std::string sandbox;  // layers in force, as "netns,landlock7,seccomp,nocaps,memory,cpu,pids"
 };
 

@@ -55,7 +55,8 @@ inline constexpr int kServingsKept = 100;  // of one function: how far back its 
 // Of the price table and what is estimated from it.
 inline constexpr std::size_t kDeviceNameBytesMax = 32;
 inline constexpr std::size_t kPricesMax = 64;
-inline constexpr int kPriceMax = 1'000'000;  // an hour or a request, in units
+inline constexpr int kPriceMax = 1'000'000;    // an hour or a request, in units
+inline constexpr int kBudgetMax = 10'000'000;  // an hour, of one function or of all
 inline constexpr std::int64_t kRequestsPerDayMax = 1'000'000'000'000;
 inline constexpr Duration kMeanRequestMax = std::chrono::hours(24);
 inline constexpr int kDeviceCountMax = 1'000;  // of one function

@@ -15,6 +15,7 @@
 
 #include "base/time_types.h"
 #include "domain/engine_settings.h"
+#include "domain/price.h"
 #include "domain/schedule.h"
 
 namespace glowplug::domain {
@@ -92,11 +93,20 @@ struct Engine {
   friend bool operator==(const Engine&, const Engine&) = default;
 };
 
+// `scale: {budget: {memory: 4GiB, per_hour: 2.5}}`: what the replicas of a function may reserve,
+// and cost, together.
+struct Budget {
+  std::uint64_t memory_bytes = 0;  // 0 = as much as there is
+  Money per_hour = {};             // the same
+  friend bool operator==(const Budget&, const Budget&) = default;
+};
+
 struct Scale {
   int min = 0;
   int max = 20;
   int min_template = 0;  // 1: the template is held resident
   ScalePolicy policy = ScalePolicy::Concurrency;
+  Budget budget = {};
   friend bool operator==(const Scale&, const Scale&) = default;
 };
 

@@ -6,6 +6,7 @@
 #include <boost/json/array.hpp>
 
 #include "base/units.h"
+#include "models/budget_fields.h"
 #include "models/schedule_fields.h"
 #include "models/tuning_record.h"
 
@@ -153,6 +154,8 @@ json::object manifest_object(const domain::Manifest& manifest) {
                                  {"max", manifest.scale.max},
                                  {"min_template", manifest.scale.min_template},
                                  {"policy", domain::to_string(manifest.scale.policy)}};
+  if (manifest.scale.budget != domain::Budget{})
+    object["scale"].get_object()["budget"] = models::budget_object(manifest.scale.budget);
   if (!manifest.schedule.empty()) object["schedule"] = models::schedule_array(manifest.schedule);
   object["keep_alive"] = duration_value(manifest.keep_alive);
   json::array prime;

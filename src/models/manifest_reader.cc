@@ -11,6 +11,7 @@
 #include "domain/device_wish.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
+#include "models/budget_fields.h"
 #include "models/manifest_fields.h"
 #include "models/model_source.h"
 #include "models/schedule_fields.h"
@@ -216,6 +217,7 @@ void read_scale(ManifestFields& fields, domain::Scale& scale) {
                                          {{"concurrency", domain::ScalePolicy::Concurrency},
                                           {"threshold", domain::ScalePolicy::Threshold},
                                           {"predictive", domain::ScalePolicy::Predictive}});
+  read_budget(inner, scale.budget);
   if (scale.min > scale.max)
     inner.fault("min",
                 fmt::format("is {}, more than scale.max, which is {}", scale.min, scale.max));
@@ -265,6 +267,17 @@ void read_resources(ManifestFields& fields, domain::Resources& resources) {
                                       "A10G; with a number for one of them, as A10G:1, or with how "
                                       "many it takes, as \"A100 x2\"; not \"{}\"",
                                       resources.device));
+}
+
+// What it is known to need.
+void check_budget(ManifestFields& fields, const Manifest& manifest) {
+  const std::uint64_t budget = manifest.scale.budget.memory_bytes;
+  const std::uint64_t need = manifest.resources.memory_bytes;
+  if (budget == 0 || need <= budget) return;
+  fields.fault("scale.budget.memory",
+               fmt::format("is {}, and one replica takes the {} of resources.memory; raise it, or "
+                           "lower that",
+                           format_bytes(budget), format_bytes(need)));
 }
 
 void read_tuning(ManifestFields& fields, const Manifest& manifest, domain::Tuning& tuning) {
@@ -380,7 +393,8 @@ const std::map<std::string, std::vector<std::string_view>>& manifest_keys() {
       {"engine.fake", {"load_time", "tokens_per_second", "fault"}},
       {"engine.process", {"command", "ready", "env", "start_timeout", "sleep"}},
       {"engine.process.sleep", {"kind", "level", "after", "timeout"}},
-      {"scale", {"min", "max", "min_template", "policy"}},
+      {"scale", {"min", "max", "min_template", "policy", "budget"}},
+      {"scale.budget", {"memory", "per_hour"}},
       {"limits", {"queue", "queue_timeout", "timeout", "max_tokens"}},
       {"resources", {"memory", "threads", "device"}},
       {"tuning", {"batch", "repack", "kv"}}};
@@ -406,6 +420,7 @@ Result<Manifest> read_manifest(std::string_view text, std::string_view expected_
   read_scale(fields, manifest.scale);
   read_limits(fields, manifest.limits);
   read_resources(fields, manifest.resources);
+  check_budget(fields, manifest);
   read_plain_fields(fields, manifest);
   read_schedule(fields, manifest);
   check_template(fields, manifest);

@@ -137,6 +137,45 @@ TEST(ManifestReader, ScheduleThatCannotWork_NamesTheHoldAndTheFix) {
               HasSubstr("scale.min_template: must be"));
 }
 
+TEST(ManifestReader, Budget_IsReadAndWritten) {
+  const auto read = read_manifest(
+      "name: f\nengine: fake\nscale: {budget: {memory: 4GiB, per_hour: 2.500001}}", "f");
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(read->scale.budget,
+            (domain::Budget{.memory_bytes = 4ull << 30, .per_hour = {2'500'001}}));
+  EXPECT_EQ(*read_manifest(write_manifest(*read), "f"), *read);
+  for (const char* whole : {"{}", "null", "{memory: 1048576}", "{per_hour: 0.000001}",
+                            "{per_hour: 10000000}", "{memory: 1MiB, per_hour: 1}"})
+    EXPECT_EQ(fault_of(std::string("engine: fake\nscale: {budget: ") + whole + "}"), "accepted");
+  const auto most = read_manifest(
+      "name: f\nengine: fake\nscale: {budget: {per_hour: 9999999.999999}}", "f");
+  ASSERT_TRUE(most.ok());
+  EXPECT_EQ(read_manifest(write_manifest(*most), "f")->scale.budget.per_hour.micros,
+            9'999'999'999'999);
+}
+
+TEST(ManifestReader, BudgetThatCannotBe_NamesTheFieldAndTheFix) {
+  const auto fault = [](const std::string& budget, const std::string& more = "") {
+    return fault_of("engine: fake\n" + more + "scale: {budget: " + budget + "}");
+  };
+  for (const char* bad : {"-1", "0", "\"2.5\"", "much", "0.0000001", "1.0000005", "10000000.1",
+                          ".nan", ".inf", "true", "[1]", "1e99"})
+    EXPECT_THAT(fault(std::string("{per_hour: ") + bad + "}"),
+                HasSubstr("scale.budget.per_hour: must be a number above 0 and up to 10000000 with "
+                          "six decimals at most, as 2.5"))
+        << bad;
+  for (const char* bad : {"-1", "0", "4", "4GX", "much", "1023KiB", "0.5", "true", "{}", "auto"})
+    EXPECT_THAT(fault(std::string("{memory: ") + bad + "}"),
+                HasSubstr("scale.budget.memory: must be a size such as \"4GiB\", at least 1MiB"))
+        << bad;
+  EXPECT_THAT(fault("{money: 5}"), HasSubstr("scale.budget.money: unknown key"));
+  EXPECT_THAT(fault("5"), HasSubstr("scale.budget: must be a mapping, as {memory: 4GiB, per_hour"));
+  EXPECT_THAT(fault("{memory: 1GiB}", "resources: {memory: 2GiB}\n"),
+              HasSubstr("scale.budget.memory: is 1.1 GB, and one replica takes the 2.1 GB of "
+                        "resources.memory"));
+  EXPECT_EQ(fault("{memory: 2GiB}", "resources: {memory: 2GiB}\n"), "accepted");
+}
+
 TEST(ManifestReader, SleepThatCannotWork_NamesTheFieldAndTheFix) {
   const auto fault = [](const std::string& sleep, const std::string& more = "") {
     return fault_of("engine: {process: {command: [a], sleep: " + sleep + "}}\n" + more);

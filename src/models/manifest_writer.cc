@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/units.h"
+#include "models/budget_fields.h"
 #include "models/manifest_reader.h"
 #include "models/schedule_fields.h"
 
@@ -108,6 +109,8 @@ std::string write_manifest(const Manifest& manifest) {
                               {"max", manifest.scale.max},
                               {"min_template", manifest.scale.min_template},
                               {"policy", domain::to_string(manifest.scale.policy)}};
+  if (manifest.scale.budget != Budget{})
+    out["scale"].get_object()["budget"] = budget_object(manifest.scale.budget);
   if (!manifest.schedule.empty()) out["schedule"] = schedule_array(manifest.schedule);
   if (manifest.keep_alive == kForever)
     out["keep_alive"] = -1;

@@ -8,11 +8,13 @@ constexpr std::uint64_t kCompareEvery =
 
 }  // namespace
 
-Checkers::Checkers(const Machine& machine) {
+Checkers::Checkers(const WorldModel& model) {
+  const Machine& machine = model.machine;
   checkers_.push_back(make_call_checker());
   checkers_.push_back(make_process_checker());
   checkers_.push_back(make_memory_checker(machine.memory_bytes));
   checkers_.push_back(make_device_checker(domain::each_alone(machine.devices)));
+  checkers_.push_back(make_budget_checker(model));
   checkers_.push_back(make_bounds_checker());
 }
 

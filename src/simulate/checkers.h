@@ -9,6 +9,8 @@
 //   memory     reserved is no more than there is, unless a measurement or somebody else took it;
 //              then nothing starts. Held is no more than reserved
 //   devices    each is promised no more than it has, and to those that are there
+//   budgets    what the replicas of a function, and of all, cost and reserve together is within its
+//              budget whenever one more starts; but for the first of a revision that takes over
 //   bounds     replicas up to scale.max, waiting calls up to limits.queue, no endless waking
 //
 // The first thing that does not hold is kept, and nothing after it.
@@ -30,7 +32,7 @@ namespace glowplug::simulate {
 struct Violation {
   Time at{};
   std::uint64_t turn = 0;  // the how manieth
-  std::string rule;        // calls, processes, memory, devices or bounds
+  std::string rule;        // calls, processes, memory, devices, budgets or bounds
   std::string what;
   friend bool operator==(const Violation&, const Violation&) = default;
 };
@@ -50,7 +52,7 @@ class Verdict final {
   std::uint64_t turns_ = 0;
 };
 
-// One of the five.
+// One of the six.
 class Checker {
  public:
   virtual ~Checker() = default;
@@ -65,11 +67,12 @@ std::unique_ptr<Checker> make_call_checker();
 std::unique_ptr<Checker> make_process_checker();
 std::unique_ptr<Checker> make_memory_checker(std::uint64_t memory_bytes);
 std::unique_ptr<Checker> make_device_checker(std::vector<domain::Device> fleet);  // each alone
+std::unique_ptr<Checker> make_budget_checker(const WorldModel& model);
 std::unique_ptr<Checker> make_bounds_checker();
 
 class Checkers final : public Observer {
  public:
-  explicit Checkers(const Machine& machine);
+  explicit Checkers(const WorldModel& model);
 
   void turned(const Turn& turn) override;
   void call_ended(const CallResult& result) override;

@@ -45,7 +45,7 @@ TEST(HybridHistogram, InAWorld_WarmsAheadOfATimer) {
   WorldModel model;
   model.function.template_use = domain::TemplateUse::Off;
   model.machine.spares = 0;
-  BrainController controller(brain_options(model.machine));
+  BrainController controller(brain_options(model));
   HybridHistogram* rule = nullptr;
   World world(
       model, {.keep_alive = [&rule](std::uint32_t function) { return rule->keep_alive(function); }},

@@ -70,6 +70,40 @@ class KeepsWhatWasSetAside final : public Controller {
   std::uint64_t most_ = 1;
 };
 
+// Does not know what all replicas may cost together.
+class SpendsWithoutBound final : public Controller {
+ public:
+  explicit SpendsWithoutBound(control::BrainOptions options) : brain_(unbounded(options)) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  static control::BrainOptions unbounded(control::BrainOptions options) {
+    options.budget_per_hour = {};
+    return options;
+  }
+  control::Brain brain_;
+};
+
+// Does not know the budgets of functions; what it shows has them.
+class ForgetsBudgets final : public Controller {
+ public:
+  explicit ForgetsBudgets(control::BrainOptions options) : brain_(free(options)) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  static control::BrainOptions free(control::BrainOptions options) {
+    for (domain::DevicePrice& row : options.prices) row.price.per_hour = {};
+    return options;
+  }
+  control::Brain brain_;
+};
+
 // Gives a place to whoever came last; who came first waits on.
 class Starves final : public Controller {
  public:
@@ -133,10 +167,11 @@ std::unique_ptr<Controller> make(control::BrainOptions options) {
 
 // By the rule that was broken, how many of the seeds; under "" those that passed.
 std::map<std::string, int> broken_rules(
-    std::unique_ptr<Controller> (*make_controller)(control::BrainOptions)) {
+    std::unique_ptr<Controller> (*make_controller)(control::BrainOptions), int seeds = kSeeds) {
   std::map<std::string, int> rules;
-  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
-    const ScenarioResult result = run_scenario({.seed = seed, .make_controller = make_controller});
+  for (int seed = 1; seed <= seeds; ++seed) {
+    const ScenarioResult result = run_scenario(
+        {.seed = static_cast<std::uint64_t>(seed), .make_controller = make_controller});
     ++rules[result.violation ? result.violation->rule : ""];
   }
   return rules;
@@ -155,6 +190,14 @@ TEST(Mutants, LeaksReservations_IsCaught) {
 
 TEST(Mutants, KeepsWhatWasSetAside_IsCaughtByEverySeed) {
   EXPECT_EQ(broken_rules(&make<KeepsWhatWasSetAside>)[""], 0);
+}
+
+// Where a budget binds, which is in a seed out of some.
+TEST(Mutants, SpendsWithoutBound_IsCaught) {
+  EXPECT_GE(broken_rules(&make<SpendsWithoutBound>, 4 * kSeeds)["budgets"], 2);
+}
+TEST(Mutants, ForgetsBudgets_IsCaught) {
+  EXPECT_GE(broken_rules(&make<ForgetsBudgets>, 4 * kSeeds)["budgets"], 2);
 }
 
 // Not by a seed in which no two calls ever wait for one function.

@@ -27,7 +27,15 @@ constexpr int kRounds = 4;
 constexpr Duration kDrainedWithin = 2min;
 
 // Streams of the seed, so that one part's draws do not move another's.
-enum Stream : std::uint64_t { kMachine = 1, kFunctions, kTraffic, kTrouble, kWorld, kEnd };
+enum Stream : std::uint64_t {
+  kMachine = 1,
+  kFunctions,
+  kTraffic,
+  kTrouble,
+  kWorld,
+  kEnd,
+  kBudgets
+};
 
 template <typename Value, std::size_t Count>
 Value one_of(const std::array<Value, Count>& values, Random& random) {
@@ -72,6 +80,21 @@ domain::Manifest any_manifest(Random& random) {
          .count = random.between(1, 2)});
   }
   return manifest;
+}
+
+// From one replica on.
+domain::Money any_money(const Machine& machine, Random& random) {
+  return {random.between(1, 5) * (machine.devices.empty() ? 50'000 : 3'000'000)};
+}
+
+// Some allow no replica at all.
+domain::Budget any_budget(const Machine& machine, Random& random) {
+  domain::Budget budget;
+  if (random.chance(0.6)) budget.per_hour = any_money(machine, random);
+  if (random.chance(0.1)) budget.per_hour.micros /= 4;
+  if (random.chance(0.6))
+    budget.memory_bytes = static_cast<std::uint64_t>(random.between(50, 3000)) * kMegabyte;
+  return budget;
 }
 
 ModelProfile any_model(int number, std::uint64_t size_factor, Random& random) {
@@ -261,24 +284,29 @@ WorldModel world_of(Random random) {
 
 }  // namespace
 
-WorldModel scenario_world(std::uint64_t seed) { return world_of(Random(seed).split(kMachine)); }
+WorldModel scenario_world(std::uint64_t seed) {
+  WorldModel model = world_of(Random(seed).split(kMachine));
+  Random random = Random(seed).split(kBudgets).split(kMachine);
+  if (random.chance(0.25)) model.machine.budget_per_hour = any_money(model.machine, random);
+  return model;
+}
 
 ScenarioResult run_scenario(const ScenarioOptions& options) {
   ScenarioResult result{.seed = options.seed};
   const Random seeds(options.seed);
   const WorldModel model = scenario_world(options.seed);
-  const control::BrainOptions brain = brain_options(model.machine);
+  const control::BrainOptions brain = brain_options(model);
   const std::unique_ptr<Controller> controller = options.make_controller != nullptr
                                                      ? options.make_controller(brain)
                                                      : std::make_unique<BrainController>(brain);
-  Random random = seeds.split(kFunctions);
+  Random random = seeds.split(kFunctions), budgets = seeds.split(kBudgets);
   World world(model,
               {.seed = seeds.split(kWorld).bits(),
                .leave_chance = random.chance(0.5) ? 0.05 : 0,
                .patience = random.between(1, 30) * 1s,
                .wall = WallTime(std::chrono::hours(24 * 365 * 50))},
               *controller);
-  Checkers checkers(model.machine);
+  Checkers checkers(model);
   Record record(result);
   world.watch(checkers);
   world.watch(record);
@@ -288,6 +316,7 @@ ScenarioResult run_scenario(const ScenarioOptions& options) {
   const int functions = random.between(1, 6);
   for (int i = 0; i < functions; ++i) {
     domain::Manifest manifest = any_manifest(random);
+    if (i > 0 && budgets.chance(0.3)) manifest.scale.budget = any_budget(model.machine, budgets);
     manifest.name = fmt::format("fn-{}", i);
     manifest.model = profile_of(model, manifest.name).name;
     world.deploy(manifest);

@@ -33,7 +33,7 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
   const bool by_histogram = setup.keep_alive == KeepAlive::HybridHistogram;
   const Random seeds(setup.seed);
   const Machine& machine = setup.model.machine;
-  control::BrainOptions options = brain_options(machine);
+  control::BrainOptions options = brain_options(setup.model);
   options.eviction = setup.eviction;
   BrainController brain(options);
   TimedController timed(brain, setup.stopwatch);
@@ -45,7 +45,7 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
       return histogram->keep_alive(function);
     };
   World world(setup.model, std::move(world_options), controller);
-  Checkers checkers(machine);
+  Checkers checkers(setup.model);
   Totals totals(world.now(), machine);
   if (setup.checks == Checks::On) world.watch(checkers);
   world.watch(totals);

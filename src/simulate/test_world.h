@@ -30,9 +30,9 @@ inline WorldModel exact() {
 class WatchedWorld : public ::testing::Test {
  protected:
   void make(const WorldModel& model, WorldOptions options = {}) {
-    controller = std::make_unique<BrainController>(brain_options(model.machine));
+    controller = std::make_unique<BrainController>(brain_options(model));
     world = std::make_unique<World>(model, std::move(options), *controller);
-    checkers = std::make_unique<Checkers>(model.machine);
+    checkers = std::make_unique<Checkers>(model);
     ends.results.clear();
     world->watch(ends);
     world->watch(*checkers);

@@ -17,14 +17,17 @@ constexpr int kWakesAtOnceMax = 1000;
 
 }  // namespace
 
-control::BrainOptions brain_options(const Machine& machine) {
+control::BrainOptions brain_options(const WorldModel& model) {
+  const Machine& machine = model.machine;
   return {.memory_bytes = machine.memory_bytes,
           .template_bytes = machine.template_bytes,
           .spares = machine.spares,
           .cores = machine.cores,
           .scale_speed = machine.scale_speed,
           .accelerators = machine.devices,
-          .engine_on_gpu = !machine.devices.empty()};
+          .engine_on_gpu = !machine.devices.empty(),
+          .prices = prices_of(model),
+          .budget_per_hour = machine.budget_per_hour};
 }
 
 World::World(WorldModel model, WorldOptions options, Controller& controller)

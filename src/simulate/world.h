@@ -44,7 +44,7 @@ struct WorldOptions {
   std::function<Duration(std::uint32_t function)> keep_alive = nullptr;
 };
 
-control::BrainOptions brain_options(const Machine& machine);
+control::BrainOptions brain_options(const WorldModel& model);
 
 class World final {
  public:

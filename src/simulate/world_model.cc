@@ -33,6 +33,17 @@ const ModelProfile& profile_of(const WorldModel& model, const std::string& funct
   return model.models.back();
 }
 
+domain::PriceTable prices_of(const WorldModel& model) {
+  domain::PriceTable prices = model.prices;
+  const domain::DevicePrice* here = domain::find_price(prices, model.machine.device);
+  const domain::Price price = here != nullptr ? here->price : domain::Price{};
+  std::erase_if(prices, [](const domain::DevicePrice& row) {
+    return domain::same_device(row.device, domain::kCpu);
+  });
+  prices.push_back({std::string(domain::kCpu), price});
+  return prices;
+}
+
 domain::Manifest manifest_of(const WorldModel& model, const std::string& function) {
   const auto told = model.functions.find(function);
   domain::Manifest manifest = told == model.functions.end() ? model.function : told->second;

@@ -34,6 +34,7 @@ struct Machine {
   int cores = 2;
   int scale_speed = 1;                       // of the autoscalers' clock
   std::string device = "CPU";                // whose price counts for this machine's own memory
+  domain::Money budget_per_hour = {};        // of all replicas together; 0 = none
   std::vector<domain::Device> devices = {};  // accelerators beside it, each with cores of its own
   friend bool operator==(const Machine&, const Machine&) = default;
 };
@@ -107,6 +108,8 @@ struct WorldModel {
 // Of a function in this world: the profile that it names, else one by its share, the same one for
 // the same name.
 const ModelProfile& profile_of(const WorldModel& model, const std::string& function);
+// Where the CPU is has the price of `machine.device`.
+domain::PriceTable prices_of(const WorldModel& model);
 domain::Manifest manifest_of(const WorldModel& model, const std::string& function);
 domain::ModelFacts facts_of(const WorldModel& model, const std::string& function);
 

@@ -49,6 +49,25 @@ TEST_F(WorldTest, Spare_IsHandedOver) {
   EXPECT_EQ(answer(function).tier, domain::Tier::Spare);
 }
 
+TEST_F(WorldTest, BudgetOfAllForOneReplica_FunctionsTakeTurns_AndASpareCountsOnceItServes) {
+  WorldModel model = exact();
+  model.files = ModelFiles::Shared;
+  model.machine.budget_per_hour = {50'000};
+  model.function.keep_alive = kForever;
+  make(model);
+  const std::uint32_t first = world->deploy("a"), second = world->deploy("b");
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(answer(first).outcome, CallOutcome::Answered);
+    pass_by(10s);
+    EXPECT_EQ(answer(second).outcome, CallOutcome::Answered);
+    pass_by(10s);
+  }
+  call(first);
+  call(second);
+  settle_all();
+  for (const CallResult& one : ends.results) EXPECT_EQ(one.outcome, CallOutcome::Answered);
+}
+
 TEST_F(WorldTest, FileOutsideThePageCache_IsReadFromTheDisk) {
   WorldModel model = exact();
   model.machine.page_cache_bytes = 0;
