@@ -171,8 +171,8 @@ def test_ten_conversations_on_four_slots_all_find_theirs(server: Server) -> None
 
 
 def test_ten_conversations_without_a_pause_on_four_slots_all_find_theirs(server: Server) -> None:
-    # Copies for a slot's sake take a twentieth of the time at most: of calls of 400 ms all are made.
-    server.deploy(fake("chat", template="on", tokens_per_second=10))
+    # Copies for a slot's sake take a twentieth of the time at most: of calls of 1 s all are made, in 50 ms each.
+    server.deploy(fake("chat", template="on", tokens_per_second=4))
     prompts = [" ".join(f"talk{talk}word{i}" for i in range(300)) for talk in range(10)]
     for prompt in prompts:
         ask(server, prompt)
