@@ -16,7 +16,6 @@ import re
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 from common import Row, arguments, catalogue_file, mb, model_file, post, report, spread, table, tcp
 from shapes import shape_file
 from support import processes
+from support.load import Highest
 from support.server import GLOWPLUG, Server, llama, wait_until
 
 CONTEXTS = {"smollm2": (1024, 1536, 2048), "gemma3": (1024, 1536, 2048), "tiny": (1024, 2048)}
@@ -106,30 +106,13 @@ def ask(url: str, call: Call, number: int) -> Outcome:
     )
 
 
-class Watch:
-    """What is reserved and held, every two seconds."""
+def reserved_bytes(server: Server) -> int:
+    text = server.get("/metrics").text
+    return sum(map(int, re.findall(r'glowplug_process_memory_reserved_bytes\{kind="\w+"\} (\d+)', text)))
 
-    def __init__(self, server: Server) -> None:
-        self.reserved: list[int] = []
-        self.held: list[float] = []
-        self._server, self._stop = server, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(2):
-            text = self._server.get("/metrics").text
-            kinds = re.findall(r'glowplug_process_memory_reserved_bytes\{kind="\w+"\} (\d+)', text)
-            self.reserved.append(sum(map(int, kinds)))
-            children = processes.descendants(self._server.pid)
-            self.held.append(sum(processes.memory_bytes(pid, "Pss") for pid in children))
+def held_bytes(server: Server) -> float:
+    return sum(processes.memory_bytes(pid, "Pss") for pid in processes.descendants(server.pid))
 
 
 def measured(files: dict[str, Path], threads: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -180,7 +163,10 @@ def foretold(trace: Path, world: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def live(options: Any, names: list[str], files: dict[str, Path], calls: list[Call]) -> tuple[list[Outcome], Watch]:
+def live(
+    options: Any, names: list[str], files: dict[str, Path], calls: list[Call]
+) -> tuple[list[Outcome], float, float]:
+    """What became of the calls, and how many bytes were reserved and held at most."""
     with Server("--memory", options.memory) as server:
         for name in names:
             kind, context = name.split("-")
@@ -193,8 +179,12 @@ def live(options: Any, names: list[str], files: dict[str, Path], calls: list[Cal
             time.sleep(max(0.0, start + call.at - time.monotonic()))
             return ask(server.url, call, number)
 
-        with Watch(server) as watch, ThreadPoolExecutor(128) as pool:
-            return list(pool.map(on_time, range(len(calls)), calls)), watch
+        with (
+            Highest(lambda: reserved_bytes(server), every=2) as reserved,
+            Highest(lambda: held_bytes(server), every=2) as held,
+            ThreadPoolExecutor(128) as pool,
+        ):
+            return list(pool.map(on_time, range(len(calls)), calls)), reserved.seen, held.seen
 
 
 def main() -> None:
@@ -218,7 +208,7 @@ def main() -> None:
     names = [f"{kind}-{context}" for kind, all_of in CONTEXTS.items() for context in all_of]
     calls = bursts(names, options.seconds, options.every, options.seed)
     models, starts = measured(files, options.threads)
-    outcomes, watch = live(options, names, files, calls)
+    outcomes, reserved, held = live(options, names, files, calls)
 
     answered = [one for one in outcomes if one.status == 200]
     refused = [one for one in outcomes if one.status in (429, 503) and one.retry_after]
@@ -257,8 +247,8 @@ def main() -> None:
     in_first = simulated["first_token"]
     lines = [
         Row("answered / refused honestly / wrong", "0 wrong", f"{len(answered)} / {len(refused)} / {len(wrong)}"),
-        Row("reserved at most", f"≤ {mb(budget)}", mb(max(watch.reserved))),
-        Row("held at most", f"≤ {mb(budget)}", mb(max(watch.held))),
+        Row("reserved at most", f"≤ {mb(budget)}", mb(reserved)),
+        Row("held at most", f"≤ {mb(budget)}", mb(held)),
         Row("cold starts; the simulator's", "0.85–1.15", str(len(cold)), str(simulated["cold"]), f"{ratio:.2f}"),
         *(
             Row(f"  from {tier}", "", str(count), str(simulated["cold_from"][tier]))
@@ -281,8 +271,8 @@ def main() -> None:
             "cold": len(cold),
             "cold_from": tiers,
             "first_token_s": first,
-            "reserved_bytes_most": max(watch.reserved),
-            "held_bytes_most": max(watch.held),
+            "reserved_bytes_most": reserved,
+            "held_bytes_most": held,
             "budget_bytes": budget,
             "models": models,
             "starts": starts,

@@ -193,8 +193,7 @@ class SettingsReader final {
     const json::value* value = fields_.find(key);
     if (value == nullptr) return;
     const bool is_off = value->is_string() && std::string_view(value->get_string()) == "off";
-    const std::optional<double> units = models::number_of(*value);
-    into = is_off ? domain::Money{} : units ? models::budget_money(*units) : std::nullopt;
+    into = is_off ? domain::Money{} : models::budget_money(*value);
     if (!into)
       fields_.fault(key, fmt::format("must be off or {}, not {}", models::budget_money_in_words(),
                                      shown(*value)));

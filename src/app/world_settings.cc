@@ -69,9 +69,7 @@ class WorldFields final {
   void money(std::string_view key, domain::Money& into) {
     const json::value* value = fields_.find(key);
     if (value == nullptr) return;
-    const std::optional<double> units = models::number_of(*value);
-    const auto read = units ? models::budget_money(*units) : std::nullopt;
-    if (read)
+    if (const auto read = models::budget_money(*value))
       into = *read;
     else
       fields_.fault(

@@ -62,9 +62,10 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   short_of_room_ = room_is_awaited_ = budget_is_awaited_ = false;
   awaited_devices_.clear();
   grown_.clear();
-  if (may_change_deployments(event)) ++deployments_;
+  const bool may_change = may_change_deployments(event);
+  if (may_change) ++deployments_;
   std::visit([this](const auto& one) { on(one); }, event);
-  if (may_change_deployments(event)) reserved_.reset();
+  if (may_change) reserved_.reset();
   stir_due();
   settle();
   let_rest();

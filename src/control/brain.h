@@ -53,6 +53,7 @@
 #include "control/views.h"
 #include "policy/budget.h"
 #include "policy/evictor.h"
+#include "policy/scale_down.h"
 #include "policy/schedule.h"
 #include "policy/scheduler.h"
 #include "policy/spares.h"
@@ -337,6 +338,7 @@ class Brain final : BrainState {
   void grow(const std::string& name, Function& function, Generation& generation, int missing);
   int cores_taken(const std::string& name, const Generation& generation) const;
   Room room_to_grow(const std::string& name, const Generation& generation, int wanted) const;
+  static policy::ScaleDownCandidate candidate(const ReplicaEntry& entry);
   void retire(const std::string& name, const Generation& generation, int surplus);
   void keep_max(const std::string& name, const Generation& generation);
   void hold_what_load_wants(const std::string& name, const Function& function,

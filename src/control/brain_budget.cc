@@ -14,7 +14,6 @@
 #include "base/units.h"
 #include "control/brain.h"
 #include "domain/errors.h"
-#include "policy/scale_down.h"
 
 namespace glowplug::control {
 namespace {
@@ -231,16 +230,15 @@ bool Brain::may_spend(const std::string& name, Function& function, Generation& g
 std::vector<policy::Placement> Brain::payable_now(const std::string& name, Function& function,
                                                   const Generation& generation,
                                                   std::vector<policy::Placement> places) {
-  if (budget_of(function, generation) == domain::Budget{} && options_.budget_per_hour.micros == 0)
-    return places;
+  const domain::Budget& own = budget_of(function, generation);
+  const domain::Budget all{.per_hour = options_.budget_per_hour};
+  if (!is_bounded(own) && !is_bounded(all)) return places;
   const policy::Placement least = cheapest(places);
   const std::uint64_t bytes = replica_bytes(generation);
   const policy::Spend each{.memory_bytes = bytes, .per_hour = cost_of(least)};
   if (!own_budget_allows(name, function, generation, each) ||
       !make_budget_room(name, generation, each.per_hour))
     return {};
-  const domain::Budget& own = budget_of(function, generation);
-  const domain::Budget all{.per_hour = options_.budget_per_hour};
   const policy::Spend own_spent = spent_by(name, Counted::All);
   const policy::Spend all_spent = spent_by_all(Counted::All);
   const bool takes_over = coming_generation(function, generation.revision) != nullptr;
@@ -333,12 +331,7 @@ void Brain::keep_budget(const std::string& name, const Function& function) {
     const Replica& replica = entry->second;
     if (replica.state != domain::State::Draining &&
         serving_generation(function, replica.revision) != nullptr)
-      live.push_back(
-          {.replica = entry->first,
-           .in_flight = replica.in_flight,
-           .prompts_worth = static_cast<double>(std::min(replica.granted, replica.slots)),
-           .group = {},
-           .last_used = replica.last_used});
+      live.push_back(candidate(*entry));
   }
   const std::vector<domain::ProcessId> order =
       policy::choose_to_retire(live, static_cast<int>(live.size()));
@@ -348,12 +341,12 @@ void Brain::keep_budget(const std::string& name, const Function& function) {
     spends.push_back(spend_of(replicas_.at(id)));
     sum = sum + spends.back();
   }
-  for (std::size_t i = 0; i < policy::budget_surplus(budget, spends); ++i) {
-    const bool by_memory = budget.memory_bytes > 0 && sum.memory_bytes > budget.memory_bytes;
-    const auto limit = by_memory ? policy::BudgetLimit::Memory : policy::BudgetLimit::Money;
+  const std::size_t surplus = policy::budget_surplus(budget, spends);
+  const bool by_memory = budget.memory_bytes > 0 && sum.memory_bytes > budget.memory_bytes;
+  const auto limit = by_memory ? policy::BudgetLimit::Memory : policy::BudgetLimit::Money;
+  for (std::size_t i = 0; i < surplus; ++i)
     drain(*replicas_.find(order[i]),
           fmt::format("budget: scale.budget.{}", policy::in_words(limit, budget, sum, spends[i])));
-  }
 }
 
 // Why what is to be held ahead of calls is not all there.

@@ -36,15 +36,16 @@ bool is_ahead(const Scaling& scaling) {
                           scaling.wish->rule == policy::ScaleRule::Expected);
 }
 
-policy::ScaleDownCandidate candidate(domain::ProcessId id, int in_flight, int prompts, Time used) {
-  return {.replica = id,
-          .in_flight = in_flight,
-          .prompts_worth = static_cast<double>(prompts),
-          .group = {},
-          .last_used = used};
-}
-
 }  // namespace
+
+policy::ScaleDownCandidate Brain::candidate(const ReplicaEntry& entry) {
+  const auto& [id, replica] = entry;
+  return {.replica = id,
+          .in_flight = replica.in_flight,
+          .prompts_worth = static_cast<double>(std::min(replica.granted, replica.slots)),
+          .group = {},
+          .last_used = replica.last_used};
+}
 
 void Brain::ask_at(Scaling& scaling, Time at) const { scaling.next = scale_clock_.real(at); }
 
@@ -203,9 +204,7 @@ int Brain::recall(const std::string& name, const Generation& generation, int mis
   std::vector<policy::ScaleDownCandidate> retired;
   each_replica(name, generation.revision, [&retired](const ReplicaEntry& entry) {
     const Replica& replica = entry.second;
-    if (replica.takes_calls() && replica.retired)
-      retired.push_back(candidate(entry.first, replica.in_flight,
-                                  std::min(replica.granted, replica.slots), replica.last_used));
+    if (replica.takes_calls() && replica.retired) retired.push_back(candidate(entry));
   });
   int recalled = 0;
   for (; recalled < missing; ++recalled) {
@@ -309,8 +308,7 @@ void Brain::retire(const std::string& name, const Generation& generation, int su
   each_replica(name, generation.revision, [&](const ReplicaEntry& entry) {
     const Replica& replica = entry.second;
     if (!replica.takes_calls() || replica.retired) return;
-    serving.push_back(candidate(entry.first, replica.in_flight,
-                                std::min(replica.granted, replica.slots), replica.last_used));
+    serving.push_back(candidate(entry));
     if (replica.serves())
       serving.back().group = groups.emplace(*replica.serves(), groups.size()).first->second;
   });
@@ -325,10 +323,7 @@ void Brain::retire(const std::string& name, const Generation& generation, int su
 void Brain::keep_max(const std::string& name, const Generation& generation) {
   std::vector<policy::ScaleDownCandidate> live;
   each_replica(name, generation.revision, [&live](const ReplicaEntry& entry) {
-    const Replica& replica = entry.second;
-    if (replica.state != domain::State::Draining)
-      live.push_back(candidate(entry.first, replica.in_flight,
-                               std::min(replica.granted, replica.slots), replica.last_used));
+    if (entry.second.state != domain::State::Draining) live.push_back(candidate(entry));
   });
   const int most = std::max(1, generation.manifest.scale.max);
   for (const domain::ProcessId id :

@@ -12,17 +12,10 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::uint64_t kMemoryMin = std::uint64_t{1} << 20;
-constexpr std::uint64_t kMemoryMax = std::uint64_t{1} << 50;
-
 void read_memory(ManifestFields& fields, std::uint64_t& into) {
   const json::value* value = fields.find("memory");
   if (value == nullptr) return;
-  std::optional<std::uint64_t> bytes;
-  if (value->is_string()) bytes = parse_bytes(std::string_view(value->get_string()));
-  if (value->is_int64() && value->get_int64() > 0)
-    bytes = static_cast<std::uint64_t>(value->get_int64());
-  if (bytes && *bytes >= kMemoryMin && *bytes <= kMemoryMax)
+  if (const auto bytes = memory_of(*value))
     into = *bytes;
   else
     fields.fault("memory",
@@ -34,9 +27,7 @@ void read_memory(ManifestFields& fields, std::uint64_t& into) {
 void read_per_hour(ManifestFields& fields, domain::Money& into) {
   const json::value* value = fields.find("per_hour");
   if (value == nullptr) return;
-  const std::optional<double> units = number_of(*value);
-  const auto money = units ? budget_money(*units) : std::nullopt;
-  if (money)
+  if (const auto money = budget_money(*value))
     into = *money;
   else
     fields.fault("per_hour", fmt::format("must be {}, not {}; leave it out for no bound",
@@ -45,9 +36,10 @@ void read_per_hour(ManifestFields& fields, domain::Money& into) {
 
 }  // namespace
 
-std::optional<domain::Money> budget_money(double per_hour) {
-  if (!(per_hour > 0 && per_hour <= domain::kBudgetMax)) return std::nullopt;
-  const auto micros = micros_of(per_hour);
+std::optional<domain::Money> budget_money(const json::value& per_hour) {
+  const std::optional<double> units = number_of(per_hour);
+  if (!units || !(*units > 0 && *units <= domain::kBudgetMax)) return std::nullopt;
+  const auto micros = micros_of(*units);
   return micros && *micros > 0 ? std::optional(domain::Money{*micros}) : std::nullopt;
 }
 

@@ -19,7 +19,7 @@ void read_budget(ManifestFields& fields, domain::Budget& budget);
 boost::json::object budget_object(const domain::Budget& budget);
 
 // More than nothing an hour, in whole micro-units; nothing where it is no such amount.
-std::optional<domain::Money> budget_money(double per_hour);
+std::optional<domain::Money> budget_money(const boost::json::value& per_hour);
 // What such an amount must be, for messages.
 std::string budget_money_in_words();
 

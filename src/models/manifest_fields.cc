@@ -16,6 +16,8 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr std::uint64_t kMemoryMin = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMemoryMax = std::uint64_t{1} << 50;
 constexpr std::size_t kEnvironmentMax = 128;
 constexpr std::size_t kEnvironmentValueBytesMax = 32 * 1024;
 
@@ -89,6 +91,14 @@ std::optional<double> number_of(const json::value& value) {
   if (value.is_double() && std::isfinite(value.get_double())) return value.get_double();
   if (const auto integer = integer_of(value)) return static_cast<double>(*integer);
   return std::nullopt;
+}
+
+std::optional<std::uint64_t> memory_of(const json::value& value) {
+  std::optional<std::uint64_t> bytes;
+  if (value.is_string()) bytes = parse_bytes(std::string_view(value.get_string()));
+  if (value.is_int64() && value.get_int64() > 0)
+    bytes = static_cast<std::uint64_t>(value.get_int64());
+  return bytes && *bytes >= kMemoryMin && *bytes <= kMemoryMax ? bytes : std::nullopt;
 }
 
 void ManifestFields::refuse_unknown(const std::vector<std::string_view>& known) {

@@ -75,6 +75,9 @@ class ManifestFields final {
 // Nothing when it is no number, or none that is finite.
 std::optional<double> number_of(const boost::json::value& value);
 
+// Of a size such as "4GiB", or of bytes; nothing when it is neither, or not 1 MiB to 1 PiB.
+std::optional<std::uint64_t> memory_of(const boost::json::value& value);
+
 // A JSON value for a message: short, one line.
 std::string shown(const boost::json::value& value);
 

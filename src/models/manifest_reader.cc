@@ -32,8 +32,6 @@ constexpr std::size_t kPrimesMax = 16;
 constexpr std::size_t kCommandWordsMax = 256;
 constexpr Duration kKeepAliveMax = 365 * 24h;
 constexpr Duration kRunMax = 24h;
-constexpr std::uint64_t kMemoryMin = std::uint64_t{1} << 20;
-constexpr std::uint64_t kMemoryMax = std::uint64_t{1} << 50;
 constexpr int kThreadsMax = 1024;
 
 bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
@@ -241,12 +239,8 @@ bool is_auto(const json::value* value) {
 void read_memory(ManifestFields& fields, domain::Resources& resources) {
   const json::value* value = fields.find("memory");
   if (value == nullptr || is_auto(value)) return;
-  std::optional<std::uint64_t> bytes;
-  if (value->is_string())
-    bytes = parse_bytes(std::string_view(value->get_string().data(), value->get_string().size()));
-  if (value->is_int64() && value->get_int64() > 0)
-    bytes = static_cast<std::uint64_t>(value->get_int64());
-  if (!bytes || *bytes < kMemoryMin || *bytes > kMemoryMax)
+  const std::optional<std::uint64_t> bytes = memory_of(*value);
+  if (!bytes)
     return fields.fault(
         "memory", fmt::format("must be auto or a size such as \"2GiB\", at least 1MiB, not {}",
                               shown(*value)));

@@ -108,29 +108,21 @@ bool Compute::drop(domain::ProcessId process, domain::CallId call, Time now) {
 }
 
 void Compute::stall(domain::ProcessId process, Time now) {
-  move_to(now);
-  const auto found = tasks_.find(process);
-  if (found == tasks_.end()) return;
-  catch_up(found->second);
-  found->second.stalled = true;
-  schedule(process, found->second);
+  set(process, &Task::stalled, true, now);
 }
-
 void Compute::go_on(domain::ProcessId process, Time now) {
-  move_to(now);
-  const auto found = tasks_.find(process);
-  if (found == tasks_.end()) return;
-  catch_up(found->second);
-  found->second.stalled = false;
-  schedule(process, found->second);
+  set(process, &Task::stalled, false, now);
+}
+void Compute::freeze(domain::ProcessId process, bool frozen, Time now) {
+  set(process, &Task::frozen, frozen, now);
 }
 
-void Compute::freeze(domain::ProcessId process, bool frozen, Time now) {
+void Compute::set(domain::ProcessId process, bool Task::*obstacle, bool is_there, Time now) {
   move_to(now);
   const auto found = tasks_.find(process);
   if (found == tasks_.end()) return;
   catch_up(found->second);
-  found->second.frozen = frozen;
+  found->second.*obstacle = is_there;
   schedule(process, found->second);
 }
 

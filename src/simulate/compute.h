@@ -77,6 +77,7 @@ class Compute final {
 
   double speed() const;
   static void use_threads(Task& task, int threads);
+  void set(domain::ProcessId process, bool Task::*obstacle, bool is_there, Time now);
   void move_to(Time now);
   void catch_up(Task& task);
   void schedule(domain::ProcessId process, Task& task);

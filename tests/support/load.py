@@ -130,11 +130,11 @@ def herd(server: Server, name: str, count: int, *, max_tokens: int = 1) -> list[
 
 
 class Highest:
-    """Asks `look()` over and over while the block runs; `.seen` is the highest it gave."""
+    """Asks `look()` over and over, or `every` so many seconds, while the block runs; `.seen` is the highest it gave."""
 
-    def __init__(self, look: Callable[[], float]) -> None:
+    def __init__(self, look: Callable[[], float], every: float = 0) -> None:
         self.seen = float("-inf")
-        self._look, self._stop = look, threading.Event()
+        self._look, self._every, self._stop = look, every, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Highest:
@@ -146,5 +146,5 @@ class Highest:
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(self._every):
             self.seen = max(self.seen, self._look())

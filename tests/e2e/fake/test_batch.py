@@ -51,6 +51,15 @@ def begin(server: Server, callers, name: str, tokens: int, **more) -> Future:
     return running
 
 
+def standing(server: Server, callers, tokens: int, quick_tokens: int) -> tuple[Future, int, Future]:
+    """A call of batch work, its process, which stands still, and the call for which it does."""
+    slow = begin(server, callers, "slow", tokens, priority="batch")
+    process = pid(server, "slow")
+    quick = begin(server, callers, "quick", quick_tokens)
+    wait_until(lambda: stands(process), WAIT, "batch work stands still")
+    return slow, process, quick
+
+
 def test_it_stands_still_and_loses_nothing(server: Server, callers) -> None:
     slow = begin(server, callers, "slow", 100, priority="batch")
     process = pid(server, "slow")
@@ -70,10 +79,7 @@ def test_it_stands_still_and_loses_nothing(server: Server, callers) -> None:
 
 
 def test_it_has_its_time_after_ten_seconds(server: Server, callers) -> None:
-    slow = begin(server, callers, "slow", 150, priority="batch")
-    process = pid(server, "slow")
-    quick = begin(server, callers, "quick", 1600)
-    wait_until(lambda: stands(process), WAIT, "batch work stands still")
+    slow, process, quick = standing(server, callers, 150, 1600)
     wait_until(lambda: not stands(process), WAIT, "it has its time")
     assert not quick.done()
     assert slow.result().status_code == 200
@@ -82,10 +88,7 @@ def test_it_has_its_time_after_ten_seconds(server: Server, callers) -> None:
 
 
 def test_what_stands_still_can_be_stopped(server: Server, callers) -> None:
-    slow = begin(server, callers, "slow", 20, priority="batch")
-    process = pid(server, "slow")
-    quick = begin(server, callers, "quick", 1000)
-    wait_until(lambda: stands(process), WAIT, "batch work stands still")
+    slow, process, quick = standing(server, callers, 20, 1000)
     assert server.post("/v1/functions/slow/stop").status_code < 300
     assert slow.result().status_code == 200  # it ends what it has begun
     wait_until(lambda: not processes.alive(process), WAIT, "it is gone")
@@ -94,10 +97,7 @@ def test_what_stands_still_can_be_stopped(server: Server, callers) -> None:
 
 
 def test_what_stands_still_does_not_outlive_its_server(server: Server, callers) -> None:
-    slow = begin(server, callers, "slow", 300, priority="batch")
-    process = pid(server, "slow")
-    quick = begin(server, callers, "quick", 1000)
-    wait_until(lambda: stands(process), WAIT, "batch work stands still")
+    slow, process, quick = standing(server, callers, 300, 1000)
     server.kill()
     wait_until(lambda: not processes.alive(process), WAIT, "it is gone")
     for call in (slow, quick):
