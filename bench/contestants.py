@@ -44,8 +44,9 @@ def unseen(max_tokens: int, end: str = END) -> dict:
     }
 
 
-def function(context: int, slots: int, threads: int) -> dict:
-    """The manifest's part that all of ours share; a large model may load for longer than a caller usually waits."""
+def function(context: int, slots: int, threads: int | str = "auto") -> dict:
+    """The manifest's part that all of ours share; a large model may load for longer than a caller usually waits.
+    Threads that follow the neighbours are for those that stand beside others."""
     return {
         "context": context,
         "slots": slots,

@@ -99,7 +99,7 @@ def alternate(model: Path, options: argparse.Namespace, same: dict[str, int]) ->
         models = dict(zip("ab", named_copies(model, 2, folder), strict=True))
         server = stack.enter_context(Server("--memory", f"{limit // 10**6}MB"))
         for name, file in models.items():
-            server.deploy(llama(name, file, **function(same["context"], same["slots"], same["threads"])))
+            server.deploy(llama(name, file, **function(same["context"], same["slots"])))
         urls = {"glowplug": server.url}
         peer = stack.enter_context(router(models, at_once=1, sleep_seconds=None, **same))
         urls[peer.name] = peer.url

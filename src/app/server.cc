@@ -41,7 +41,7 @@ namespace fs = std::filesystem;
 // Between /readyz turning 503 and the listeners closing, so that load balancers look away first.
 constexpr Duration kReadyzLead = 100ms;
 constexpr Duration kDrainLook = 20ms;
-constexpr std::uint64_t kTemplateShare = 4;  // templates without a replica: one part in four
+constexpr std::uint64_t kTemplateShare = 4;  // templates may hold one part in four of it
 // What replicas may reserve of this machine's memory when --memory does not say.
 constexpr double kMemoryShare = 0.8;
 
@@ -193,10 +193,12 @@ std::string engine_build(const std::string& version, const std::string& commit) 
 }
 
 // A process that holds a GPU cannot fork its model to a child.
-std::uint64_t template_memory(const ServerConfig& config, std::uint64_t memory) {
+std::uint64_t template_memory(const ServerConfig& config, const runtime::Machine& machine,
+                              std::uint64_t memory) {
   if (kOnGpu) return 0;
-  return config.template_bytes == cli::kTemplateMemoryAuto ? memory / kTemplateShare
-                                                           : config.template_bytes;
+  return config.template_bytes == cli::kTemplateMemoryAuto
+             ? std::min(memory, machine.memory_bytes / kTemplateShare)
+             : config.template_bytes;
 }
 
 // Null when no prompt is to outlive its replica.
@@ -226,7 +228,7 @@ std::uint64_t replica_memory(const ServerConfig& config, const runtime::Machine&
 control::BrainOptions brain_options(const ServerConfig& config, const runtime::Machine& machine) {
   const std::uint64_t memory = replica_memory(config, machine);
   return {.memory_bytes = memory,
-          .template_bytes = template_memory(config, memory),
+          .template_bytes = template_memory(config, machine, memory),
           .spares = config.spares,
           .cores = config.cores ? config.cores : machine.cores,
           .scale_speed = config.autoscaler_speed,

@@ -43,8 +43,7 @@ std::uint64_t Brain::template_bytes(const policy::TemplateSource& source) const 
 
 // Of a template while it loads: its first replica comes right after.
 std::uint64_t Brain::loading_bytes(const policy::TemplateSource& source) const {
-  return std::max(policy::estimate_loading_bytes(source),
-                  template_bytes(source) + forked_bytes(source));
+  return template_bytes(source) + forked_bytes(source);
 }
 
 void Brain::on(const MemoryMeasured& event) {

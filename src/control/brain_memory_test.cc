@@ -84,7 +84,8 @@ TEST_F(MeasuredMemory, ExecutedReplica_IsCountedWithTheModelItMaps) {
   measure(world, 0, 10, 120);
   EXPECT_EQ(reserved(world, "f"), kExec);  // nothing is lowered on one measurement
   learn(world, "f", 0, 10, 130);
-  EXPECT_EQ(reserved(world, "f"), (132 + 8) * kMiB);  // in steps, upwards
+  EXPECT_EQ(reserved(world, "f"),
+            (132 + 2 + 8) * kMiB);  // in steps, upwards; its context beside it
   ASSERT_EQ(world.learned.size(), 1u);
   EXPECT_EQ(world.learned[0].peak_bytes, 132 * kMiB);
 }
@@ -96,7 +97,7 @@ TEST_F(MeasuredMemory, NextStart_ReservesWhatWasLearnedAndKeepsTheKernelsLimit) 
   to_zero(world, 0);
   world.call("f");
   ASSERT_EQ(world.started.size(), 2u);
-  EXPECT_EQ(reserved(world, "f"), (120 + 8) * kMiB);
+  EXPECT_EQ(reserved(world, "f"), (120 + 2 + 8) * kMiB);
   EXPECT_EQ(world.started[1].limits, world.started[0].limits);
   EXPECT_GT(*world.started[1].limits.memory_bytes, kExec);
 }
@@ -107,7 +108,7 @@ TEST_F(MeasuredMemory, LearnedToBeMore_WidensTheLimitToo) {
   measure(world, 0, 10, 400);
   to_zero(world, 0);
   world.call("f");
-  EXPECT_EQ(reserved(world, "f"), (400 + 20) * kMiB);
+  EXPECT_EQ(reserved(world, "f"), (400 + 2 + 20) * kMiB);
   EXPECT_GT(*world.started[1].limits.memory_bytes, *world.started[0].limits.memory_bytes);
 }
 
@@ -117,7 +118,7 @@ TEST_F(MeasuredMemory, OtherFunctionOfTheSameModel_ProfitsFromIt) {
   world.serve("f");
   learn(world, "f", 0, 10, 120);
   world.call("g");
-  EXPECT_EQ(reserved(world, "g"), (120 + 8) * kMiB);
+  EXPECT_EQ(reserved(world, "g"), (120 + 2 + 8) * kMiB);
 }
 
 TEST_F(MeasuredMemory, FewMeasurementsWithoutWork_LearnNothing) {
@@ -153,11 +154,11 @@ TEST_F(MeasuredMemory, TemplateThatLoads_IsNotLowered) {
   EXPECT_EQ(in.brain.reserved_bytes(), loading);
 }
 
-TEST_F(MeasuredMemory, ReloadedTemplate_IsReservedWhatItHeldButLoadsWithinTheEstimate) {
+TEST_F(MeasuredMemory, ReloadedTemplate_IsReservedWhatItHeldAndItsFirstReplica) {
   World in{1000, 400};
   deploy("f", domain::TemplateUse::On, in);
   in.call("f");
-  const std::uint64_t loading = in.brain.reserved_bytes();
+  EXPECT_EQ(in.brain.reserved_bytes(), kTemplate + kForked);
   in.ready(0);
   in.ready(1);
   measure(in, 0, 3, 118);
@@ -166,8 +167,7 @@ TEST_F(MeasuredMemory, ReloadedTemplate_IsReservedWhatItHeldButLoadsWithinTheEst
   in.post(ProcessGone{in.started[0].process, "killed", Ending::Killed});
   in.call("f");
   ASSERT_EQ(in.started.back().role, Role::Template);
-  EXPECT_EQ(in.brain.reserved_bytes(), loading);
-  EXPECT_EQ(in.started.back().limits, in.started[0].limits);
+  EXPECT_EQ(in.brain.reserved_bytes(), (118 + 8) * kMiB + kForked);
   in.ready(in.started.size() - 1);
   EXPECT_EQ(in.brain.function("f")->template_view->memory_bytes, (118 + 8) * kMiB);
 }
@@ -208,10 +208,10 @@ TEST_F(MeasuredMemory, MoreThanReserved_IsRaisedAtOnceAndIdleOnesMakeRoom) {
   in.call("big");
   in.ready(1);
   measure(in, 1, 10, 400);
-  EXPECT_EQ(reserved(in, "big"), (400 + 20) * kMiB);
+  EXPECT_EQ(reserved(in, "big"), (400 + 2 + 20) * kMiB);
   EXPECT_EQ(in.stopped, std::vector{in.started[0].process});
   EXPECT_THAT(reason(in, "over-committed"),
-              HasSubstr("540.4 MB reserved of 500.0 MB: 40.4 MB of what is idle"));
+              HasSubstr("542.5 MB reserved of 500.0 MB: 42.5 MB of what is idle"));
   EXPECT_THAT(reason(in, "stop"), HasSubstr("needed by big"));
   measure(in, 1, 10, 400);  // said and done once
   EXPECT_EQ(in.stopped.size(), 1u);
@@ -381,7 +381,7 @@ TEST_F(MeasuredMemory, WhatAnEarlierServerLearned_IsReservedFromTheFirstStartOn)
     next.post(MemoryKnown{one.key, one.first_bytes, one.peak_bytes});
   deploy("f", domain::TemplateUse::Off, next);
   next.call("f");
-  EXPECT_EQ(reserved(next, "f"), (120 + 8) * kMiB);
+  EXPECT_EQ(reserved(next, "f"), (120 + 2 + 8) * kMiB);
   EXPECT_THAT(reason(world, "learned"), HasSubstr("its kind holds up to 125.8 MB"));
 }
 

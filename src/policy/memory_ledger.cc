@@ -48,9 +48,7 @@ std::uint64_t memory_margin(std::uint64_t measured) {
 }
 
 MemoryNeed replica_need(const TemplateSource& source) {
-  MemoryNeed need = need_of(estimate_replica_bytes(source.manifest, source.facts), source);
-  need.context = 0;
-  return need;
+  return need_of(estimate_replica_bytes(source.manifest, source.facts), source);
 }
 
 MemoryNeed forked_need(const TemplateSource& source) {

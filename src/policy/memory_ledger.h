@@ -48,8 +48,7 @@ struct MemoryNeed {
   Lowering lowering = Lowering::AsLearned;
   friend bool operator==(const MemoryNeed&, const MemoryNeed&) = default;
 };
-MemoryNeed replica_need(const TemplateSource& source);   // by exec, with the model; the engine
-                                                         // writes its whole context as it loads
+MemoryNeed replica_need(const TemplateSource& source);   // by exec, with the model
 MemoryNeed forked_need(const TemplateSource& source);    // from a template that holds the model
 MemoryNeed template_need(const TemplateSource& source);  // once it is loaded
 MemoryNeed primed_need(const TemplateSource& source);    // beside its base

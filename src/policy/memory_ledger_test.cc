@@ -101,12 +101,12 @@ TEST(MemoryLedger, WhatDoesNoWork_IsLearnedAtTheFirstLook) {
   EXPECT_EQ(reservation(kTemplate, history), (120 + 8) * kMiB);
 }
 
-TEST(MemoryNeed, OnlyAForkHasContextLeftToTake) {
+TEST(MemoryNeed, AReplicaHasContextLeftToTake) {
   domain::Manifest manifest;
   const domain::ModelFacts facts{.path = "/m", .kv_bytes_per_token = 1024};
   const TemplateSource source{manifest, facts};
   EXPECT_EQ(forked_need(source).context, estimate_cache_bytes(manifest, facts));
-  EXPECT_EQ(replica_need(source).context, 0u);
+  EXPECT_EQ(replica_need(source).context, estimate_cache_bytes(manifest, facts));
   EXPECT_EQ(template_need(source).context, 0u);
   EXPECT_EQ(primed_need(source).lowering, Lowering::Never);
   manifest.resources.memory_bytes = 500 * kMiB;

@@ -31,7 +31,7 @@ bool same_template(const TemplateSource& a, const TemplateSource& b) {
 }
 
 std::uint64_t estimate_template_bytes(const TemplateSource& source) {
-  return estimate_bytes_with(0, source.manifest, source.facts);  // its pages are given back
+  return estimate_bytes_with(0, source.manifest, source.facts);  // its context holds none
 }
 
 std::uint64_t estimate_forked_bytes(const TemplateSource& source) {
@@ -43,12 +43,6 @@ std::uint64_t estimate_forked_bytes(const TemplateSource& source) {
   }
   return estimate_cache_bytes(manifest, source.facts) +
          estimate_step_bytes(manifest, source.facts) + kForkedFixedBytes;
-}
-
-std::uint64_t estimate_loading_bytes(const TemplateSource& source) {
-  const std::uint64_t cache = estimate_cache_bytes(source.manifest, source.facts);
-  return std::max(estimate_bytes_with(cache, source.manifest, source.facts),
-                  estimate_template_bytes(source) + estimate_forked_bytes(source));
 }
 
 std::uint64_t estimate_primed_bytes(const TemplateSource& source) {

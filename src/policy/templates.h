@@ -28,9 +28,6 @@ bool same_template(const TemplateSource& a, const TemplateSource& b);
 
 std::uint64_t estimate_template_bytes(const TemplateSource& source);
 std::uint64_t estimate_forked_bytes(const TemplateSource& source);  // of each further replica
-// While it loads: the engine zeroes the whole cache before its pages are given back, and the first
-// replica comes right after.
-std::uint64_t estimate_loading_bytes(const TemplateSource& source);
 
 // What a template holds beside its base once its manifest's primes are computed, in every slot and
 // once more each: by the length of their texts, because their tokens are not known yet.

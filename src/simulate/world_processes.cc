@@ -32,8 +32,10 @@ Foreseen foreseen(const control::StartProcess& effect) {
   if (effect.role != control::Role::Template)
     return both(effect.from ? policy::estimate_forked_bytes(source)
                             : policy::estimate_replica_bytes(effect.manifest, effect.facts));
-  if (!effect.from)
-    return {policy::estimate_loading_bytes(source), policy::estimate_template_bytes(source)};
+  if (!effect.from) {
+    const std::uint64_t ready = policy::estimate_template_bytes(source);
+    return {ready + policy::estimate_forked_bytes(source), ready};
+  }
   return both(effect.prime == nullptr
                   ? policy::estimate_primed_bytes(source)
                   : policy::estimate_learned_bytes(source, effect.prime->size()));
@@ -140,11 +142,9 @@ void World::hold(domain::ProcessId id, Process& process, const control::StartPro
     loading = most = process.fixed_bytes = tokens * profile.kv_bytes_per_token + kMegabyte;
   } else {
     const bool replica = process.role == control::Role::Replica;
-    most = process.fixed_bytes =
-        profile.weight_bytes +
-        (replica ? context_bytes + profile.executed_bytes : profile.template_bytes);
-    // The whole cache is zeroed while it loads; a template gives its pages back.
-    loading = profile.weight_bytes + context_bytes + profile.template_bytes;
+    loading = process.fixed_bytes =
+        profile.weight_bytes + (replica ? profile.executed_bytes : profile.template_bytes);
+    most = loading + (replica ? context_bytes : 0);
   }
   memory_.add(id, loading, process.from);
   const Foreseen expected = foreseen(effect);
@@ -314,7 +314,7 @@ bool World::stall(domain::ProcessId id, Duration length) {
 
 // Pages that were used once stay, until the process ends.
 void World::use_context(domain::ProcessId id, Process& process) {
-  if (!process.is_fork || process.tokens_now <= process.tokens) return;
+  if (process.role != control::Role::Replica || process.tokens_now <= process.tokens) return;
   process.tokens = std::min(process.tokens_now, process.context);
   memory_.set(id, process.fixed_bytes + process.outgrown +
                       process.tokens * process.profile->kv_bytes_per_token);

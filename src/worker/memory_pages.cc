@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <fcntl.h>
 #include <fstream>
 #include <functional>
@@ -131,6 +132,20 @@ std::size_t give_back_zero_pages() {
     }
   }
   return freed;
+}
+
+void zero(void* memory, std::size_t bytes) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  auto* const begin = static_cast<char*>(memory);
+  const auto at = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t first = (at + page - 1) & ~(page - 1), last = (at + bytes) & ~(page - 1);
+  // Refused where pages are locked.
+  if (last <= first || ::madvise(begin + (first - at), last - first, MADV_DONTNEED) != 0) {
+    std::memset(begin, 0, bytes);
+    return;
+  }
+  std::memset(begin, 0, first - at);
+  std::memset(begin + (last - at), 0, at + bytes - last);
 }
 
 std::size_t gather_huge_pages() {

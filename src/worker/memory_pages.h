@@ -7,6 +7,8 @@
 // tables of a mapped file, which is several times as fast as filling them in each child, and spares
 // a child some thousand faults during its first prompt.
 //
+// zero() leaves zeroes that hold no page until they are written, where memset would touch them all.
+//
 // gather_huge_pages() puts what stays in full (weights that were laid out anew are anonymous
 // memory) on huge pages, so that a fork copies one entry where it copied 512.
 //
@@ -21,6 +23,10 @@ namespace glowplug::worker {
 
 // Returns the bytes given back.
 std::size_t give_back_zero_pages();
+
+// Of private anonymous memory: its whole pages are given back, the rest is written. Nobody else may
+// use it meanwhile; other threads may use other memory.
+void zero(void* memory, std::size_t bytes);
 
 // Fills the page tables of where this process maps the file for reading, and has its forks inherit
 // them: the kernel copies those of a private mapping that holds a page of its own, and no others.

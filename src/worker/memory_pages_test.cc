@@ -56,6 +56,29 @@ TEST(ZeroPages, PagesNeverTouched_AreNotBroughtIn) {
   EXPECT_EQ(memory.resident(), 1u);
 }
 
+TEST(Zero, HoldsNoWholePageAndKeepsWhatIsBeside) {
+  const Anonymous memory;
+  std::memset(memory.base, 'x', kPages * memory.page);
+  const std::size_t from = 2 * memory.page + 100, to = 9 * memory.page + 7;
+  zero(memory.base + from, to - from);
+  EXPECT_EQ(memory.resident(), kPages - 6);  // pages 3 to 8
+  for (std::size_t i = 0; i < kPages * memory.page; ++i)
+    ASSERT_EQ(memory.base[i], i >= from && i < to ? 0 : 'x') << i;
+}
+
+TEST(Zero, LessThanAPage_AndLockedPages_AreWritten) {
+  const Anonymous memory;
+  std::memset(memory.base, 'x', 4 * memory.page);
+  zero(memory.base + 10, 20);
+  EXPECT_EQ(memory.base[9], 'x');
+  EXPECT_EQ(memory.base[10], 0);
+  EXPECT_EQ(memory.base[29], 0);
+  EXPECT_EQ(memory.base[30], 'x');
+  if (::mlock(memory.base, 4 * memory.page) != 0) GTEST_SKIP() << "may lock no memory";
+  zero(memory.base, 4 * memory.page);
+  for (std::size_t i = 0; i < 4 * memory.page; ++i) ASSERT_EQ(memory.base[i], 0) << i;
+}
+
 // Two aligned huge pages' worth of memory that is all in use.
 class HugeBlocks : public ::testing::Test {
  protected:
