@@ -257,6 +257,7 @@ class Brain final : BrainState {
   bool is_computing() const;
   bool may_fork(const Generation& generation) const;
   bool fork_or_load(const std::string& name, const Generation& generation);
+  bool fits_beside(const Template& primed, const Generation& generation) const;
   void load_template(const std::string& name, const Generation& generation, std::uint64_t bytes);
   void start_template(domain::ProcessId id, Template made, int revision);
   void template_ready(TemplateEntry& entry);

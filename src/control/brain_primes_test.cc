@@ -149,6 +149,44 @@ TEST_F(PrimesTest, NoRoomForIt_IsNotMade) {
   EXPECT_EQ(small.started.size(), 2u);
 }
 
+TEST_F(PrimesTest, NoReplicaWouldFitBesideIt_IsNotMadeAndCallsAreServed) {
+  World small{63, 60, 0};  // the base 17 MB, what is primed 34, a replica 34
+  small.deploy(primed("f"));
+  const CallId id = small.call("f");
+  small.ready(0);
+  small.ready(1);
+  small.post(CallEnded{id});
+  small.post(StopWanted{"f"});
+  small.post(ProcessGone{small.started[1].process, "stopped", Ending::Asked});
+  small.call("f");
+  ASSERT_EQ(small.started.size(), 3u);
+  EXPECT_EQ(small.started[2].role, Role::Replica);
+}
+
+TEST_F(PrimesTest, ReplicaThatGrewBesideIt_ComesFromTheBaseNextTime) {
+  World tight{1000, 500, 0};
+  tight.deploy(primed("f"));
+  CallId id = tight.call("f");
+  tight.ready(0);
+  tight.ready(1);
+  tight.post(CallEnded{id});
+  tight.ready(2);  // what is primed
+  tight.post(StopWanted{"f"});
+  tight.post(ProcessGone{tight.started[1].process, "stopped", Ending::Asked});
+  id = tight.call("f");
+  ASSERT_EQ(tight.started.back().from, tight.started[2].process);
+  tight.ready(3);
+  tight.post(MemoryMeasured{tight.started[3].process, 920'000'000, 930'000'000});
+  tight.post(CallEnded{id});
+  tight.post(StopWanted{"f"});
+  tight.post(ProcessGone{tight.started[3].process, "stopped", Ending::Asked});
+  tight.call("f");
+  tight.post(ProcessGone{tight.started[2].process, "killed", Ending::Asked});
+  ASSERT_EQ(tight.started.size(), 5u);
+  EXPECT_EQ(tight.started[4].role, Role::Replica);
+  EXPECT_EQ(tight.started[4].from, tight.started[0].process);
+}
+
 TEST(PrimesAndSpares, SpareComesFromThePrimedTemplate) {
   World world{4000, 2000, 1};
   domain::Manifest manifest = world.manifest("f");

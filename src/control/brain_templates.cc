@@ -85,6 +85,10 @@ bool Brain::fork_or_load(const std::string& name, const Generation& generation) 
   const policy::TemplateSource source{generation.manifest, generation.facts};
   const std::uint64_t forked = forked_bytes(source);
   TemplateEntry* entry = origin_of(generation);
+  if (entry != nullptr && entry->second.is_primed() && !fits_beside(entry->second, generation)) {
+    drop_template(*entry, "a replica does not fit beside it");
+    entry = template_of(generation);
+  }
   if (entry == nullptr) {
     const std::uint64_t bytes = loading_bytes(source);
     if (bytes > options_.memory_bytes) return false;
@@ -99,6 +103,15 @@ bool Brain::fork_or_load(const std::string& name, const Generation& generation) 
   if (make_room(name, generation, forked, entry->first))
     start_replica(name, generation, forked, entry);
   return true;
+}
+
+// Whether memory can hold a primed template, its base and a replica: what is primed stays while
+// calls of its functions wait, and these would for ever.
+bool Brain::fits_beside(const Template& primed, const Generation& generation) const {
+  const auto base = templates_.find(*primed.base);
+  const std::uint64_t base_bytes = base == templates_.end() ? 0 : base->second.bytes;
+  return base_bytes + primed.bytes + forked_bytes({generation.manifest, generation.facts}) <=
+         options_.memory_bytes;
 }
 
 void Brain::load_template(const std::string& name, const Generation& generation,
@@ -190,16 +203,16 @@ void Brain::fork_template(const std::string& name, const Generation& generation,
   const TemplateEntry* base = template_of(generation);
   if (base == nullptr || base->second.state != domain::State::Ready) return;
   const std::uint64_t bytes = primed.account.need.estimate;
+  primed.base = base->first;
+  primed.bytes = bytes;
   if (base->second.bytes + bytes > options_.template_bytes ||
-      reserved_bytes() + bytes > options_.memory_bytes)
+      reserved_bytes() + bytes > options_.memory_bytes || !fits_beside(primed, generation))
     return;
   std::vector<std::string> primes = std::move(primed.manifest.prime);
   primed.manifest = base->second.manifest;
   primed.manifest.name = name;
   primed.manifest.prime = std::move(primes);
   primed.facts = generation.facts;
-  primed.base = base->first;
-  primed.bytes = bytes;
   primed.last_used = base->second.last_used;
   primed.visits = functions_.at(name).visits;
   const domain::ProcessId id{++last_process_};
