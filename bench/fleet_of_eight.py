@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import Row, arguments, catalogue_file, mb, model_file, post, report, spread, table, tcp
+from common import Row, arguments, catalogue_file, mb, model_file, post, pss, report, spread, table, tcp
 from shapes import shape_file
 from support import processes
 from support.load import Highest
@@ -111,10 +111,6 @@ def reserved_bytes(server: Server) -> int:
     return sum(map(int, re.findall(r'glowplug_process_memory_reserved_bytes\{kind="\w+"\} (\d+)', text)))
 
 
-def held_bytes(server: Server) -> float:
-    return sum(processes.memory_bytes(pid, "Pss") for pid in processes.descendants(server.pid))
-
-
 def measured(files: dict[str, Path], threads: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Of each model what the world file says of it, and what a start costs."""
     models, loads, forks = [], [], []
@@ -181,7 +177,7 @@ def live(
 
         with (
             Highest(lambda: reserved_bytes(server), every=2) as reserved,
-            Highest(lambda: held_bytes(server), every=2) as held,
+            Highest(lambda: pss(processes.descendants(server.pid)), every=2) as held,
             ThreadPoolExecutor(128) as pool,
         ):
             return list(pool.map(on_time, range(len(calls)), calls)), reserved.seen, held.seen

@@ -41,7 +41,8 @@ namespace fs = std::filesystem;
 // Between /readyz turning 503 and the listeners closing, so that load balancers look away first.
 constexpr Duration kReadyzLead = 100ms;
 constexpr Duration kDrainLook = 20ms;
-constexpr std::uint64_t kTemplateShare = 4;  // templates may hold one part in four of it
+constexpr std::uint64_t kTemplateShare =
+    4;  // of this machine's memory, for idle templates: one part in four
 // What replicas may reserve of this machine's memory when --memory does not say.
 constexpr double kMemoryShare = 0.8;
 

@@ -84,8 +84,8 @@ TEST_F(MeasuredMemory, ExecutedReplica_IsCountedWithTheModelItMaps) {
   measure(world, 0, 10, 120);
   EXPECT_EQ(reserved(world, "f"), kExec);  // nothing is lowered on one measurement
   learn(world, "f", 0, 10, 130);
-  EXPECT_EQ(reserved(world, "f"),
-            (132 + 2 + 8) * kMiB);  // in steps, upwards; its context beside it
+  // In steps, upwards; its context beside it.
+  EXPECT_EQ(reserved(world, "f"), (132 + 2 + 8) * kMiB);
   ASSERT_EQ(world.learned.size(), 1u);
   EXPECT_EQ(world.learned[0].peak_bytes, 132 * kMiB);
 }
@@ -154,7 +154,7 @@ TEST_F(MeasuredMemory, TemplateThatLoads_IsNotLowered) {
   EXPECT_EQ(in.brain.reserved_bytes(), loading);
 }
 
-TEST_F(MeasuredMemory, ReloadedTemplate_IsReservedWhatItHeldAndItsFirstReplica) {
+TEST_F(MeasuredMemory, ReloadedTemplate_IsReservedWhatItHeldAndKeepsTheKernelsLimit) {
   World in{1000, 400};
   deploy("f", domain::TemplateUse::On, in);
   in.call("f");
@@ -168,6 +168,7 @@ TEST_F(MeasuredMemory, ReloadedTemplate_IsReservedWhatItHeldAndItsFirstReplica) 
   in.call("f");
   ASSERT_EQ(in.started.back().role, Role::Template);
   EXPECT_EQ(in.brain.reserved_bytes(), (118 + 8) * kMiB + kForked);
+  EXPECT_EQ(in.started.back().limits, in.started[0].limits);
   in.ready(in.started.size() - 1);
   EXPECT_EQ(in.brain.function("f")->template_view->memory_bytes, (118 + 8) * kMiB);
 }

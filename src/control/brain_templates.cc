@@ -134,17 +134,22 @@ void Brain::load_template(const std::string& name, const Generation& generation,
 
 void Brain::start_template(domain::ProcessId id, Template made, int revision) {
   made.started = now_;
-  effects_.list.push_back(StartProcess{
-      .process = id,
-      .role = Role::Template,
-      .manifest = made.manifest,
-      .revision = revision,
-      .facts = made.facts,
-      .limits = policy::limits_of(made.bytes, made.manifest, made.facts, options_.cores),
-      .threads = options_.cores,
-      .cores = options_.cores,
-      .from = made.base,
-      .prime = made.learned ? made.learned->tokens : nullptr});
+  // What was learned to be less does not tighten the kernel's limit.
+  const std::uint64_t expected =
+      made.account.need.estimate +
+      (made.base ? 0 : policy::estimate_forked_bytes({made.manifest, made.facts}));
+  const policy::ProcessLimits limits =
+      policy::limits_of(std::max(made.bytes, expected), made.manifest, made.facts, options_.cores);
+  effects_.list.push_back(StartProcess{.process = id,
+                                       .role = Role::Template,
+                                       .manifest = made.manifest,
+                                       .revision = revision,
+                                       .facts = made.facts,
+                                       .limits = limits,
+                                       .threads = options_.cores,
+                                       .cores = options_.cores,
+                                       .from = made.base,
+                                       .prime = made.learned ? made.learned->tokens : nullptr});
   reserved_.reset();
   templates_.emplace(id, std::move(made));
 }

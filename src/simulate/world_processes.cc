@@ -22,23 +22,15 @@ Duration transfer(std::uint64_t bytes, double mb_per_s) {
   return from_seconds(static_cast<double>(bytes) / (mb_per_s * 1e6));
 }
 
-// What whoever reserves expects that it holds: while it loads, and once it is ready.
-struct Foreseen {
-  std::uint64_t loading = 0, ready = 0;
-};
-Foreseen foreseen(const control::StartProcess& effect) {
+// What whoever reserves expects that it holds, with all of its context used.
+std::uint64_t foreseen(const control::StartProcess& effect) {
   const policy::TemplateSource source{effect.manifest, effect.facts};
-  const auto both = [](std::uint64_t bytes) { return Foreseen{bytes, bytes}; };
   if (effect.role != control::Role::Template)
-    return both(effect.from ? policy::estimate_forked_bytes(source)
-                            : policy::estimate_replica_bytes(effect.manifest, effect.facts));
-  if (!effect.from) {
-    const std::uint64_t ready = policy::estimate_template_bytes(source);
-    return {ready + policy::estimate_forked_bytes(source), ready};
-  }
-  return both(effect.prime == nullptr
-                  ? policy::estimate_primed_bytes(source)
-                  : policy::estimate_learned_bytes(source, effect.prime->size()));
+    return effect.from ? policy::estimate_forked_bytes(source)
+                       : policy::estimate_replica_bytes(effect.manifest, effect.facts);
+  if (!effect.from) return policy::estimate_template_bytes(source);
+  return effect.prime == nullptr ? policy::estimate_primed_bytes(source)
+                                 : policy::estimate_learned_bytes(source, effect.prime->size());
 }
 
 double prime_tokens(const control::StartProcess& effect) {
@@ -125,31 +117,26 @@ void World::carry_out(const control::StartProcess& effect) {
   begin(effect.process, processes_.emplace(effect.process, process).first->second, effect);
 }
 
-// Pages of a process from its start on; what it holds once it is ready is fixed here.
+// Pages of a process from its start on; its context comes as it is used.
 void World::hold(domain::ProcessId id, Process& process, const control::StartProcess& effect) {
   const ModelProfile& profile = *process.profile;
   const bool is_fake = effect.manifest.engine.kind == domain::EngineKind::Fake;
-  const std::uint64_t context_bytes = process.context * profile.kv_bytes_per_token;
-  std::uint64_t loading = 0, most = 0;  // `most`: with all of its context used
+  const bool is_replica = process.role == control::Role::Replica;
+  if (is_fake || !is_replica) process.context = 0;
   if (is_fake) {
-    process.context = 0;
-    loading = most = process.fixed_bytes = kFakeBytes;
+    process.fixed_bytes = kFakeBytes;
   } else if (process.is_fork) {
-    loading = process.fixed_bytes = profile.forked_bytes;
-    most = profile.forked_bytes + context_bytes;
+    process.fixed_bytes = profile.forked_bytes;
   } else if (process.from) {  // a primed template
     const auto tokens = static_cast<std::uint64_t>(prime_tokens(effect));
-    loading = most = process.fixed_bytes = tokens * profile.kv_bytes_per_token + kMegabyte;
+    process.fixed_bytes = tokens * profile.kv_bytes_per_token + kMegabyte;
   } else {
-    const bool replica = process.role == control::Role::Replica;
-    loading = process.fixed_bytes =
-        profile.weight_bytes + (replica ? profile.executed_bytes : profile.template_bytes);
-    most = loading + (replica ? context_bytes : 0);
+    process.fixed_bytes =
+        profile.weight_bytes + (is_replica ? profile.executed_bytes : profile.template_bytes);
   }
-  memory_.add(id, loading, process.from);
-  const Foreseen expected = foreseen(effect);
-  process.unforeseen = std::max(loading - std::min(loading, expected.loading),
-                                most - std::min(most, expected.ready));
+  memory_.add(id, process.fixed_bytes, process.from);
+  const std::uint64_t most = process.fixed_bytes + process.context * profile.kv_bytes_per_token;
+  process.unforeseen = most - std::min(most, foreseen(effect));
   unforeseen_ += process.unforeseen;
 }
 
@@ -314,7 +301,7 @@ bool World::stall(domain::ProcessId id, Duration length) {
 
 // Pages that were used once stay, until the process ends.
 void World::use_context(domain::ProcessId id, Process& process) {
-  if (process.role != control::Role::Replica || process.tokens_now <= process.tokens) return;
+  if (process.tokens_now <= process.tokens) return;
   process.tokens = std::min(process.tokens_now, process.context);
   memory_.set(id, process.fixed_bytes + process.outgrown +
                       process.tokens * process.profile->kv_bytes_per_token);
