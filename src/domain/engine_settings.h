@@ -49,7 +49,7 @@ struct Figures {
   Spread decode;   // of answering
   int rounds = 0;
   double load_ms = 0;               // from the program's start until the model was loaded
-  std::uint64_t private_bytes = 0;  // anonymous memory afterwards
+  std::uint64_t private_bytes = 0;  // anonymous memory with the context full
   int batch = 0;                    // what the settings came to
   bool repacked = false;
   friend bool operator==(const Figures&, const Figures&) = default;

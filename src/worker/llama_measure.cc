@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "llama.h"
+#include "worker/llama_clear.h"
 #include "worker/step_pacer.h"
 
 namespace glowplug::worker {
@@ -90,6 +91,7 @@ int measure_engine(llama_context* context, const MeasureTask& task, const Memory
     std::fprintf(stderr, "the engine refuses to compute with these settings\n");
     return 1;
   }
+  fill_context(context);  // what it may come to hold is what settings are compared by
   const std::string line = measured_line({.prefill = spread_of(read),
                                           .decode = spread_of(answered),
                                           .rounds = static_cast<int>(read.size()),
