@@ -67,8 +67,12 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
   std::visit([this](const auto& one) { on(one); }, event);
   if (may_change) reserved_.reset();
   stir_due();
+  ++changes_;
+  settling_ = true;
   settle();
   let_rest();
+  settling_ = false;
+  changes_ += effects_.list.size();
   effects_.wake_at = wake_ = next_wake();
   return std::move(effects_);
 }
@@ -202,7 +206,7 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
   if (!generation.placement && !place(name, function, generation)) return;
   const bool on_accelerator = is_on_accelerator(generation);
   if (!on_accelerator && may_fork(generation)) {
-    const std::uint64_t forked = forked_bytes({generation.manifest, generation.facts});
+    const std::uint64_t forked = forked_bytes(generation);
     if (!may_spend(name, function, generation, forked) || fork_or_load(name, generation)) return;
   }
   const std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);
@@ -254,9 +258,8 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
   replica.threads = threads_for(name, generation);
   take_cores_of(replica, generation);
   const int cores = threads_max(name, generation);
-  replica.account =
-      account_of(from == nullptr ? policy::MemoryKind::Replica : policy::MemoryKind::Forked,
-                 {generation.manifest, generation.facts}, generation.revision);
+  const Accounts& accounts = accounts_of(generation);
+  replica.account = from == nullptr ? accounts.executed : accounts.forked;
   // What was learned to be less does not tighten the kernel's limit.
   const policy::ProcessLimits limits = policy::limits_of(
       std::max(bytes, replica.account.need.estimate), generation.manifest, generation.facts, cores);
@@ -366,6 +369,7 @@ void Brain::refuse_waiting(Function& function, const Error& error, int retry_aft
     refuse(waiting.call, error, retry_after_s);
     return true;
   });
+  function.note_left();
 }
 
 // A start that was killed from outside says nothing of the model: it is tried once more.

@@ -46,6 +46,7 @@
 
 #include "base/time_types.h"
 #include "base/units.h"
+#include "control/brain_options.h"
 #include "control/brain_state.h"
 #include "control/device_pool.h"
 #include "control/effects.h"
@@ -60,23 +61,6 @@
 #include "policy/templates.h"
 
 namespace glowplug::control {
-
-// Which of what is idle goes first: LastUse is there to compare with.
-enum class EvictionOrder { Worth, LastUse };
-
-struct BrainOptions {
-  std::uint64_t memory_bytes = 0;    // that replicas and templates may reserve together
-  std::uint64_t template_bytes = 0;  // of it, for templates without a replica; 0 = no templates
-  int spares = 1;                    // behind each template whose functions were called lately
-  int cores = 1;
-  int scale_speed = 1;  // of the autoscalers' clock: above 1 it runs faster than time
-  bool rests = true;    // false: each turn looks at every function, which changes nothing but time
-  std::vector<domain::Device> accelerators = {};
-  bool engine_on_gpu = false;  // see DevicePoolOptions
-  EvictionOrder eviction = EvictionOrder::Worth;
-  domain::PriceTable prices = domain::default_prices();
-  domain::Money budget_per_hour = {};  // of all replicas together; 0 = none
-};
 
 class Brain final : BrainState {
  public:
@@ -148,6 +132,8 @@ class Brain final : BrainState {
 
   // brain_queue.cc
   void grant_waiting(const std::string& name, Function& function);
+  void refuse_expired(const std::string& name, Function& function);
+  bool has_free_slot(const std::string& name) const;
   static double slot_seconds(const Generation& generation, int weight);
   static std::vector<policy::QueuedCall> queued(const Function& function);
   static std::vector<std::size_t> grant_order(const Function& function);
@@ -162,6 +148,7 @@ class Brain final : BrainState {
   std::vector<domain::ProcessId> stoppable_replicas() const;
   std::vector<policy::Kept> idle_replicas() const;
   std::vector<policy::Kept> idle_templates(Idle idle) const;
+  const std::vector<policy::Kept>& idle() const;  // replicas, and templates without work
   bool evict(const std::string& name, std::uint64_t bytes,
              std::optional<domain::ProcessId> template_kept);
   void keep_templates_within_budget();
@@ -172,6 +159,7 @@ class Brain final : BrainState {
   std::vector<FunctionEntry*> start_order() const;
   void let_one_give_way(const std::string& name, Function& function, const Generation& generation,
                         const Wanted& wanted = {});
+  const std::vector<Holder>& holders() const;
   bool comes_free(const policy::Placement& place) const;
   bool lets_another_start(const Function& function) const;
   enum class Growth { No, Counts };
@@ -230,7 +218,8 @@ class Brain final : BrainState {
   ReplicaEntry* best_replica(const std::string& name, const Waiting& waiting);
   bool has_replica(const std::string& name, const Waiting& waiting) const;
   void bind(ReplicaEntry& entry, const domain::CacheDomain& domain);
-  Unserved unserved(const std::string& name, const Generation& generation) const;
+  const Unserved& unserved(const std::string& name, const Generation& generation) const;
+  Unserved find_unserved(const std::string& name, const Generation& generation) const;
   bool serves_waiting(const std::string& name, const Function& function,
                       const Replica& replica) const;
   void make_place(const std::string& name, const Generation& generation);
@@ -264,7 +253,7 @@ class Brain final : BrainState {
   void template_gone(const ProcessGone& event);
   bool tries_again(const std::string& name, Generation& generation, Ending ending);
   void note_child_end(const Replica& replica, Ending ending);
-  bool is_awaited(const Template& held) const;
+  const std::set<domain::ProcessId>& awaited_templates() const;
   void drop_template(TemplateEntry& entry, const std::string& reason);
   void drop_unused_templates();
 
@@ -302,11 +291,11 @@ class Brain final : BrainState {
   // brain_memory.cc: what is reserved, and what was learned of it.
   const policy::MemoryHistory& history_of(const std::string& key) const;
   std::uint64_t replica_bytes(const Generation& generation) const;
-  std::uint64_t forked_bytes(const policy::TemplateSource& source) const;
-  std::uint64_t template_bytes(const policy::TemplateSource& source) const;
-  std::uint64_t loading_bytes(const policy::TemplateSource& source) const;
-  static Account account_of(policy::MemoryKind kind, const policy::TemplateSource& source,
-                            int revision);
+  std::uint64_t forked_bytes(const Generation& generation) const;
+  std::uint64_t template_bytes(const Generation& generation) const;
+  std::uint64_t loading_bytes(const Generation& generation) const;
+  std::uint64_t reservation_of(const Account& account) const;
+  static const Accounts& accounts_of(const Generation& generation);
   void measured(ReplicaEntry& entry, const MemoryMeasured& event);
   void measured(TemplateEntry& entry, const MemoryMeasured& event);
   void note_learned(const std::string& label, const Account& account, int samples);
@@ -317,8 +306,8 @@ class Brain final : BrainState {
              const std::string& who);
   bool inherit(domain::ProcessId origin, std::uint64_t bytes);
   void pass_on(const Replica& heir);
-  enum class Leaving { Now, WhenDone };  // WhenDone: also what has calls in flight still
   std::uint64_t leaving_bytes(Leaving when) const;
+  std::uint64_t sum_leaving(Leaving when) const;
   void relieve_memory();
 
   // brain_scaling.cc: how many replicas load asks for.
@@ -380,7 +369,7 @@ class Brain final : BrainState {
   domain::Money cost_on(const policy::Allocation* on) const;
   static policy::Spend spend_of(const Replica& replica);
   policy::Spend spent_by(const std::string& name, Counted counted) const;
-  policy::Spend spent_by_all(Counted counted) const;
+  const policy::Spend& spent_by_all(Counted counted) const;
   policy::Spend next_spend(const Function& function, const Generation& generation) const;
   const policy::Placement& cheapest(const std::vector<policy::Placement>& places) const;
   Result<std::vector<policy::Placement>> payable_ever(const std::string& name,
@@ -429,6 +418,10 @@ class Brain final : BrainState {
   policy::SpareDemand spare_demand(const Template& held, bool cores_busy) const;
   std::optional<Time> spare_wake() const;
 
+  // What is worked out once of a state: while consequences settle, each change of it is an effect.
+  template <typename Value, typename Compute>
+  const Value& known(Known<Value>& memo, const Compute& compute) const;
+
   // Helpers shared by the files.
   void serve_from_now(ReplicaEntry& entry);
   const std::string& label_of(const Replica& replica) const;  // for decisions
@@ -441,7 +434,8 @@ class Brain final : BrainState {
             const Error& error);
   void decide(const std::string& function, const std::string& decision, const std::string& reason);
   void move_to(Replica& replica, domain::State state);
-  Generation* generation_of(const std::string& name, int revision);
+  Generation* generation_of(const std::string& name, int revision);  // stirs its function
+  const Generation* generation_of(const std::string& name, int revision) const;
   Function* find(const std::string& name);  // stirs it
   int wanted_replicas(const std::string& name, const Function& function,
                       const Generation& generation) const;
@@ -475,7 +469,7 @@ class Brain final : BrainState {
   std::string visited_;               // the last function that was
   std::uint64_t visits_ = 0;          // of all, see policy/evictor.h
   std::uint64_t set_aside_bytes_ = 0;
-  std::map<std::string, policy::MemoryHistory> memory_;  // by kind of process
+  std::unordered_map<std::string, policy::MemoryHistory> memory_;  // by kind of process
   bool draining_ = false;
   ScaleClock scale_clock_;
   std::optional<Time> wake_;                       // as last told
@@ -483,6 +477,10 @@ class Brain final : BrainState {
   bool workers_changed_ = false;                   // since share_cores()
   int sharers_ = 0;  // replicas that share_cores() may have something to say to
   std::optional<Time> freeze_review_;
+
+  bool settling_ = false;
+  mutable std::uint64_t changes_ = 1;  // until effects_ was empty
+  mutable Memos memos_;
 
   Time now_{};                                  // of the event being handled
   WallTime wall_{};                             // the same

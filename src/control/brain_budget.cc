@@ -66,22 +66,23 @@ policy::Spend Brain::spent_by(const std::string& name, Counted counted) const {
   return sum;
 }
 
-policy::Spend Brain::spent_by_all(Counted counted) const {
-  policy::Spend sum;
-  for (const auto& [id, replica] : replicas_) {
-    const bool leaves = replica.state == domain::State::Draining &&
-                        (counted == Counted::Staying ||
-                         (counted == Counted::StayingAWhile && replica.in_flight == 0));
-    if (!replica.is_spare() && !leaves) sum = sum + spend_of(replica);
-  }
-  return sum;
+const policy::Spend& Brain::spent_by_all(Counted counted) const {
+  return known(memos_.spent[counted], [this, counted] {
+    policy::Spend sum;
+    for (const auto& [id, replica] : replicas_) {
+      const bool leaves = replica.state == domain::State::Draining &&
+                          (counted == Counted::Staying ||
+                           (counted == Counted::StayingAWhile && replica.in_flight == 0));
+      if (!replica.is_spare() && !leaves) sum = sum + spend_of(replica);
+    }
+    return sum;
+  });
 }
 
 // Of its next replica: on accelerators of the cheapest that it may have.
 policy::Spend Brain::next_spend(const Function& function, const Generation& generation) const {
-  const policy::TemplateSource source{generation.manifest, generation.facts};
   policy::Spend spend{
-      .memory_bytes = may_fork(generation) ? forked_bytes(source) : replica_bytes(generation),
+      .memory_bytes = may_fork(generation) ? forked_bytes(generation) : replica_bytes(generation),
       .per_hour = cost_on(nullptr)};
   if (!is_on_accelerator(generation)) return spend;
   const auto places = placements(function, generation);
@@ -272,9 +273,8 @@ bool Brain::make_budget_room(const std::string& name, const Generation& generati
     tell_budget(name, "budget_" + policy::in_words(policy::BudgetLimit::Money, budget,
                                                    spent_by_all(Counted::All), each));
   if (has_room(Counted::StayingAWhile)) return false;
-  const policy::Spend stays = spent_by_all(Counted::StayingAWhile);
-  if (evict_for_money(name, stays.per_hour.micros + cost.micros - budget.per_hour.micros))
-    return false;
+  const std::int64_t staying = spent_by_all(Counted::StayingAWhile).per_hour.micros;
+  if (evict_for_money(name, staying + cost.micros - budget.per_hour.micros)) return false;
   if (has_room(Counted::Staying)) return false;
   let_one_give_way(name, function, generation, {.what = Scarce::Money});
   return false;

@@ -47,7 +47,7 @@ Result<std::vector<policy::Placement>> Brain::placements(const Function& functio
   const domain::Manifest& manifest = generation.manifest;
   std::uint64_t bytes = replica_bytes(generation);
   if (!pool_.has_accelerators_for(manifest) && may_fork(generation))  // the easier way to start
-    bytes = std::min(bytes, loading_bytes({manifest, generation.facts}));
+    bytes = std::min(bytes, loading_bytes(generation));
   auto found = pool_.placements({.manifest = manifest,
                                  .facts = generation.facts,
                                  .bytes = bytes,

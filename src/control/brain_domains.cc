@@ -56,17 +56,16 @@ void Brain::bind(ReplicaEntry& entry, const domain::CacheDomain& domain) {
     effects_.list.push_back(BindReplica{entry.first, domain});
 }
 
+const Brain::Unserved& Brain::unserved(const std::string& name,
+                                       const Generation& generation) const {
+  return known(generation.unserved, [&, this] { return find_unserved(name, generation); });
+}
+
 // Replicas that are bound to nobody yet count for the domains that wait longest.
-Brain::Unserved Brain::unserved(const std::string& name, const Generation& generation) const {
+Brain::Unserved Brain::find_unserved(const std::string& name, const Generation& generation) const {
   const Function& function = functions_.at(name);
   if (function.waiting.empty()) return {};
-  std::vector<const domain::CacheDomain*> served;  // a few: a set would copy them
-  const auto serve = [&served](const domain::CacheDomain& domain) {
-    const bool fresh = std::none_of(served.begin(), served.end(),
-                                    [&domain](const auto* one) { return *one == domain; });
-    if (fresh) served.push_back(&domain);
-    return fresh;
-  };
+  DomainRefs served;
   std::size_t unbound = 0;
   for (const ReplicaEntry* entry : replicas_of(name)) {
     const Replica& replica = entry->second;
@@ -74,14 +73,16 @@ Brain::Unserved Brain::unserved(const std::string& name, const Generation& gener
         replica.state == domain::State::Loading || replica.state == domain::State::Ready;
     if (replica.revision != generation.revision || !live) continue;
     if (replica.serves())
-      serve(*replica.serves());
+      served.insert(&*replica.serves());
     else
       ++unbound;
   }
   std::vector<const Waiting*> oldest;  // of each domain; calls wait in the order of their arrival
+  const domain::CacheDomain* last = nullptr;  // most often the next is of the same
   for (const Waiting& one : function.waiting) {
-    if (one.revision != generation.revision) continue;
-    if (serve(one.domain)) oldest.push_back(&one);
+    if (one.revision != generation.revision || (last != nullptr && *last == one.domain)) continue;
+    last = &one.domain;
+    if (served.insert(last).second) oldest.push_back(&one);
   }
   if (oldest.size() <= unbound) return {};
   return {.domains = static_cast<int>(oldest.size() - unbound),

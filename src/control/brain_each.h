@@ -57,4 +57,14 @@ bool Brain::anybody(TemplateEntry& entry, const Uses& uses) {
   return false;
 }
 
+template <typename Value, typename Compute>
+const Value& Brain::known(Known<Value>& memo, const Compute& compute) const {
+  const std::uint64_t state = settling_ ? changes_ + effects_.list.size() : ++changes_;
+  if (memo.state != state) {
+    memo.value = compute();
+    memo.state = state;
+  }
+  return memo.value;
+}
+
 }  // namespace glowplug::control

@@ -57,7 +57,7 @@ void Brain::on(const ModelPrepared& event) {
   Generation* generation = generation_of(event.function, event.revision);
   if (generation == nullptr || generation->model != Model::Preparing) return;
   generation->model = Model::Prepared;
-  generation->facts = event.facts;
+  generation->set_facts(event.facts);
   generation->fetched = event.fetched;
   generation->resident = event.resident;
   generation->progress = 1;
@@ -152,6 +152,7 @@ void Brain::on(const CallArrived& event) {
   note_arrival(chosen);
   note_tenant(event.function, *function, waiting);
   if (refuse_hopeless(event.function, *function, chosen, waiting)) return;
+  function->first_deadline = std::min(function->first_deadline, waiting.deadline);
   function->waiting.push_back(std::move(waiting));
   calls_.emplace(event.call,
                  Call{.function = event.function, .replica = {}, .weight = event.weight});
@@ -189,9 +190,11 @@ void Brain::on(const CallAbandoned& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   if (call->second.replica) return on(CallEnded{event.call});  // granted in the same turn
-  if (Function* function = find(call->second.function))
+  if (Function* function = find(call->second.function)) {
     std::erase_if(function->waiting,
                   [&event](const Waiting& waiting) { return waiting.call == event.call; });
+    function->note_left();
+  }
   calls_.erase(call);
 }
 
@@ -288,7 +291,7 @@ void Brain::on(const StopWanted& event) {
 void Brain::on(const FunctionTuned& event) {
   Generation* generation = generation_of(event.manifest.name, event.revision);
   if (generation == nullptr) return;
-  generation->manifest = event.manifest;
+  generation->set_manifest(event.manifest);
   decide(event.manifest.name, "tuned",
          fmt::format("revision {} starts with threads {}, batch {}, repack {} from now on",
                      event.revision, event.manifest.resources.threads, event.manifest.tuning.batch,

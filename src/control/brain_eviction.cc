@@ -88,12 +88,13 @@ std::vector<policy::Kept> Brain::idle_templates(Idle idle) const {
     if (idle == Idle::NoReplica || replica.in_flight > 0 || replica.state == domain::State::Loading)
       busy.insert({*replica.from, *replica.base});
   }
+  const std::set<domain::ProcessId>& awaited = awaited_templates();
   for (const auto& [id, held] : templates_)
-    if (held.base && (held.state == domain::State::Loading || is_awaited(held)))
+    if (held.base && (held.state == domain::State::Loading || awaited.contains(id)))
       busy.insert(*held.base);
   std::vector<policy::Kept> found;
   for (const auto& [id, held] : templates_) {
-    if (held.state != domain::State::Ready || busy.contains(id) || is_awaited(held)) continue;
+    if (held.state != domain::State::Ready || busy.contains(id) || awaited.contains(id)) continue;
     found.push_back({.process = id,
                      .layer = held.is_primed() ? policy::Layer::Primed : policy::Layer::Base,
                      .from = held.base,
@@ -107,16 +108,28 @@ std::vector<policy::Kept> Brain::idle_templates(Idle idle) const {
   return found;
 }
 
+const std::vector<policy::Kept>& Brain::idle() const {
+  return known(memos_.idle, [this] {
+    std::vector<policy::Kept> idle = idle_replicas();
+    for (policy::Kept& one : idle_templates(Idle::NoWork)) idle.push_back(std::move(one));
+    return idle;
+  });
+}
+
 // False when all that is idle is not enough; then nothing is stopped for nothing.
 bool Brain::evict(const std::string& name, std::uint64_t bytes,
                   std::optional<domain::ProcessId> template_kept) {
-  std::vector<policy::Kept> idle = idle_replicas();
-  for (policy::Kept& one : idle_templates(Idle::NoWork)) {
-    const bool is_origin = one.process == template_kept ||
-                           (template_kept && templates_.at(*template_kept).base == one.process);
-    if (!is_origin) idle.push_back(std::move(one));
+  std::vector<policy::Kept> others;
+  std::uint64_t all = 0;
+  for (const policy::Kept& one : idle()) {
+    const bool is_origin = template_kept && (one.process == template_kept ||
+                                             templates_.at(*template_kept).base == one.process);
+    if (is_origin) continue;
+    others.push_back(one);
+    all += one.bytes;
   }
-  const auto evicted = policy::choose_evictions(idle, bytes);
+  if (all < bytes) return false;
+  const auto evicted = policy::choose_evictions(others, bytes);
   if (!evicted) return false;
   for (const policy::Kept& one : *evicted) {
     const std::string reason = fmt::format("evicted: {} needed by {}; idle, {}",

@@ -79,10 +79,9 @@ void Brain::recall_templates() {
     if (function == nullptr || !may_fork(function->current) ||
         template_of(function->current) != nullptr)
       continue;
-    const policy::TemplateSource source{function->current.manifest, function->current.facts};
-    std::uint64_t all = template_bytes(source);
+    std::uint64_t all = template_bytes(function->current);
     for (const auto& [id, held] : templates_) all += held.bytes;
-    const std::uint64_t bytes = loading_bytes(source);
+    const std::uint64_t bytes = loading_bytes(function->current);
     if (all <= options_.template_bytes && reserved_bytes() + bytes <= options_.memory_bytes)
       load_template(name, function->current, bytes);
   }
@@ -109,13 +108,13 @@ void Brain::hold_template(const std::string& name, Function& function, Generatio
   if (!may_fork(generation) || template_of(generation) != nullptr ||
       held_bytes_with(generation) > options_.template_bytes)
     return;
-  const std::uint64_t bytes = loading_bytes({generation.manifest, generation.facts});
+  const std::uint64_t bytes = loading_bytes(generation);
   if (reserved_bytes() + bytes <= options_.memory_bytes) load_template(name, generation, bytes);
 }
 
 // Of all templates that are held, with one for this generation.
 std::uint64_t Brain::held_bytes_with(const Generation& generation) const {
-  std::uint64_t held = template_bytes({generation.manifest, generation.facts});
+  std::uint64_t held = template_bytes(generation);
   for (const auto& [id, other] : templates_)
     if (is_held(other)) held += other.bytes;
   return held;

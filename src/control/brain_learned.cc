@@ -68,7 +68,7 @@ bool Brain::fork_with_learned(const std::string& name, const Generation& generat
   const std::optional<domain::CacheDomain> domain = unserved(name, generation).first;
   TemplateEntry* entry = domain ? learned_of(generation, *domain) : nullptr;
   if (entry == nullptr || entry->second.state != domain::State::Ready) return false;
-  const std::uint64_t bytes = forked_bytes({generation.manifest, generation.facts});
+  const std::uint64_t bytes = forked_bytes(generation);
   if (!make_room(name, generation, bytes, entry->first)) return false;
   start_replica(name, generation, bytes, entry);
   return true;

@@ -16,34 +16,49 @@ const policy::MemoryHistory& Brain::history_of(const std::string& key) const {
   return found == memory_.end() ? nothing : found->second;
 }
 
-Brain::Account Brain::account_of(policy::MemoryKind kind, const policy::TemplateSource& source,
-                                 int revision) {
-  Account account{.key = policy::memory_key(kind, source, revision)};
-  account.need = kind == policy::MemoryKind::Replica  ? policy::replica_need(source)
-                 : kind == policy::MemoryKind::Forked ? policy::forked_need(source)
-                                                      : policy::template_need(source);
-  return account;
+void BrainState::Generation::set_manifest(domain::Manifest other) {
+  manifest = std::move(other);
+  accounts.reset();
+}
+
+void BrainState::Generation::set_facts(domain::ModelFacts found) {
+  facts = std::move(found);
+  accounts.reset();
+}
+
+// Their keys are long texts, and asked for at each turn.
+const Brain::Accounts& Brain::accounts_of(const Generation& generation) {
+  if (generation.accounts) return *generation.accounts;
+  const policy::TemplateSource source{generation.manifest, generation.facts};
+  const auto key = [&](policy::MemoryKind kind) {
+    return policy::memory_key(kind, source, generation.revision);
+  };
+  Accounts& made = generation.accounts.emplace();
+  made.executed = {.key = key(policy::MemoryKind::Replica), .need = policy::replica_need(source)};
+  made.forked = {.key = key(policy::MemoryKind::Forked), .need = policy::forked_need(source)};
+  made.held = {.key = key(policy::MemoryKind::Template), .need = policy::template_need(source)};
+  return made;
+}
+
+std::uint64_t Brain::reservation_of(const Account& account) const {
+  return policy::reservation(account.need, history_of(account.key));
 }
 
 std::uint64_t Brain::replica_bytes(const Generation& generation) const {
-  const Account account = account_of(policy::MemoryKind::Replica,
-                                     {generation.manifest, generation.facts}, generation.revision);
-  return policy::reservation(account.need, history_of(account.key));
+  return reservation_of(accounts_of(generation).executed);
 }
 
-std::uint64_t Brain::forked_bytes(const policy::TemplateSource& source) const {
-  const Account account = account_of(policy::MemoryKind::Forked, source, 0);
-  return policy::reservation(account.need, history_of(account.key));
+std::uint64_t Brain::forked_bytes(const Generation& generation) const {
+  return reservation_of(accounts_of(generation).forked);
 }
 
-std::uint64_t Brain::template_bytes(const policy::TemplateSource& source) const {
-  const Account account = account_of(policy::MemoryKind::Template, source, 0);
-  return policy::reservation(account.need, history_of(account.key));
+std::uint64_t Brain::template_bytes(const Generation& generation) const {
+  return reservation_of(accounts_of(generation).held);
 }
 
 // Of a template while it loads: its first replica comes right after.
-std::uint64_t Brain::loading_bytes(const policy::TemplateSource& source) const {
-  return template_bytes(source) + forked_bytes(source);
+std::uint64_t Brain::loading_bytes(const Generation& generation) const {
+  return template_bytes(generation) + forked_bytes(generation);
 }
 
 void Brain::on(const MemoryMeasured& event) {
@@ -165,6 +180,10 @@ void Brain::pass_on(const Replica& heir) {
 
 // What ends of itself now, or once its calls are done. A template's pages stay with its forks.
 std::uint64_t Brain::leaving_bytes(Leaving when) const {
+  return known(memos_.leaving[when], [this, when] { return sum_leaving(when); });
+}
+
+std::uint64_t Brain::sum_leaving(Leaving when) const {
   const auto is_leaving = [when](const Replica& replica) {
     return replica.state == domain::State::Draining &&
            (when == Leaving::WhenDone || replica.in_flight == 0);
@@ -195,10 +214,9 @@ void Brain::relieve_memory() {
   short_of_room_ = room_is_awaited_ = true;
   const std::uint64_t over = reserved - options_.memory_bytes;
   const std::uint64_t leaving = leaving_bytes(Leaving::Now);
-  std::uint64_t idle = 0;
-  for (const policy::Kept& one : idle_replicas()) idle += one.bytes;
-  for (const policy::Kept& one : idle_templates(Idle::NoWork)) idle += one.bytes;
-  const std::uint64_t wanted = over > leaving ? std::min(over - leaving, idle) : 0;
+  std::uint64_t idle_bytes = 0;
+  for (const policy::Kept& one : idle()) idle_bytes += one.bytes;
+  const std::uint64_t wanted = over > leaving ? std::min(over - leaving, idle_bytes) : 0;
   if (!grown_.empty())
     decide(grown_, "over-committed",
            fmt::format("{} reserved of {}: {} of what is idle goes, {} are leaving",

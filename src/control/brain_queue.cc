@@ -77,13 +77,20 @@ int Brain::ahead_of(const Function& function, const Generation& generation, cons
   return ahead;
 }
 
-void Brain::grant_waiting(const std::string& name, Function& function) {
+void BrainState::Function::note_left() {
+  first_deadline = Time::max();
+  for (const Waiting& one : waiting) first_deadline = std::min(first_deadline, one.deadline);
+}
+
+void Brain::refuse_expired(const std::string& name, Function& function) {
+  if (function.first_deadline > now_) return;
   std::vector<Waiting> expired;  // each generation has a queue_timeout of its own
   std::erase_if(function.waiting, [this, &expired](const Waiting& waiting) {
     if (waiting.deadline > now_) return false;
     expired.push_back(waiting);
     return true;
   });
+  function.note_left();
   for (const Waiting& waiting : expired) {
     if (Generation* generation = serving_generation(function, waiting.revision))
       note_request(*generation, awake_replicas(name, waiting.revision) > 0 ? policy::Start::None
@@ -96,23 +103,37 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
             ""},
            kOverloadRetrySeconds);
   }
-  if (function.waiting.empty()) return;  // as nearly all are at nearly every event
+}
+
+bool Brain::has_free_slot(const std::string& name) const {
+  const std::vector<ReplicaEntry*>& all = replicas_of(name);
+  return std::any_of(all.begin(), all.end(), [](const ReplicaEntry* entry) {
+    return entry->second.takes_calls() && entry->second.in_flight < entry->second.slots;
+  });
+}
+
+void Brain::grant_waiting(const std::string& name, Function& function) {
+  refuse_expired(name, function);
+  // Nobody waits, or in vain: so it is for nearly all at nearly every event.
+  if (function.waiting.empty() || !has_free_slot(name)) return;
   // One that waits does not hold up those of other domains and revisions.
-  std::set<std::pair<int, domain::CacheDomain>> held;
+  std::map<int, DomainRefs> held;  // by revision
   std::vector<bool> granted(function.waiting.size());
   for (const std::size_t at : grant_order(function)) {
     const Waiting& waiting = function.waiting[at];
-    ReplicaEntry* best =
-        held.contains({waiting.revision, waiting.domain}) ? nullptr : best_replica(name, waiting);
+    if (held[waiting.revision].contains(&waiting.domain)) continue;
+    ReplicaEntry* best = best_replica(name, waiting);
     if (best == nullptr) {
-      held.emplace(waiting.revision, waiting.domain);
+      held[waiting.revision].insert(&waiting.domain);
       continue;
     }
     grant(name, function, waiting, *best);
     granted[at] = true;
+    if (!has_free_slot(name)) break;
   }
   std::size_t at = 0;
   std::erase_if(function.waiting, [&](const Waiting&) { return granted[at++]; });
+  function.note_left();
 }
 
 }  // namespace glowplug::control

@@ -267,13 +267,12 @@ Brain::Room Brain::room_to_grow(const std::string& name, const Generation& gener
   // The first one is worth having whoever else works: it waits for its call.
   const int taken =
       live_replicas(name, generation.revision) == 0 ? 0 : cores_taken(name, generation);
-  const policy::TemplateSource source{generation.manifest, generation.facts};
   const bool on_accelerator = is_on_accelerator(generation);
   std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);
   if (may_fork(generation)) {
     const bool loads_first = origin_of(generation) == nullptr;
-    bytes = loads_first ? loading_bytes(source) : forked_bytes(source);
-    std::uint64_t held = loads_first ? template_bytes(source) : 0;
+    bytes = loads_first ? loading_bytes(generation) : forked_bytes(generation);
+    std::uint64_t held = loads_first ? template_bytes(generation) : 0;
     for (const auto& [id, other] : templates_) held += other.bytes;
     if (loads_first && held > options_.template_bytes)
       return {0, "its template would push another out"};

@@ -38,6 +38,26 @@ std::vector<Brain::FunctionEntry*> Brain::start_order() const {
   return order;
 }
 
+const std::vector<Brain::Holder>& Brain::holders() const {
+  return known(memos_.holders, [this] {
+    std::vector<Holder> holders;
+    for (const domain::ProcessId id : stoppable_replicas()) {
+      const ReplicaEntry& entry = *replicas_.find(id);
+      const Replica& replica = entry.second;
+      if (replica.is_spare()) continue;
+      const Generation* its = generation_of(replica.function, replica.revision);
+      holders.push_back(
+          {.entry = &entry,
+           .resident = {.replica = id,
+                        .priority = its ? its->manifest.priority : domain::Priority::Batch,
+                        .ready = replica.ready,
+                        .last_granted = replica.last_used,
+                        .start_cost = its ? its->start_time + its->load_time : Duration(0)}});
+    }
+    return holders;
+  });
+}
+
 // What only busy replicas hold is waited for; then one of those that have what is wanted gets no
 // new work.
 void Brain::let_one_give_way(const std::string& name, Function& function,
@@ -45,17 +65,12 @@ void Brain::let_one_give_way(const std::string& name, Function& function,
   const std::optional<Time> since = unserved(name, generation).since;
   if (!since) return;
   std::vector<policy::Resident> others;
-  for (const domain::ProcessId id : stoppable_replicas()) {
-    const Replica& other = replicas_.at(id);
-    if (other.is_spare() || serves_waiting(name, function, other)) continue;
+  for (const Holder& one : holders()) {
+    const auto& [id, other] = *one.entry;
+    if (serves_waiting(name, function, other)) continue;
     if (!wanted.devices.empty() && !pool_.is_on_any(id, wanted.devices)) continue;
     if (wanted.what == Scarce::Money && other.per_hour.micros == 0) continue;
-    const Generation* its = generation_of(other.function, other.revision);
-    others.push_back({.replica = id,
-                      .priority = its ? its->manifest.priority : domain::Priority::Batch,
-                      .ready = other.ready,
-                      .last_granted = other.last_used,
-                      .start_cost = its ? its->start_time + its->load_time : Duration(0)});
+    others.push_back(one.resident);
   }
   const policy::Contender waits = contender(function, generation, *since);
   const auto victim = policy::choose_to_give_way(others, waits, now_);

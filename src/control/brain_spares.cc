@@ -61,11 +61,10 @@ void Brain::make_spares() {
       continue;
     if (!policy::makes_spare(spare_demand(entry.second, cores_busy), now_) || !is_origin(entry))
       continue;
-    const policy::TemplateSource source{entry.second.manifest, entry.second.facts};
-    const std::uint64_t bytes = forked_bytes(source);
+    const Generation of{.manifest = entry.second.manifest, .facts = entry.second.facts};
+    const std::uint64_t bytes = forked_bytes(of);
     if (reserved_bytes() + bytes > options_.memory_bytes) continue;  // nothing is evicted for it
-    start_replica("", {.manifest = entry.second.manifest, .facts = entry.second.facts}, bytes,
-                  &entry);
+    start_replica("", of, bytes, &entry);
   }
 }
 

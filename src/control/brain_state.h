@@ -4,9 +4,13 @@
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -22,10 +26,12 @@
 #include "policy/affinity.h"
 #include "policy/allocator.h"
 #include "policy/batch_freeze.h"
+#include "policy/budget.h"
 #include "policy/cores.h"
 #include "policy/evictor.h"
 #include "policy/fair_shares.h"
 #include "policy/memory_ledger.h"
+#include "policy/scheduler.h"
 #include "policy/traffic.h"
 #include "policy/wait_forecast.h"
 
@@ -42,6 +48,30 @@ struct BrainState {
   struct Learned {
     domain::LearnedPrime prime;
     Time since{};
+  };
+  // What was worked out, and of which state of the brain: see Brain::known().
+  template <typename Value>
+  struct Known {
+    std::uint64_t state = 0;
+    Value value = {};
+  };
+  // What is known of a process's memory; what is reserved of it stands beside.
+  struct Account {
+    std::string key = {};  // empty: nothing is learned of it
+    policy::MemoryNeed need = {};
+    policy::MemorySeen seen = {};
+    bool worked = false;          // since it was last measured
+    std::uint64_t inherited = 0;  // of its template, which is gone
+  };
+  // Of the processes that one revision runs in.
+  struct Accounts {
+    Account executed, forked, held;  // held: its template
+  };
+  // Cache domains with a call that waits and no replica, neither there nor on its way.
+  struct Unserved {
+    int domains = 0;
+    std::optional<Time> since;                 // the oldest of these calls
+    std::optional<domain::CacheDomain> first;  // its domain
   };
   // One revision of a function with what is known of its model.
   struct Generation {
@@ -72,7 +102,11 @@ struct BrainState {
     Duration began_in{};                // of its last replica alone
     policy::ServiceTime service = {};   // of its answers
     Duration load_time{};               // of the template that it came from
-    std::unique_ptr<Scaling> scaling = {};  // while there is something to decide by
+    std::unique_ptr<Scaling> scaling = {};          // while there is something to decide by
+    mutable std::optional<Accounts> accounts = {};  // see Brain::accounts_of()
+    mutable Known<Unserved> unserved = {};
+    void set_manifest(domain::Manifest other);
+    void set_facts(domain::ModelFacts found);
   };
   // What takes over at once: `fresh` is started first, the rest of the shares serves already.
   struct Rollout {
@@ -89,13 +123,15 @@ struct BrainState {
     domain::PromptLinks prompt = {};
   };
   struct Function {
-    std::optional<Time> timer;       // see timers_
-    Generation current;              // of a split the heaviest
-    std::vector<Generation> beside;  // that serve beside it
-    std::optional<Rollout> next;     // deployed, not yet serving
-    std::deque<Waiting> waiting;
-    std::string note;       // why the last deploy did not take over
-    Duration keep_alive{};  // of the next idle period
+    std::optional<Time> timer;          // see timers_
+    Generation current;                 // of a split the heaviest
+    std::vector<Generation> beside;     // that serve beside it
+    std::optional<Rollout> next;        // deployed, not yet serving
+    std::deque<Waiting> waiting;        // the oldest first
+    Time first_deadline = Time::max();  // of those that wait
+    void note_left();                   // some of them
+    std::string note;                   // why the last deploy did not take over
+    Duration keep_alive{};              // of the next idle period
     int warm_count = 0;
     std::optional<Time> warm_until;
     std::optional<Time> template_until;  // a preload holds it
@@ -107,14 +143,6 @@ struct BrainState {
     policy::CallRate rate;
     policy::Visits visits = {};
     policy::FairShares shares = {};
-  };
-  // What is known of a process's memory; what is reserved of it stands beside.
-  struct Account {
-    std::string key = {};  // empty: nothing is learned of it
-    policy::MemoryNeed need = {};
-    policy::MemorySeen seen = {};
-    bool worked = false;          // since it was last measured
-    std::uint64_t inherited = 0;  // of its template, which is gone
   };
   struct Replica {
     std::string function;  // empty while it is a spare
@@ -201,14 +229,21 @@ struct BrainState {
       return a->first < b->first;
     }
   };
-  // Cache domains with a call that waits and no replica, neither there nor on its way.
-  struct Unserved {
-    int domains = 0;
-    std::optional<Time> since;                 // the oldest of these calls
-    std::optional<domain::CacheDomain> first;  // its domain
+  // A replica that may stop, and what the scheduler knows of it.
+  struct Holder {
+    const ReplicaEntry* entry = nullptr;
+    policy::Resident resident;
   };
   // Of replicas: all, all but those that have nothing to do before they are gone, all that stay.
   enum class Counted { All, StayingAWhile, Staying };
+  enum class Leaving { Now, WhenDone };  // WhenDone: also what has calls in flight still
+  struct Memos {
+    Known<std::vector<policy::Kept>> idle;
+    Known<std::vector<Holder>> holders;
+    Known<std::set<domain::ProcessId>> awaited;
+    std::map<Leaving, Known<std::uint64_t>> leaving;
+    std::map<Counted, Known<policy::Spend>> spent;
+  };
   // What a function waits for that busy replicas have; of devices, one of these.
   enum class Scarce { Memory, Device, Money };
   struct Wanted {
@@ -217,6 +252,16 @@ struct BrainState {
   };
   enum class Idle { NoReplica, NoWork };  // of a template: has no replica, or only idle ones
   using Domains = std::set<domain::CacheDomain>;
+  struct ByDomain {
+    std::size_t operator()(const domain::CacheDomain* one) const {
+      const std::hash<std::string> hash;
+      return hash(one->tenant) ^ (hash(one->salt) << 1);
+    }
+    bool operator()(const domain::CacheDomain* a, const domain::CacheDomain* b) const {
+      return *a == *b;
+    }
+  };
+  using DomainRefs = std::unordered_set<const domain::CacheDomain*, ByDomain, ByDomain>;
   struct Room {
     int replicas = 0;
     std::string why_not_more;  // where it is fewer than are wanted

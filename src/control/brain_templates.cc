@@ -74,7 +74,7 @@ bool Brain::is_origin(TemplateEntry& entry) {
 bool Brain::may_fork(const Generation& generation) const {
   return generation.model == Model::Prepared && !generation.forks_fail &&
          policy::uses_template(generation.manifest) && !is_on_accelerator(generation) &&
-         template_bytes({generation.manifest, generation.facts}) <= options_.template_bytes;
+         template_bytes(generation) <= options_.template_bytes;
 }
 
 // True when the function's replica comes, or will come, from a template; false leaves it to a start
@@ -82,15 +82,14 @@ bool Brain::may_fork(const Generation& generation) const {
 bool Brain::fork_or_load(const std::string& name, const Generation& generation) {
   if (!may_fork(generation)) return false;
   if (fork_with_learned(name, generation)) return true;
-  const policy::TemplateSource source{generation.manifest, generation.facts};
-  const std::uint64_t forked = forked_bytes(source);
+  const std::uint64_t forked = forked_bytes(generation);
   TemplateEntry* entry = origin_of(generation);
   if (entry != nullptr && entry->second.is_primed() && !fits_beside(entry->second, generation)) {
     drop_template(*entry, "a replica does not fit beside it");
     entry = template_of(generation);
   }
   if (entry == nullptr) {
-    const std::uint64_t bytes = loading_bytes(source);
+    const std::uint64_t bytes = loading_bytes(generation);
     if (bytes > options_.memory_bytes) return false;
     if (make_room(name, generation, bytes)) load_template(name, generation, bytes);
     return true;
@@ -110,8 +109,7 @@ bool Brain::fork_or_load(const std::string& name, const Generation& generation) 
 bool Brain::fits_beside(const Template& primed, const Generation& generation) const {
   const auto base = templates_.find(*primed.base);
   const std::uint64_t base_bytes = base == templates_.end() ? 0 : base->second.bytes;
-  return base_bytes + primed.bytes + forked_bytes({generation.manifest, generation.facts}) <=
-         options_.memory_bytes;
+  return base_bytes + primed.bytes + forked_bytes(generation) <= options_.memory_bytes;
 }
 
 void Brain::load_template(const std::string& name, const Generation& generation,
@@ -125,8 +123,7 @@ void Brain::load_template(const std::string& name, const Generation& generation,
   loading.manifest = std::move(manifest);
   loading.facts = generation.facts;
   loading.bytes = bytes;
-  loading.account = account_of(policy::MemoryKind::Template, {loading.manifest, loading.facts},
-                               generation.revision);
+  loading.account = accounts_of(generation).held;
   loading.last_used = now_;
   loading.visits = functions_.at(name).visits;
   start_template(id, std::move(loading), generation.revision);
@@ -158,7 +155,7 @@ void Brain::template_ready(TemplateEntry& entry) {
   Template& ready = entry.second;
   if (ready.state != domain::State::Loading) return;
   ready.state = domain::State::Ready;
-  if (!ready.is_primed()) ready.bytes = template_bytes({ready.manifest, ready.facts});
+  if (!ready.is_primed()) ready.bytes = reservation_of(ready.account);
   ready.progress = 1;
   ready.ready = now_;
   ready.last_used = now_;
@@ -311,15 +308,24 @@ void Brain::drop_unused_templates() {
   }
 }
 
-// A call waits for room to fork from it.
-bool Brain::is_awaited(const Template& held) const {
-  return std::any_of(stirring_.begin(), stirring_.end(), [this, &held](const auto* one) {
-    const Function& function = one->second;
-    return std::any_of(function.waiting.begin(), function.waiting.end(),
-                       [&](const Waiting& waiting) {
-                         const Generation* served = serving_generation(function, waiting.revision);
-                         return served != nullptr && may_fork(*served) && may_use(held, *served);
-                       });
+// A call waits for room to fork from them.
+const std::set<domain::ProcessId>& Brain::awaited_templates() const {
+  return known(memos_.awaited, [this] {
+    std::vector<const Generation*> forking;
+    for (const FunctionEntry* entry : stirring_)
+      each_serving(entry->second, [&](const Generation& generation) {
+        const auto& waiting = entry->second.waiting;
+        const bool is_called = std::any_of(
+            waiting.begin(), waiting.end(),
+            [&generation](const Waiting& one) { return one.revision == generation.revision; });
+        if (is_called && may_fork(generation)) forking.push_back(&generation);
+      });
+    std::set<domain::ProcessId> awaited;
+    for (const auto& [id, held] : templates_)
+      if (std::any_of(forking.begin(), forking.end(),
+                      [&held = held](const auto* one) { return may_use(held, *one); }))
+        awaited.insert(id);
+    return awaited;
   });
 }
 

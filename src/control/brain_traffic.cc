@@ -209,14 +209,14 @@ void Brain::replace(const std::string& name, Function& function,
   for (const TrafficSet::Served& one : served) {
     next.shares.push_back({one.revision, one.weight});
     if (Generation* serving = serving_generation(function, one.revision)) {
-      serving->manifest = one.manifest;  // the same, or pinned to what it runs
+      serving->set_manifest(one.manifest);  // the same, or pinned to what it runs
       continue;
     }
     Generation fresh{.manifest = one.manifest, .revision = one.revision};
     if (before)
       for (Generation& coming : before->fresh)  // on its way already
         if (coming.revision == one.revision && !coming.failure) fresh = std::move(coming);
-    fresh.manifest = one.manifest;
+    fresh.set_manifest(one.manifest);
     next.fresh.push_back(std::move(fresh));
   }
   const std::vector<policy::Share> now = shares_of(function);
@@ -245,8 +245,8 @@ bool Brain::relabel(const std::string& name, Function& function, const TrafficSe
   for (ReplicaEntry* entry : replicas_of(name))
     if (entry->second.revision == current.revision) entry->second.revision = served.revision;
   for (Waiting& waiting : function.waiting) waiting.revision = served.revision;
-  current.manifest = served.manifest;
   current.revision = served.revision;
+  current.set_manifest(served.manifest);
   current.failure.reset();
   function.keep_alive = served.manifest.keep_alive;
   function.note.clear();

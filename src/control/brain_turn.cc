@@ -73,11 +73,11 @@ std::optional<Time> Brain::timer_of(const FunctionEntry& entry) const {
   const auto& [name, function] = entry;
   std::optional<Time> timer;
   const auto consider = [&timer](Time at) { timer = timer ? std::min(*timer, at) : at; };
-  for (const Waiting& waiting : function.waiting) {
-    consider(waiting.deadline);
-    const Time impatient = waiting.arrived + domain::kTurn;
-    if (impatient > now_) consider(impatient);
-  }
+  if (!function.waiting.empty()) consider(function.first_deadline);
+  const auto patient = std::partition_point(
+      function.waiting.begin(), function.waiting.end(),
+      [this](const Waiting& one) { return one.arrived + domain::kTurn <= now_; });
+  if (patient != function.waiting.end()) consider(patient->arrived + domain::kTurn);
   for (const std::optional<Time>& at :
        {function.warm_until, function.template_until, function.turn})
     if (at && *at > now_ && *at != Time::max()) consider(*at);

@@ -14,10 +14,15 @@ Brain::Function* Brain::find(const std::string& name) {
 }
 
 Brain::Generation* Brain::generation_of(const std::string& name, int revision) {
-  Function* function = find(name);
-  if (function == nullptr) return nullptr;
-  if (Generation* served = serving_generation(*function, revision)) return served;
-  return const_cast<Generation*>(coming_generation(*function, revision));
+  if (find(name) == nullptr) return nullptr;
+  return const_cast<Generation*>(std::as_const(*this).generation_of(name, revision));
+}
+
+const Brain::Generation* Brain::generation_of(const std::string& name, int revision) const {
+  const auto found = functions_.find(name);
+  if (found == functions_.end()) return nullptr;
+  const Generation* served = serving_generation(found->second, revision);
+  return served != nullptr ? served : coming_generation(found->second, revision);
 }
 
 const std::vector<Brain::ReplicaEntry*>& Brain::replicas_of(const std::string& name) const {
