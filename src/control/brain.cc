@@ -59,9 +59,7 @@ Effects Brain::handle(const Event& event, Time now, WallTime wall) {
     return {.list = {}, .wake_at = wake_};
   }
   effects_ = {};
-  short_of_room_ = room_is_awaited_ = budget_is_awaited_ = false;
-  awaited_devices_.clear();
-  grown_.clear();
+  turn_ = {};
   const bool may_change = may_change_deployments(event);
   if (may_change) ++deployments_;
   std::visit([this](const auto& one) { on(one); }, event);
@@ -168,12 +166,12 @@ void Brain::start_what_is_wanted() {
   for (FunctionEntry* entry : start_order()) {
     auto& [name, function] = *entry;
     function.turn.reset();
-    if (function.waiting.empty()) function.told_budget = false;
+    if (function.waiting.empty() && !function.next) function.told_budget = false;
     each_serving(function, [this, &name = name, &function = function](Generation& generation) {
       wake_sleepers(name, function, generation);
       if (cannot_start(generation) || device_is_held(name) || lets_another_start(function)) return;
       // Room that was made is for whoever calls, not for what is held ahead of calls.
-      if (room_is_awaited_ && unserved(name, generation).domains == 0) return;
+      if (turn_.room_is_awaited && unserved(name, generation).domains == 0) return;
       make_place(name, generation);
       for (int live = live_replicas(name, generation.revision);
            live < wanted_replicas(name, function, generation);) {
@@ -211,6 +209,7 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
   }
   const std::uint64_t bytes = on_accelerator ? host_bytes(generation) : replica_bytes(generation);
   if (bytes > options_.memory_bytes) {
+    generation.forks_fail = false;  // a fork may do with less
     fail(name, function, generation,
          {std::string(domain::error::kDoesNotFit),
           fmt::format("`{}` needs {} (weights {}, {} slots of {} tokens) and replicas may use {} "
@@ -232,18 +231,21 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
                       std::optional<domain::ProcessId> template_kept) {
   const std::uint64_t reserved = reserved_bytes();
   const std::uint64_t free = options_.memory_bytes - std::min(options_.memory_bytes, reserved);
-  if (bytes <= free) return true;
-  short_of_room_ = true;
+  const std::uint64_t wanted = bytes + claimed_before(name).bytes;
+  if (wanted <= free) return true;
+  turn_.short_of_room = true;
   const bool called = unserved(name, generation).domains > 0;
-  room_is_awaited_ |= called;
+  turn_.room_is_awaited |= called;
   // Nothing goes for what is only held: two functions that are held would evict each other for
   // ever.
   if (!called && !coming_generation(functions_.at(name), generation.revision)) return false;
+  claim(name, generation, {.by = name, .bytes = bytes});
+  if (wanted > options_.memory_bytes) return false;  // a claim ends
 
   const std::uint64_t coming = leaving_bytes(Leaving::Now);
-  if (bytes <= free + coming) return false;
-  if (evict(name, bytes - free - coming, template_kept)) return false;
-  if (bytes <= free + leaving_bytes(Leaving::WhenDone)) return false;
+  if (wanted <= free + coming) return false;
+  if (evict(name, wanted - free - coming, template_kept)) return false;
+  if (wanted <= free + leaving_bytes(Leaving::WhenDone)) return false;
   let_one_give_way(name, functions_.at(name), generation);
   return false;
 }

@@ -160,6 +160,9 @@ class Brain final : BrainState {
   void let_one_give_way(const std::string& name, Function& function, const Generation& generation,
                         const Wanted& wanted = {});
   const std::vector<Holder>& holders() const;
+  void claim(const std::string& name, const Generation& generation, const Claim& what);
+  Claim claimed_before(const std::string& name) const;
+  std::uint64_t coming_free(domain::DeviceId id) const;
   bool comes_free(const policy::Placement& place) const;
   bool lets_another_start(const Function& function) const;
   enum class Growth { No, Counts };
@@ -355,6 +358,10 @@ class Brain final : BrainState {
                                                            std::uint64_t bytes) const;
   std::vector<std::vector<domain::ProcessId>> ways_to_make_room(
       const policy::Placement& place) const;
+  void claim_devices(const std::string& name, const Generation& generation,
+                     const policy::Placement& place);
+  std::vector<policy::Placement> unclaimed(const std::string& name,
+                                           std::vector<policy::Placement> places) const;
   void make_device_room(const std::string& name, const Generation& generation,
                         const std::vector<policy::Placement>& places);
   bool left_device(domain::ProcessId id, const Replica& replica, Ending ending);
@@ -386,7 +393,7 @@ class Brain final : BrainState {
                         const Replica& spare) const;
   bool own_budget_allows(const std::string& name, const Function& function,
                          const Generation& generation, const policy::Spend& each);
-  void tell_budget(const std::string& name, const std::string& why);
+  void tell_budget(const std::string& name, const std::function<std::string()>& why);
   bool may_spend(const std::string& name, Function& function, Generation& generation,
                  std::uint64_t bytes);
   std::vector<policy::Placement> payable_now(const std::string& name, Function& function,
@@ -396,6 +403,7 @@ class Brain final : BrainState {
   bool evict_for_money(const std::string& name, std::int64_t micros);
   Room room_in_budget(const std::string& name, const Generation& generation, Room room) const;
   void keep_budget(const std::string& name, const Function& function);
+  void keep_budget_of(const Replica& replica);
   std::string budget_fault(const std::string& name, const Function& function) const;
 
   // brain_cores.cc: how many threads a replica computes with.
@@ -407,6 +415,7 @@ class Brain final : BrainState {
   policy::Claim claim_of(const Replica& replica) const;
   void share_cores();
   void set_frozen(ReplicaEntry& entry, bool frozen);
+  void thaw(ReplicaEntry& entry);
 
   // brain_spares.cc
   bool hand_over(const std::string& name, const Generation& generation, const TemplateEntry& from);
@@ -477,19 +486,13 @@ class Brain final : BrainState {
   bool workers_changed_ = false;                   // since share_cores()
   int sharers_ = 0;  // replicas that share_cores() may have something to say to
   std::optional<Time> freeze_review_;
-
   bool settling_ = false;
   mutable std::uint64_t changes_ = 1;  // until effects_ was empty
   mutable Memos memos_;
-
-  Time now_{};                                  // of the event being handled
-  WallTime wall_{};                             // the same
-  std::string grown_;                           // whose reservation was raised in this turn
-  bool short_of_room_ = false;                  // somebody waits for memory, as seen in this turn
-  std::set<domain::DeviceId> awaited_devices_;  // by a call, the same
-  bool budget_is_awaited_ = false;              // of all, by a call
-  bool room_is_awaited_ = false;  // a call does, or there is less than what runs holds
-  Effects effects_;               // of the event being handled
+  Time now_{};       // of the event being handled
+  WallTime wall_{};  // the same
+  Turn turn_;
+  Effects effects_;  // of the event being handled
 };
 
 }  // namespace glowplug::control

@@ -197,16 +197,18 @@ bool Brain::own_budget_allows(const std::string& name, const Function& function,
       spent_by(name, Counted::All) + awaited_before(name, function, generation);
   const policy::BudgetRoom room = policy::budget_room(budget, spent, each, 1);
   if (room.replicas == 1) return true;
-  if (unserved(name, generation).domains > 0)
-    tell_budget(name, "scale.budget." + policy::in_words(room.limit, budget, spent, each));
+  if (unserved(name, generation).domains > 0 ||
+      coming_generation(function, generation.revision) != nullptr)
+    tell_budget(
+        name, [&] { return "scale.budget." + policy::in_words(room.limit, budget, spent, each); });
   return false;
 }
 
-// What a call waits for is told once.
-void Brain::tell_budget(const std::string& name, const std::string& why) {
+// What a call waits for, or a new revision, is told once.
+void Brain::tell_budget(const std::string& name, const std::function<std::string()>& why) {
   Function& function = functions_.at(name);
   if (!std::exchange(function.told_budget, true))
-    decide(name, "wait", fmt::format("budget: {}", why));
+    decide(name, "wait", fmt::format("budget: {}", why()));
 }
 
 // True when a replica may be started now on this machine; a function that may never be is failed.
@@ -261,20 +263,27 @@ bool Brain::make_budget_room(const std::string& name, const Generation& generati
   Function& function = functions_.at(name);
   const bool called = unserved(name, generation).domains > 0;
   // Room that was made is for whoever calls, not for what is held ahead of calls.
-  if (budget_is_awaited_ && !called) return false;
+  if (turn_.budget_is_awaited && !called) return false;
   const policy::Spend each{.per_hour = cost};
+  const domain::Money claimed = claimed_before(name).per_hour;
+  const policy::Spend wanted{.per_hour = {cost.micros + claimed.micros}};
   const auto has_room = [&](Counted counted) {
-    return policy::budget_room(budget, spent_by_all(counted), each, 1).replicas == 1;
+    return policy::budget_room(budget, spent_by_all(counted), wanted, 1).replicas == 1;
   };
   if (has_room(Counted::All)) return true;
-  budget_is_awaited_ |= called;
-  if (!called && !coming_generation(function, generation.revision)) return false;
-  if (called)
-    tell_budget(name, "budget_" + policy::in_words(policy::BudgetLimit::Money, budget,
-                                                   spent_by_all(Counted::All), each));
+  turn_.budget_is_awaited |= called;
+  const bool comes = coming_generation(function, generation.revision) != nullptr;
+  if (!called && !comes) return false;
+  tell_budget(name, [&, this] {
+    return "budget_" +
+           policy::in_words(policy::BudgetLimit::Money, budget, spent_by_all(Counted::All), each);
+  });
+  claim(name, generation, {.by = name, .per_hour = cost});
+  if (wanted.per_hour > budget.per_hour) return false;  // a claim ends
   if (has_room(Counted::StayingAWhile)) return false;
   const std::int64_t staying = spent_by_all(Counted::StayingAWhile).per_hour.micros;
-  if (evict_for_money(name, staying + cost.micros - budget.per_hour.micros)) return false;
+  if (evict_for_money(name, staying + wanted.per_hour.micros - budget.per_hour.micros))
+    return false;
   if (has_room(Counted::Staying)) return false;
   let_one_give_way(name, function, generation, {.what = Scarce::Money});
   return false;
@@ -312,7 +321,7 @@ Brain::Room Brain::room_in_budget(const std::string& name, const Generation& gen
     room = {left.replicas, fmt::format("budget: scale.budget.{}",
                                        policy::in_words(left.limit, own, by_own, each))};
   if (!is_bounded(all) || each.per_hour.micros == 0) return room;
-  if (budget_is_awaited_) return {0, "budget: others wait for their part of budget_per_hour"};
+  if (turn_.budget_is_awaited) return {0, "budget: others wait for their part of budget_per_hour"};
   const policy::Spend by_all = spent_by_all(Counted::All);
   const auto left = policy::budget_room(all, by_all, {.per_hour = each.per_hour}, room.replicas);
   if (left.replicas < room.replicas)
@@ -347,6 +356,11 @@ void Brain::keep_budget(const std::string& name, const Function& function) {
   for (std::size_t i = 0; i < surplus; ++i)
     drain(*replicas_.find(order[i]),
           fmt::format("budget: scale.budget.{}", policy::in_words(limit, budget, sum, spends[i])));
+}
+
+void Brain::keep_budget_of(const Replica& replica) {
+  if (const auto function = functions_.find(replica.function); function != functions_.end())
+    keep_budget(function->first, function->second);
 }
 
 // Why what is to be held ahead of calls is not all there.

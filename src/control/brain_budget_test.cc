@@ -166,8 +166,15 @@ TEST_F(Budgets, TwoDomainsWait_OneGoesForEach_AndNoMore) {
     end(1);
   }
   calls(1, "f", {"c", ""});
+  calls(1, "f", {"d", ""});
   world.pass(1s);
-  EXPECT_EQ(world.stopped.size(), 1u);
+  ASSERT_EQ(world.stopped.size(), 1u) << "one after the other";
+  world.post(ProcessGone{world.stopped[0], "stopped", Ending::Asked});
+  ASSERT_EQ(world.started.size(), 3u);
+  world.ready(2);
+  EXPECT_EQ(world.stopped.size(), 2u);
+  world.pass(1s);
+  EXPECT_EQ(world.stopped.size(), 2u);
 }
 
 TEST_F(Budgets, ASplit_SharesOneBudget) {

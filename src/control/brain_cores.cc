@@ -70,8 +70,7 @@ void Brain::share_cores() {
   std::vector<ReplicaEntry*> working;
   for (ReplicaEntry& entry : replicas_) {
     if (!entry.second.works()) {
-      if (entry.second.freeze) set_frozen(entry, false);
-      entry.second.freeze.reset();
+      thaw(entry);
       continue;
     }
     users.push_back({entry.second.computes, entry.second.threads, claim_of(entry.second)});
@@ -87,6 +86,12 @@ void Brain::share_cores() {
     replica.threads = threads[i];
     effects_.list.push_back(SetThreads{id, threads[i]});
   }
+}
+
+// It has no batch work any more.
+void Brain::thaw(ReplicaEntry& entry) {
+  if (entry.second.freeze) set_frozen(entry, false);
+  entry.second.freeze.reset();
 }
 
 // Told once for each time that it has stood and run enough: short calls of others freeze it often.

@@ -156,6 +156,31 @@ TEST_F(BatchWork, StandsStillWhileOthersWork) {
   EXPECT_THAT(froze(), IsEmpty());
 }
 
+TEST_F(BatchWork, RedeployedAsOther_GoesOn_AndYieldsNoMore) {
+  batch("b");
+  idle("a");
+  world_.call("b");
+  const domain::CallId quick = world_.call("a");
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, true}));
+  world_.post(FunctionPut{built_in("b"), 2});
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, false}));
+  EXPECT_EQ(threads("a"), 2);
+  end(quick);
+  world_.call("a");
+  EXPECT_THAT(froze(), IsEmpty());
+}
+
+TEST_F(BatchWork, RedeployedAsSuch_Yields) {
+  idle("b");
+  idle("a");
+  domain::Manifest later = built_in("b");
+  later.priority = domain::Priority::Batch;
+  world_.post(FunctionPut{later, 2});
+  world_.call("b");
+  world_.call("a");
+  EXPECT_THAT(froze(), ElementsAre(Froze{1, true}));
+}
+
 TEST_F(BatchWork, StandsStillWhileAnotherStarts_WhichHasAllCores) {
   batch("b");
   world_.call("b");

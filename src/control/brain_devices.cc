@@ -115,13 +115,15 @@ void Brain::start_on_device(const std::string& name, Function& function, Generat
     note_placement(name, generation, std::move(places->front()));
     return ensure_started(name, function, generation);
   }
+  *places = unclaimed(name, *std::move(places));
+  if (places->empty()) return;  // a claim ends
   *places = payable_now(name, function, generation, *std::move(places));
   if (places->empty()) return;
   auto chosen = policy::choose_devices(name, *places, pool_.ledger(), now_);
   if (!chosen) return make_device_room(name, generation, *places);
   const std::vector<domain::DeviceId>& devices = chosen->allocation.devices;
   const bool awaited = std::any_of(devices.begin(), devices.end(), [this](domain::DeviceId id) {
-    return awaited_devices_.contains(id);
+    return turn_.awaited_devices.contains(id);
   });
   // Room that was made is for whoever calls, not for what is held ahead of calls.
   if (awaited && unserved(name, generation).domains == 0) return;
@@ -181,17 +183,56 @@ std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(domain::DeviceId
   return ids;
 }
 
+// Now, or once the answers are over for which no new call is taken.
+std::uint64_t Brain::coming_free(domain::DeviceId id) const {
+  const policy::DeviceLedger& ledger = pool_.ledger();
+  std::uint64_t coming = ledger.free(id);
+  for (const domain::ProcessId holder : ledger.holders(id))
+    if (replicas_.at(holder).state == domain::State::Draining)
+      coming += ledger.allocation(holder)->bytes_each;
+  return coming;
+}
+
 bool Brain::comes_free(const policy::Placement& place) const {
   const policy::DeviceLedger& ledger = pool_.ledger();
   int enough = 0;
-  for (const domain::DeviceId id : place.devices) {
-    std::uint64_t coming = ledger.free(id);
-    for (const domain::ProcessId holder : ledger.holders(id))
-      if (replicas_.at(holder).state == domain::State::Draining)
-        coming += ledger.allocation(holder)->bytes_each;
-    enough += ledger.takes_starts(id, now_) && coming >= place.bytes_each + ledger.owed(id);
-  }
+  for (const domain::DeviceId id : place.devices)
+    enough +=
+        ledger.takes_starts(id, now_) && coming_free(id) >= place.bytes_each + ledger.owed(id);
   return enough >= place.count;
+}
+
+// Those that come nearest to holding it.
+void Brain::claim_devices(const std::string& name, const Generation& generation,
+                          const policy::Placement& place) {
+  const std::optional<Time> since = unserved(name, generation).since;
+  if (!since || !policy::has_claim(*since, now_)) return;  // there may be thousands of devices
+  std::vector<std::pair<std::uint64_t, domain::DeviceId>> devices;
+  for (const domain::DeviceId id : place.devices)
+    if (pool_.ledger().takes_starts(id, now_)) devices.emplace_back(coming_free(id), id);
+  const auto fuller = [](const auto& a, const auto& b) {
+    return std::pair(b.first, a.second) < std::pair(a.first, b.second);
+  };
+  std::sort(devices.begin(), devices.end(), fuller);
+  Claim what{.by = name};
+  for (const auto& [coming, id] : devices)
+    if (what.devices.size() < static_cast<std::size_t>(place.count)) what.devices.push_back(id);
+  claim(name, generation, what);
+}
+
+// Without those that others have a claim to.
+std::vector<policy::Placement> Brain::unclaimed(const std::string& name,
+                                                std::vector<policy::Placement> places) const {
+  const std::vector<domain::DeviceId> claimed = claimed_before(name).devices;
+  if (claimed.empty()) return places;
+  for (policy::Placement& place : places)
+    std::erase_if(place.devices, [&claimed](domain::DeviceId id) {
+      return std::find(claimed.begin(), claimed.end(), id) != claimed.end();
+    });
+  std::erase_if(places, [](const policy::Placement& place) {
+    return place.devices.size() < static_cast<std::size_t>(place.count);
+  });
+  return places;
 }
 
 // On as many of its devices as it takes, those where the fewest have to stop; of equals the first.
@@ -230,22 +271,24 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
                              const std::vector<policy::Placement>& places) {
   const bool called = unserved(name, generation).domains > 0;
   if (!called && !coming_generation(functions_.at(name), generation.revision)) return;
+  claim_devices(name, generation, places.front());
   for (const policy::Placement& place : places) {
     const std::vector<std::vector<domain::ProcessId>> ways = ways_to_make_room(place);
     if (ways.size() < static_cast<std::size_t>(place.count)) continue;
     std::set<domain::ProcessId> gone;  // one may be on several of them
     for (const auto& way : ways) gone.insert(way.begin(), way.end());
-    if (called) awaited_devices_.insert(place.devices.begin(), place.devices.end());
+    if (called) turn_.awaited_devices.insert(place.devices.begin(), place.devices.end());
     for (const domain::ProcessId id : gone)
       drain(*replicas_.find(id),
             fmt::format("evicted: its {} needed by {}; idle, {}", in_words(place), name,
                         policy::worth_in_words(kept(*replicas_.find(id)))));
     return;
   }
-  if (called) awaited_devices_.insert(places.front().devices.begin(), places.front().devices.end());
+  if (called)
+    turn_.awaited_devices.insert(places.front().devices.begin(), places.front().devices.end());
   if (std::any_of(places.begin(), places.end(),
                   [this](const policy::Placement& place) { return comes_free(place); }))
-    return;  // once the answers are over for which no new call is taken
+    return;
   let_one_give_way(name, functions_.at(name), generation,
                    {.what = Scarce::Device, .devices = places.front().devices});
 }

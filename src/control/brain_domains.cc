@@ -119,6 +119,7 @@ void Brain::make_place(const std::string& name, const Generation& generation) {
     const Replica& replica = entry->second;
     if (replica.state != domain::State::Ready) continue;
     if (replica.revision != generation.revision && (at_max || replica.is_turning())) continue;
+    if (coming_generation(functions_.at(name), replica.revision) != nullptr) continue;
     if (replica.in_flight == 0 && serves_waiting(name, functions_.at(name), replica)) continue;
     ReplicaEntry*& earliest = replica.in_flight > 0 ? busy : idle;
     if (earliest == nullptr || replica.last_used < earliest->second.last_used) earliest = entry;

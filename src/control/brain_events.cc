@@ -270,7 +270,10 @@ void Brain::on(const WarmWanted& event) {
   if (function == nullptr) return;
   function->warm_count = event.count;
   function->warm_until = end_of(event.hold);
-  each_serving(*function, [](Generation& generation) { generation.failure.reset(); });
+  each_serving(*function, [](Generation& generation) {
+    generation.failure.reset();
+    generation.failures = 0;
+  });
   decide(event.function, "warm",
          fmt::format("{} for {}", event.count, format_duration(event.hold)));
 }

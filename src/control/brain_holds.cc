@@ -56,6 +56,7 @@ void Brain::on(const PreloadWanted& event) {
   }
   each_serving(*function, [&](Generation& generation) {
     generation.failure.reset();
+    generation.failures = 0;
     generation.read_wanted |= event.tier == domain::Tier::Memory;
     const bool is_there =
         generation.model == Model::Prepared || generation.model == Model::Preparing;
@@ -69,7 +70,7 @@ void Brain::on(const TemplatesRecalled& event) {
 
 // In their order, the next once the last has loaded: the most valuable is there first.
 void Brain::recall_templates() {
-  while (!recalled_.empty() && !is_computing() && !short_of_room_) {
+  while (!recalled_.empty() && !is_computing() && !turn_.short_of_room) {
     for (const auto& [id, held] : templates_)
       if (held.state == domain::State::Loading) return;
     const Function* function = find(recalled_.front());
@@ -103,7 +104,8 @@ void Brain::hold_ahead() {
 }
 
 void Brain::hold_template(const std::string& name, Function& function, Generation& generation) {
-  if (cannot_start(generation) || generation.model == Model::Preparing || short_of_room_) return;
+  if (cannot_start(generation) || generation.model == Model::Preparing || turn_.short_of_room)
+    return;
   if (generation.model != Model::Prepared) return ensure_started(name, function, generation);
   if (!may_fork(generation) || template_of(generation) != nullptr ||
       held_bytes_with(generation) > options_.template_bytes)

@@ -90,9 +90,10 @@ void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
   const std::string who = fmt::format("replica {}", entry.first.value);
   const bool base_is_there = replica.base && templates_.contains(*replica.base);
   if (base_is_there && !is_ready(*replica.base)) return;
-  if (account.inherited > 0)
-    return raise(replica.memory_bytes, base_is_there ? event.own_bytes : event.mapped_bytes, label,
-                 who);
+  if (account.inherited > 0) {
+    raise(replica.memory_bytes, base_is_there ? event.own_bytes : event.mapped_bytes, label, who);
+    return keep_budget_of(replica);
+  }
   if (replica.from && !is_ready(*replica.from)) return;
   const std::uint64_t holds = replica.from ? event.own_bytes : event.mapped_bytes;
   account.seen = policy::seen_with(account.seen, holds);
@@ -103,8 +104,7 @@ void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
     note_learned(label, account, policy::kSamples);
   reserve(replica.memory_bytes, needed(), label, who, holds);
   correct_on_device(entry);
-  if (const auto function = functions_.find(replica.function); function != functions_.end())
-    keep_budget(function->first, function->second);
+  keep_budget_of(replica);
 }
 
 // One that loads holds more than it will: nothing of it is learned before it is ready.
@@ -142,7 +142,7 @@ void Brain::note_learned(const std::string& label, const Account& account, int s
 void Brain::reserve(std::uint64_t& bytes, std::uint64_t needed, const std::string& label,
                     const std::string& who, std::uint64_t holds) {
   if (needed > bytes) {
-    grown_ = label;
+    turn_.grown = label;
     decide(label, "grown",
            fmt::format("{} holds {}: {} reserved instead of {}", who, format_bytes(holds),
                        format_bytes(needed), format_bytes(bytes)));
@@ -211,18 +211,18 @@ std::uint64_t Brain::sum_leaving(Leaving when) const {
 void Brain::relieve_memory() {
   const std::uint64_t reserved = reserved_bytes();
   if (reserved <= options_.memory_bytes) return;
-  short_of_room_ = room_is_awaited_ = true;
+  turn_.short_of_room = turn_.room_is_awaited = true;
   const std::uint64_t over = reserved - options_.memory_bytes;
   const std::uint64_t leaving = leaving_bytes(Leaving::Now);
   std::uint64_t idle_bytes = 0;
   for (const policy::Kept& one : idle()) idle_bytes += one.bytes;
   const std::uint64_t wanted = over > leaving ? std::min(over - leaving, idle_bytes) : 0;
-  if (!grown_.empty())
-    decide(grown_, "over-committed",
+  if (!turn_.grown.empty())
+    decide(turn_.grown, "over-committed",
            fmt::format("{} reserved of {}: {} of what is idle goes, {} are leaving",
                        format_bytes(reserved), format_bytes(options_.memory_bytes),
                        format_bytes(wanted), format_bytes(leaving)));
-  if (wanted > 0) evict(grown_.empty() ? "what runs" : grown_, wanted, {});
+  if (wanted > 0) evict(turn_.grown.empty() ? "what runs" : turn_.grown, wanted, {});
 }
 
 }  // namespace glowplug::control

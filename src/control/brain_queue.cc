@@ -92,7 +92,8 @@ void Brain::refuse_expired(const std::string& name, Function& function) {
   });
   function.note_left();
   for (const Waiting& waiting : expired) {
-    if (Generation* generation = serving_generation(function, waiting.revision))
+    Generation* generation = serving_generation(function, waiting.revision);
+    if (generation != nullptr)
       note_request(*generation, awake_replicas(name, waiting.revision) > 0 ? policy::Start::None
                                                                            : policy::Start::Waited);
     refuse(waiting.call,
@@ -101,7 +102,7 @@ void Brain::refuse_expired(const std::string& name, Function& function) {
                         format_duration(now_ - waiting.arrived),
                         to_string(status_of(name, function).state)),
             ""},
-           kOverloadRetrySeconds);
+           generation ? queue_retry_s(name, *generation, waiting) : kOverloadRetrySeconds);
   }
 }
 

@@ -261,7 +261,7 @@ Brain::Room Brain::room_to_grow(const std::string& name, const Generation& gener
                                 int wanted) const {
   if (cannot_start(generation)) return {0, "a start has just failed"};
   if (device_is_held(name)) return {0, "an engine that did not sleep holds its device"};
-  if (short_of_room_) return {0, "others wait for memory"};
+  if (turn_.short_of_room) return {0, "others wait for memory"};
   if (lets_another_start(functions_.at(name))) return {0, "it is another's turn"};
   if (generation.model != Model::Prepared) return {0, "its model is not prepared"};
   // The first one is worth having whoever else works: it waits for its call.

@@ -91,6 +91,28 @@ void Brain::let_one_give_way(const std::string& name, Function& function,
                                                            : "its part of budget_per_hour"));
 }
 
+void Brain::claim(const std::string& name, const Generation& generation, const Claim& what) {
+  const std::optional<Time> since = unserved(name, generation).since;
+  if (!since || !policy::has_claim(*since, now_)) return;
+  const auto own = std::find_if(turn_.claims.begin(), turn_.claims.end(),
+                                [&name](const Claim& one) { return one.by == name; });
+  Claim& claim = own == turn_.claims.end() ? turn_.claims.emplace_back(Claim{.by = name}) : *own;
+  claim.bytes = std::max(claim.bytes, what.bytes);
+  claim.per_hour = std::max(claim.per_hour, what.per_hour);
+  claim.devices.insert(claim.devices.end(), what.devices.begin(), what.devices.end());
+}
+
+Brain::Claim Brain::claimed_before(const std::string& name) const {
+  Claim sum;
+  for (const Claim& one : turn_.claims) {
+    if (one.by == name) continue;
+    sum.bytes += one.bytes;
+    sum.per_hour.micros += one.per_hour.micros;
+    sum.devices.insert(sum.devices.end(), one.devices.begin(), one.devices.end());
+  }
+  return sum;
+}
+
 // What was given up for another's wait is not taken back before that is over; where it lasts for
 // long, no longer.
 bool Brain::lets_another_start(const Function& function) const {

@@ -54,7 +54,7 @@ bool Brain::hand_over(const std::string& name, const Generation& generation,
 }
 
 void Brain::make_spares() {
-  if (draining_ || short_of_room_ || options_.spares == 0) return;
+  if (draining_ || turn_.short_of_room || options_.spares == 0) return;
   const bool cores_busy = is_computing();
   for (TemplateEntry& entry : templates_) {
     if (entry.second.state != domain::State::Ready || spares_of(entry.first) >= options_.spares)

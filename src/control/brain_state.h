@@ -244,6 +244,21 @@ struct BrainState {
     std::map<Leaving, Known<std::uint64_t>> leaving;
     std::map<Counted, Known<policy::Spend>> spent;
   };
+  // Of one who starves, in a turn: what comes free of it is not for others.
+  struct Claim {
+    std::string by;
+    std::uint64_t bytes = 0;
+    domain::Money per_hour = {};
+    std::vector<domain::DeviceId> devices = {};
+  };
+  struct Turn {
+    std::string grown;                           // whose reservation was raised
+    bool short_of_room = false;                  // somebody waits for memory
+    std::set<domain::DeviceId> awaited_devices;  // by a call
+    bool budget_is_awaited = false;              // of all, by a call
+    bool room_is_awaited = false;  // a call does, or there is less than what runs holds
+    std::vector<Claim> claims;     // the first to starve first
+  };
   // What a function waits for that busy replicas have; of devices, one of these.
   enum class Scarce { Memory, Device, Money };
   struct Wanted {

@@ -177,7 +177,7 @@ void Brain::template_ready(TemplateEntry& entry) {
 
 // Beside the answers of whoever has called already: they come from the base meanwhile.
 void Brain::prime_templates() {
-  if (draining_ || short_of_room_ || is_computing()) return;
+  if (draining_ || turn_.short_of_room || is_computing()) return;
   for (const FunctionEntry* entry : stirring_) {
     const auto& [name, function] = *entry;
     each_serving(function, [&, &name = name, &function = function](const Generation& generation) {

@@ -129,7 +129,9 @@ void Brain::fail(const std::string& name, Function& function, Generation& genera
 }
 
 void Brain::remember(Generation& generation, const Error& error) {
-  const Duration memory = policy::failure_memory(++generation.failures, last_process_);
+  const std::size_t spread =  // others that fail in this turn come back at other times
+      std::hash<std::string>{}(generation.manifest.name) + last_process_;
+  const Duration memory = policy::failure_memory(++generation.failures, spread);
   generation.failure = Failure{error, now_ + memory};
 }
 
@@ -242,12 +244,18 @@ void Brain::replace(const std::string& name, Function& function,
 bool Brain::relabel(const std::string& name, Function& function, const TrafficSet::Served& served) {
   Generation& current = function.current;
   if (!function.beside.empty() || !same_replicas(served.manifest, current.manifest)) return false;
-  for (ReplicaEntry* entry : replicas_of(name))
-    if (entry->second.revision == current.revision) entry->second.revision = served.revision;
-  for (Waiting& waiting : function.waiting) waiting.revision = served.revision;
-  current.revision = served.revision;
+  const int before = std::exchange(current.revision, served.revision);
   current.set_manifest(served.manifest);
+  for (ReplicaEntry* entry : replicas_of(name)) {
+    if (entry->second.revision != before) continue;
+    entry->second.revision = served.revision;
+    if (current.manifest.priority != domain::Priority::Batch) thaw(*entry);
+    take_cores_of(entry->second, current);
+  }
+  workers_changed_ = true;
+  for (Waiting& waiting : function.waiting) waiting.revision = served.revision;
   current.failure.reset();
+  current.failures = 0;
   function.keep_alive = served.manifest.keep_alive;
   function.note.clear();
   if (current.model == Model::Preparing) current.model = Model::Absent;
@@ -330,7 +338,7 @@ void Brain::ensure_next_started(const std::string& name, Function& function) {
   for (const Generation& generation : function.next->fresh) {
     const bool started =
         cold || generation.ready_once || live_replicas(name, generation.revision) > 0;
-    const bool waits_for_room = room_is_awaited_ && function.waiting.empty();
+    const bool waits_for_room = turn_.room_is_awaited && function.waiting.empty();
     if (!generation.failure &&
         (generation.model != Model::Prepared || (!started && !waits_for_room)))
       wanted.push_back(generation.revision);

@@ -83,7 +83,9 @@ std::optional<Time> Brain::timer_of(const FunctionEntry& entry) const {
     if (at && *at > now_ && *at != Time::max()) consider(*at);
   if (!function.gave_way_to.empty() && !function.waiting.empty())
     if (const Time end = function.gave_way + policy::kStarving; end > now_) consider(end);
-  each_serving(function, [&, &function = function](const Generation& generation) {
+  each_serving(function, [&, &name = name, &function = function](const Generation& generation) {
+    if (const auto& since = unserved(name, generation).since)
+      consider(policy::next_claim_change(*since, now_));
     if (const auto change = policy::next_change(generation.manifest.schedule, wall_))
       consider(now_ + (*change - wall_));
     if (!draining_ && generation.scaling && generation.scaling->next != Time::max())

@@ -75,6 +75,13 @@ std::optional<domain::ProcessId> choose_to_give_way(std::span<const Resident> re
   return chosen->replica;
 }
 
+bool has_claim(Time since, Time now) { return now > since && (now - since) / kStarving % 2 == 1; }
+
+Time next_claim_change(Time since, Time now) {
+  const auto passed = std::max<std::int64_t>(0, (now - since) / kStarving);
+  return since + (passed + 1) * kStarving;
+}
+
 std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,
                               Time now) {
   if (residents.empty()) return std::nullopt;

@@ -4,7 +4,7 @@
 // A start costs time in which nobody is answered. So the function with most work for each second
 // that its start takes comes first, and what has just started serves for a multiple of that time
 // before it makes room: two models in turn spend most of it answering. Nobody waits for ever:
-// beyond kStarving the longest wait alone decides.
+// beyond kStarving the longest wait alone decides, and what comes free is not for those behind it.
 //
 // Thread: pure functions.
 #pragma once
@@ -52,6 +52,11 @@ Duration residency(Duration start_cost);
 // flight are answered; nothing while it is nobody's turn yet.
 std::optional<domain::ProcessId> choose_to_give_way(std::span<const Resident> residents,
                                                     const Contender& contender, Time now);
+
+// Whoever has waited for kStarving has what comes free to itself for as long, and again after as
+// long: what needs much is not outrun for ever by many that need little, nor they by it.
+bool has_claim(Time since, Time now);
+Time next_claim_change(Time since, Time now);
 
 // When it is to be asked again; nothing where no replica could make room.
 std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,

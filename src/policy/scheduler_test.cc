@@ -101,5 +101,20 @@ TEST_F(GiveWay, OfSeveral_LowPriorityThenTheOneGrantedLongestAgo) {
   EXPECT_EQ(chosen(at(105s)), std::nullopt);
 }
 
+TEST(Claim, HoldsFromTenSecondsOnForTen_AndAgainAfterTen) {
+  const Time since(100s);
+  const auto has = [since](Duration waited) { return has_claim(since, since + waited); };
+  EXPECT_FALSE(has(-1s));
+  EXPECT_FALSE(has(10s - 1ns));
+  EXPECT_TRUE(has(10s));
+  EXPECT_TRUE(has(20s - 1ns));
+  EXPECT_FALSE(has(20s));
+  EXPECT_FALSE(has(30s - 1ns));
+  EXPECT_TRUE(has(30s));
+  EXPECT_EQ(next_claim_change(since, since), since + 10s);
+  EXPECT_EQ(next_claim_change(since, since + 10s), since + 20s);
+  EXPECT_EQ(next_claim_change(since, since - 30s), since + 10s);
+}
+
 }  // namespace
 }  // namespace glowplug::policy
