@@ -139,10 +139,10 @@ TEST_F(MeasuredMemory, ForkedReplica_CountsItsOwnAndTheTemplateTheRest) {
   in.post(CallEnded{domain::CallId{1}});
   EXPECT_EQ(in.brain.reserved_bytes(), kTemplate + kForked);
   measure(in, 0, 3, 118);
-  EXPECT_EQ(in.brain.function("f")->template_view->memory_bytes, (118 + 8) * kMiB);
+  EXPECT_EQ(in.brain.function("f")->template_view->memory_bytes, 118 * kMiB + policy::kStillMargin);
   learn(in, "f", 1, 6, 124);
   EXPECT_EQ(reserved(in, "f"), (6 + 2 + 8) * kMiB);
-  EXPECT_EQ(in.brain.reserved_bytes(), (118 + 8 + 6 + 2 + 8) * kMiB);
+  EXPECT_EQ(in.brain.reserved_bytes(), (118 + 6 + 2 + 8) * kMiB + policy::kStillMargin);
 }
 
 TEST_F(MeasuredMemory, TemplateThatLoads_IsNotLowered) {
@@ -167,10 +167,10 @@ TEST_F(MeasuredMemory, ReloadedTemplate_IsReservedWhatItHeldAndKeepsTheKernelsLi
   in.post(ProcessGone{in.started[0].process, "killed", Ending::Killed});
   in.call("f");
   ASSERT_EQ(in.started.back().role, Role::Template);
-  EXPECT_EQ(in.brain.reserved_bytes(), (118 + 8) * kMiB + kForked);
+  EXPECT_EQ(in.brain.reserved_bytes(), 118 * kMiB + policy::kStillMargin + kForked);
   EXPECT_EQ(in.started.back().limits, in.started[0].limits);
   in.ready(in.started.size() - 1);
-  EXPECT_EQ(in.brain.function("f")->template_view->memory_bytes, (118 + 8) * kMiB);
+  EXPECT_EQ(in.brain.function("f")->template_view->memory_bytes, 118 * kMiB + policy::kStillMargin);
 }
 
 TEST_F(MeasuredMemory, Spare_IsMeasuredAndTakenWithItsReservation) {

@@ -10,7 +10,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kAfterReady = 500ms;  // its first caller waits meanwhile
-constexpr Duration kAfterAnswer = 200ms;
 constexpr Duration kEvery = 10s;
 constexpr int kRest = 19;  // times as long as the last one took
 
@@ -29,7 +28,7 @@ void MeasureSchedule::add(domain::ProcessId process, Time now) {
 void MeasureSchedule::note_answer(domain::ProcessId process, Time now) {
   const auto found = processes_.find(process);
   if (found == processes_.end() || std::exchange(found->second.answered, true)) return;
-  found->second.due = std::min(found->second.due, now + kAfterAnswer);
+  found->second.due = std::min(found->second.due, now);
 }
 
 void MeasureSchedule::ask(domain::ProcessId process, Time now) {

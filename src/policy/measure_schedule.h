@@ -1,6 +1,6 @@
-// When which process's memory is measured: soon after it is ready, soon after its first answer, and
-// every 10 s while it lives; one at a time, and so seldom that measuring takes a twentieth of a
-// core at most, however many there are.
+// When which process's memory is measured: soon after it is ready, right after its first answer (it
+// may go the next moment, for another's call), and every 10 s while it lives; one at a time, and so
+// seldom that measuring takes a twentieth of a core at most, however many there are.
 //
 // Thread: pure; whoever owns the object.
 #pragma once

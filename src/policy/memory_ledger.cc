@@ -32,7 +32,7 @@ MemoryNeed need_of(std::uint64_t estimate, const TemplateSource& source) {
 
 std::uint64_t needed(const MemoryNeed& need, const MemorySeen& seen, bool agreed) {
   if (seen.peak == 0) return need.estimate;
-  const std::uint64_t margin = memory_margin(seen.peak);
+  const std::uint64_t margin = need.is_still ? kStillMargin : memory_margin(seen.peak);
   if (need.lowering == Lowering::Never)
     return seen.peak > need.estimate ? seen.peak + margin : need.estimate;
   const std::uint64_t least = std::max(seen.first + need.context, seen.peak) + margin;
@@ -56,7 +56,7 @@ MemoryNeed forked_need(const TemplateSource& source) {
 }
 
 MemoryNeed template_need(const TemplateSource& source) {
-  return {.estimate = estimate_template_bytes(source)};
+  return {.estimate = estimate_template_bytes(source), .is_still = true};
 }
 
 MemoryNeed primed_need(const TemplateSource& source) {

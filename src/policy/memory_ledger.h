@@ -38,6 +38,7 @@ inline constexpr int kSamples = 8;
 // Room above what was measured: 5 %, at least 8 MiB and at most 64. Between its first answer and
 // its last a replica's fixed part was seen to grow by some megabytes.
 std::uint64_t memory_margin(std::uint64_t measured);
+inline constexpr std::uint64_t kStillMargin = std::uint64_t{2} << 20;  // of what does nothing
 
 enum class Lowering { AsLearned, Never };
 
@@ -46,6 +47,7 @@ struct MemoryNeed {
   std::uint64_t estimate = 0;
   std::uint64_t context = 0;  // of it, taken as it is used
   Lowering lowering = Lowering::AsLearned;
+  bool is_still = false;  // once it is ready it does nothing: what it holds grows by little
   friend bool operator==(const MemoryNeed&, const MemoryNeed&) = default;
 };
 MemoryNeed replica_need(const TemplateSource& source);   // by exec, with the model

@@ -101,6 +101,15 @@ TEST(MemoryLedger, WhatDoesNoWork_IsLearnedAtTheFirstLook) {
   EXPECT_EQ(reservation(kTemplate, history), (120 + 8) * kMiB);
 }
 
+TEST(MemoryLedger, WhatDoesNothingOnceItIsReady_HasLittleRoomAbove) {
+  MemoryHistory history;
+  const MemoryNeed still{.estimate = 200 * kMiB, .is_still = true};
+  learn(history, still, seen(120, 120), 1);
+  EXPECT_EQ(reservation(still, history), 120 * kMiB + kStillMargin);
+  EXPECT_EQ(corrected(still, seen(131, 131), history), 131 * kMiB + kStillMargin);
+  EXPECT_EQ(reservation(still, {}), 200 * kMiB);
+}
+
 TEST(MemoryNeed, AReplicaHasContextLeftToTake) {
   domain::Manifest manifest;
   const domain::ModelFacts facts{.path = "/m", .kv_bytes_per_token = 1024};
@@ -108,6 +117,8 @@ TEST(MemoryNeed, AReplicaHasContextLeftToTake) {
   EXPECT_EQ(forked_need(source).context, estimate_cache_bytes(manifest, facts));
   EXPECT_EQ(replica_need(source).context, estimate_cache_bytes(manifest, facts));
   EXPECT_EQ(template_need(source).context, 0u);
+  EXPECT_TRUE(template_need(source).is_still);
+  EXPECT_FALSE(forked_need(source).is_still);
   EXPECT_EQ(primed_need(source).lowering, Lowering::Never);
   manifest.resources.memory_bytes = 500 * kMiB;
   EXPECT_EQ(forked_need(source).context, 0u);  // the owner's figure holds it all
