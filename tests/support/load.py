@@ -130,21 +130,32 @@ def herd(server: Server, name: str, count: int, *, max_tokens: int = 1) -> list[
 
 
 class Highest:
-    """Asks `look()` over and over, or `every` so many seconds, while the block runs; `.seen` is the highest it gave."""
+    """Asks `look()` over and over, or `every` so many seconds, while the block runs; `.seen` is the highest it gave.
+    What it raises is raised at the block's end."""
 
     def __init__(self, look: Callable[[], float], every: float = 0) -> None:
         self.seen = float("-inf")
         self._look, self._every, self._stop = look, every, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._error: BaseException | None = None
 
     def __enter__(self) -> Highest:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: object, *_: Any) -> None:
         self._stop.set()
         self._thread.join(timeout=30)
+        if kind is not None:  # the block's own is told
+            return
+        if self._error is not None:
+            raise self._error
+        if self._thread.is_alive():
+            raise TimeoutError("look() did not come back within 30 s")
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every):
-            self.seen = max(self.seen, self._look())
+        try:
+            while not self._stop.wait(self._every):
+                self.seen = max(self.seen, self._look())
+        except BaseException as error:
+            self._error = error
