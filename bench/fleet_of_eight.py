@@ -106,6 +106,17 @@ def ask(url: str, call: Call, number: int) -> Outcome:
     )
 
 
+def bytes_of(text: str) -> int | None:
+    """Of a size as the server reads it; nothing where it is none."""
+    units = ["", "B"], ["kB", "KB"], ["MB"], ["GB"], ["TB"]
+    factors = {name: 1000**power for power, names in enumerate(units) for name in names}
+    factors |= {f"{letter}iB": 1024 ** (power + 1) for power, letter in enumerate("KMGT")}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([a-zA-Z]*)", text)
+    if found is None or found[2] not in factors or float(found[1]) == 0:
+        return None
+    return int(float(found[1]) * factors[found[2]])
+
+
 def reserved_bytes(server: Server) -> int:
     text = server.get("/metrics").text
     return sum(map(int, re.findall(r'glowplug_process_memory_reserved_bytes\{kind="\w+"\} (\d+)', text)))
@@ -194,6 +205,9 @@ def main() -> None:
         "--keep", type=Path, help="a folder that gets the trace, the world file, and what became of each call"
     )
     options = parser.parse_args()
+    budget = bytes_of(options.memory)
+    if budget is None:
+        parser.error(f"--memory: '{options.memory}' is no size; write 1000MB or 1GiB")
     if options.quick:
         options.seconds = 30
     files = {
@@ -210,7 +224,6 @@ def main() -> None:
     refused = [one for one in outcomes if one.status in (429, 503) and one.retry_after]
     wrong = [(call, one) for call, one in zip(calls, outcomes) if one not in answered and one not in refused]
     cold = [one for one in outcomes if one.tier]
-    budget = int(options.memory.removesuffix("MB")) * 1_000_000
 
     with tempfile.TemporaryDirectory(prefix="glowplug-bench-") as folder:
         place = options.keep or Path(folder)
@@ -230,8 +243,9 @@ def main() -> None:
             "files": "shared",
             "starts": starts,
             "function": {"slots": SLOTS, "keep_alive": options.keep_alive},
-            "functions": {
-                name: {"model": name.split("-")[0], "context": int(name.split("-")[1])} for name in names
+            "functions": {  # that were called
+                name: {"model": name.split("-")[0], "context": int(name.split("-")[1])}
+                for name in sorted({call.function for call in calls})
             },
         }
         (place / "world.yaml").write_text(json.dumps(world, indent=1))
