@@ -1,9 +1,9 @@
 #include "simulate/compute.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/result.h"
+#include "simulate/seconds.h"
 
 namespace glowplug::simulate {
 namespace {
@@ -149,8 +149,7 @@ void Compute::forget_void() {
 std::optional<Time> Compute::next() {
   forget_void();
   if (entries_.empty()) return std::nullopt;
-  const double left = std::max(0.0, entries_.top().due - work_) / speed();
-  return now_ + Duration(static_cast<std::int64_t>(std::ceil(left * 1e9)));
+  return now_ + from_seconds_up((entries_.top().due - work_) / speed());
 }
 
 std::optional<Compute::Happening> Compute::take(Time now) {

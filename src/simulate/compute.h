@@ -46,6 +46,7 @@ class Compute final {
     Due due = Due::Loaded;
     domain::CallId call = {};
   };
+  // Not later than a year from now, even where nothing is due by then.
   std::optional<Time> next();
   std::optional<Happening> take(Time now);  // what is due by now, one at a time
 

@@ -128,6 +128,20 @@ TEST_F(ComputeTest, Closed_TellsWhatRanAndIsForgotten) {
   EXPECT_TRUE(compute.close(kThree, now).empty());
 }
 
+TEST_F(ComputeTest, WorkForLongerThanTheClockCounts_IsAheadOfNow_AndNothingOfItIsDue) {
+  ModelProfile slow = profile();
+  slow.prefill_tokens_per_s = 1e-12;
+  compute.open(kOne, slow, 2, now);
+  compute.run(kOne, {domain::CallId{1}, 100, 1}, now);
+  for (int years = 1; years <= 3; ++years) {
+    const std::optional<Time> at = compute.next();
+    ASSERT_TRUE(at.has_value());
+    EXPECT_EQ(*at - now, std::chrono::hours(24 * 366));
+    now = *at;
+    EXPECT_FALSE(compute.take(now).has_value());
+  }
+}
+
 TEST_F(ComputeTest, ManyChanges_LoseNothing) {
   for (std::uint64_t i = 1; i <= 20; ++i) compute.open(domain::ProcessId{i}, profile(), 2, now);
   std::uint64_t put = 0, done = 0, firsts = 0;

@@ -20,9 +20,11 @@ class Both final : public Controller {
     const control::Effects others = restless_.handle(event, now, wall);
     const std::string decided = log_.turn(event, now, wall, timeless(effects), brain_);
     const std::string other = other_log_.turn(event, now, wall, timeless(others), restless_);
-    if (!differs_ && decided != other) {
+    if (!differs_ && (decided != other || !alike(effects.wake_at, others.wake_at, now))) {
       differs_ = true;
-      ADD_FAILURE() << "resting:  " << decided << "restless: " << other;
+      ADD_FAILURE() << "resting:  " << decided << "restless: " << other
+                    << "wakes: " << after(effects.wake_at, now) << " and "
+                    << after(others.wake_at, now);
     }
     return effects;
   }
@@ -35,7 +37,17 @@ class Both final : public Controller {
   }
 
   // A schedule's wake-up is worked out from a wall clock of milliseconds, anew in each turn that
-  // looks at it.
+  // looks at it: so much may lie between the two, and one that is nearer than that may be over for
+  // whoever looks anew.
+  static bool alike(const std::optional<Time>& rests, const std::optional<Time>& looks, Time now) {
+    constexpr auto kTick = std::chrono::milliseconds(1);
+    if (rests && *rests <= now + kTick) return true;
+    if (!rests || !looks) return rests == looks;
+    return std::chrono::abs(*rests - *looks) <= kTick;
+  }
+  static std::string after(const std::optional<Time>& at, Time now) {
+    return at ? std::to_string((*at - now).count()) + " ns" : "never";
+  }
   static control::Effects timeless(control::Effects effects) {
     effects.wake_at.reset();
     return effects;
