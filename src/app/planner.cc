@@ -65,12 +65,10 @@ Result<Planned> run_variant(const SimulateOptions& options, const simulate::Worl
                                  .eviction = variant.eviction};
   const auto outcome = simulate::run_once(setup, **source);
   if (!outcome) return outcome.error();
-  if (outcome->figures.calls == 0) return no_calls(options);
-  if (outcome->violation)
-    return Error{
-        std::string(domain::error::kServerError),
-        fmt::format("{}: a rule does not hold: {}", variant.name, in_words(*outcome->violation)),
-        ""};
+  if (auto fault = fault_of(options, *outcome)) {
+    if (outcome->violation) fault->message = variant.name + ": " + fault->message;
+    return *std::move(fault);
+  }
   return Planned{variant.name, setup.model, outcome->figures};
 }
 
@@ -93,12 +91,17 @@ std::string brief(double number) {
 }
 
 std::string table_of(const std::vector<Planned>& plan) {
-  const bool refuses = std::any_of(plan.begin(), plan.end(),
-                                   [](const Planned& one) { return one.figures.refusals() > 0; });
+  const auto any = [&plan](auto count) {
+    return std::any_of(plan.begin(), plan.end(),
+                       [&count](const Planned& one) { return count(one.figures) > 0; });
+  };
+  const bool refuses = any([](const Figures& figures) { return figures.refusals(); });
+  const bool loses = any([](const Figures& figures) { return figures.lost(); });
   std::vector<cli::Column> columns{{"POLICY"}};
   for (const char* head : {"COLD", "COLD S", "P50", "P95", "P99", "DEVICE S", "GB·S", "MONEY"})
     columns.push_back({head, Align::Right});
   if (refuses) columns.push_back({"REFUSED", Align::Right});
+  if (loses) columns.push_back({"LOST", Align::Right});
   std::vector<std::vector<std::string>> rows;
   for (const auto& [name, model, figures] : plan) {
     const auto bill = simulate::bill_of(figures, model);
@@ -109,6 +112,7 @@ std::string table_of(const std::vector<Planned>& plan) {
          brief(simulate::device_seconds(figures, model.machine)),
          brief(figures.reserved_byte_s / 1e9), bill ? format_micros(bill->total.micros) : "-"});
     if (refuses) rows.back().push_back(std::to_string(figures.refusals()));
+    if (loses) rows.back().push_back(std::to_string(figures.lost()));
   }
   return cli::layout_table(columns, rows);
 }
@@ -137,6 +141,11 @@ int plan(const SimulateOptions& options, const Console& console) {
   if (!world) return report_failure(options, console, world.error());
   const auto variants = chosen_variants(options);
   if (!variants) return report_failure(options, console, variants.error());
+  if (options.trace == "-" && variants->size() > 1)
+    return report_failure(
+        options, console,
+        usage_error("--trace -: each policy reads the calls anew; name a file, or "
+                    "one policy with --policy"));
   std::vector<Planned> plan;
   std::vector<std::pair<std::string, Figures>> lines;
   for (const PlanVariant& variant : *variants) {

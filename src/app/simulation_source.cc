@@ -100,18 +100,19 @@ Error usage_error(const std::string& what) {
   return {std::string(cli::kUsage), what + "; see: glowplug simulate --help", ""};
 }
 
-Error no_calls(const SimulateOptions& options) {
-  return {
+std::optional<Error> fault_of(const SimulateOptions& options, const simulate::RunOutcome& outcome) {
+  if (const auto& broken = outcome.violation)
+    return Error{std::string(domain::error::kServerError),
+                 fmt::format("a rule does not hold: turn {}, at {:.6f} s: {}: {}", broken->turn,
+                             to_seconds(broken->at.time_since_epoch()), broken->rule, broken->what),
+                 ""};
+  if (outcome.figures.calls > 0) return std::nullopt;
+  return Error{
       std::string(domain::error::kInvalidValue),
       options.trace.empty()
           ? "no call comes: --rate is too low for this --length"
           : fmt::format("{}: no call is in it, or --keep and --length leave none", options.trace),
       "trace"};
-}
-
-std::string in_words(const simulate::Violation& violation) {
-  return fmt::format("turn {}, at {:.6f} s: {}: {}", violation.turn,
-                     to_seconds(violation.at.time_since_epoch()), violation.rule, violation.what);
 }
 
 int report_failure(const SimulateOptions& options, const cli::Console& console,

@@ -5,14 +5,15 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
 #include "cli/console.h"
 #include "cli/exit_code.h"
 #include "cli/simulate_options.h"
-#include "simulate/checkers.h"
 #include "simulate/request.h"
+#include "simulate/single_run.h"
 #include "simulate/world_model.h"
 
 namespace glowplug::app {
@@ -30,9 +31,9 @@ Result<void> write_files(const cli::SimulateOptions& options, const std::string&
                          const std::string& plot);
 
 Error usage_error(const std::string& what);
-// The source had none.
-Error no_calls(const cli::SimulateOptions& options);
-std::string in_words(const simulate::Violation& violation);
+// What is wrong with a run: a rule that does not hold, else that no call came.
+std::optional<Error> fault_of(const cli::SimulateOptions& options,
+                              const simulate::RunOutcome& outcome);
 // Tells it on err, and on out as JSON where that is wanted; returns the exit code.
 int report_failure(const cli::SimulateOptions& options, const cli::Console& console,
                    const Error& error);

@@ -67,10 +67,7 @@ int show_run(const SimulateOptions& options, const Console& console,
                                wall_s, wall_s > 0 ? calls / wall_s : 0)
                 << std::flush;
   }
-  if (!outcome.violation) return cli::to_int(ExitCode::Done);
-  return report_failure(options, console,
-                        {std::string(domain::error::kServerError),
-                         "a rule does not hold: " + in_words(*outcome.violation), ""});
+  return cli::to_int(ExitCode::Done);
 }
 
 int simulate_once(const SimulateOptions& options, const Console& console) {
@@ -96,12 +93,15 @@ int simulate_once(const SimulateOptions& options, const Console& console) {
   const auto outcome = simulate::run_once(setup, **source);
   const double wall_s = seconds_since(began);
   if (!outcome) return report_failure(options, console, outcome.error());
-  if (outcome->figures.calls == 0) return report_failure(options, console, no_calls(options));
+  const auto fault = fault_of(options, *outcome);
+  if (fault && outcome->figures.calls == 0) return report_failure(options, console, *fault);
   if (log.is_open()) {
     log.close();
     if (!log) return report_failure(options, console, cannot_write(options.log));
   }
-  return show_run(options, console, *outcome, *world, wall_s);
+  const int shown = show_run(options, console, *outcome, *world, wall_s);
+  return fault && shown == cli::to_int(ExitCode::Done) ? report_failure(options, console, *fault)
+                                                       : shown;
 }
 
 // --- many seeds ---

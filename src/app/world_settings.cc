@@ -28,7 +28,13 @@ using models::shown;
 constexpr std::size_t kNameBytesMax = 128, kPathBytesMax = 4096;
 constexpr std::size_t kFunctionsMax = 10'000;  // told apart
 constexpr std::size_t kModelsMax = 1000;
-constexpr double kRateMax = 1e9;
+constexpr std::size_t kFaultsShown = 20;
+constexpr double kRateMin = 0.001, kRateMax = 1e9;
+// So that what all processes of all functions hold together can be counted.
+constexpr std::uint64_t kSizeMax = std::uint64_t{1} << 50;  // of a machine, of a file
+constexpr std::uint64_t kHeldMax = std::uint64_t{1} << 40;  // of a process, beside its weights
+constexpr std::uint64_t kPerTokenMax = std::uint64_t{1} << 30;
+constexpr int kVocabularyMax = 100'000'000;
 constexpr Duration kStartMax = std::chrono::hours(24);
 
 // One object of the file.
@@ -38,17 +44,20 @@ class WorldFields final {
       : fields_(object, std::move(path), faults) {}
   ManifestFields& fields() { return fields_; }
 
-  void bytes(std::string_view key, std::uint64_t& into) {
+  void bytes(std::string_view key, std::uint64_t& into, std::uint64_t most = kSizeMax) {
     const json::value* value = fields_.find(key);
     if (value == nullptr) return;
     std::optional<std::uint64_t> read;
     if (value->is_string()) read = parse_bytes(std::string_view(value->get_string()));
     if (value->is_int64() && value->get_int64() >= 0)
       read = static_cast<std::uint64_t>(value->get_int64());
-    if (read)
-      into = *read;
-    else
+    if (!read)
       fields_.fault(key, fmt::format("must be a size such as 8GiB or 98MB, not {}", shown(*value)));
+    else if (*read > most)
+      fields_.fault(key,
+                    fmt::format("must be {} at most, not {}", format_bytes(most), shown(*value)));
+    else
+      into = *read;
   }
   void duration(std::string_view key, Duration& into) {
     const json::value* value = fields_.find(key);
@@ -64,8 +73,17 @@ class WorldFields final {
   void number(std::string_view key, int& into, int low, int high) {
     fields_.read_int(key, into, {.low = low, .high = high});
   }
-  // Above zero.
-  void rate(std::string_view key, double& into) { fields_.read_number(key, into, 0, kRateMax); }
+  void rate(std::string_view key, double& into) {
+    const json::value* value = fields_.find(key);
+    if (value == nullptr) return;
+    const auto read = models::number_of(*value);
+    if (read && *read >= kRateMin && *read <= kRateMax)
+      into = *read;
+    else
+      fields_.fault(key, fmt::format("must be a number from {} to {:.0f}, not {}", kRateMin,
+                                     kRateMax, shown(*value)));
+  }
+  void load_rate(std::string_view key, double& into) { fields_.read_number(key, into, -1e-9, 1e6); }
   void money(std::string_view key, domain::Money& into) {
     const json::value* value = fields_.find(key);
     if (value == nullptr) return;
@@ -105,12 +123,13 @@ void read_machine(const json::object& object, ManifestFields::Faults& faults,
   from.money("budget_per_hour", machine.budget_per_hour);
 }
 
-// What the model's own file says, where it is there.
-void read_header(WorldFields& from, simulate::ModelProfile& model) {
+// What the model's own file says, where it is there; `folder` is where its path begins.
+void read_header(WorldFields& from, const std::filesystem::path& folder,
+                 simulate::ModelProfile& model) {
   std::string path;
   from.fields().read_text("gguf", path, kPathBytesMax);
   if (path.empty()) return;
-  const auto facts = models::read_gguf(path);
+  const auto facts = models::read_gguf((folder / path).string());
   if (!facts) return from.fields().fault("gguf", facts.error().message);
   model.file_bytes = facts->file_bytes;
   model.weight_bytes = facts->weight_bytes;
@@ -119,26 +138,32 @@ void read_header(WorldFields& from, simulate::ModelProfile& model) {
 }
 
 simulate::ModelProfile read_model(const json::object& object, const std::string& path,
+                                  const std::filesystem::path& folder,
                                   ManifestFields::Faults& faults) {
   simulate::ModelProfile model;
   WorldFields from(object, path, faults);
   from.fields().refuse_unknown({"name", "share", "gguf", "file", "weights", "kv_per_token",
                                 "vocabulary", "template", "forked", "executed", "threads",
-                                "prefill_tokens_per_s", "step", "step_stream", "step_mixed"});
+                                "prefill_tokens_per_s", "step", "step_stream", "step_mixed",
+                                "load_s_per_gb"});
   from.fields().read_text("name", model.name, kNameBytesMax);
   from.number("share", model.share, 0, 1'000'000);
-  read_header(from, model);
+  read_header(from, folder, model);
   const std::uint64_t file_bytes = model.file_bytes;
   from.bytes("file", model.file_bytes);
   if (model.file_bytes != file_bytes) model.weight_bytes = model.file_bytes;
   from.bytes("weights", model.weight_bytes);
-  from.bytes("kv_per_token", model.kv_bytes_per_token);
-  from.bytes("vocabulary", model.vocabulary);
-  from.bytes("template", model.template_bytes);
-  from.bytes("forked", model.forked_bytes);
-  from.bytes("executed", model.executed_bytes);
+  from.bytes("kv_per_token", model.kv_bytes_per_token, kPerTokenMax);
+  int vocabulary = static_cast<int>(std::min<std::uint64_t>(kVocabularyMax, model.vocabulary));
+  from.number("vocabulary", vocabulary, 0, kVocabularyMax);
+  model.vocabulary = static_cast<std::uint64_t>(vocabulary);
+  from.bytes("template", model.template_bytes, kHeldMax);
+  from.bytes("forked", model.forked_bytes, kHeldMax);
+  from.bytes("executed", model.executed_bytes, kHeldMax);
   from.number("threads", model.threads, 0, 4096);
   from.rate("prefill_tokens_per_s", model.prefill_tokens_per_s);
+  if (from.fields().find("load_s_per_gb") != nullptr)
+    from.load_rate("load_s_per_gb", model.load_s_per_gb.emplace(0));
   from.duration("step", model.step);
   from.duration("step_stream", model.step_stream);
   from.duration("step_mixed", model.step_mixed);
@@ -147,8 +172,8 @@ simulate::ModelProfile read_model(const json::object& object, const std::string&
   return model;
 }
 
-void read_models(const json::value& list, ManifestFields::Faults& faults,
-                 std::vector<simulate::ModelProfile>& models) {
+void read_models(const json::value& list, const std::filesystem::path& folder,
+                 ManifestFields::Faults& faults, std::vector<simulate::ModelProfile>& models) {
   if (!list.is_array() || list.get_array().empty() || list.get_array().size() > kModelsMax) {
     faults.push_back(fmt::format("models: must be a list of 1 to {} models", kModelsMax));
     return;
@@ -162,7 +187,7 @@ void read_models(const json::value& list, ManifestFields::Faults& faults,
       faults.push_back(fmt::format("{}: must be a mapping, not {}", path, shown(one)));
       return;
     }
-    models.push_back(read_model(one.get_object(), path, faults));
+    models.push_back(read_model(one.get_object(), path, folder, faults));
     shares += models.back().share;
     if (!names.insert(models.back().name).second)
       faults.push_back(fmt::format("{}.name: \"{}\" is there already", path, models.back().name));
@@ -176,7 +201,7 @@ void read_starts(const json::object& object, ManifestFields::Faults& faults,
   from.fields().refuse_unknown({"exec", "load_s_per_gb", "load_threads", "fork", "hand_over",
                                 "first_call", "stop", "kill", "sleep", "wake", "jitter"});
   from.duration("exec", starts.exec);
-  from.fields().read_number("load_s_per_gb", starts.load_s_per_gb, -1e-9, 1e6);
+  from.load_rate("load_s_per_gb", starts.load_s_per_gb);
   from.number("load_threads", starts.load_threads, 0, 4096);
   from.duration("fork", starts.fork);
   from.duration("hand_over", starts.hand_over);
@@ -188,14 +213,14 @@ void read_starts(const json::object& object, ManifestFields::Faults& faults,
   from.fields().read_number("jitter", starts.jitter, -1e-9, 3);
 }
 
-// What a manifest may say, but for name and model.
-void read_function(const json::object& object, const std::string& path,
+// What a manifest may say, but for name and model. False after a fault.
+bool read_function(const json::object& object, const std::string& path,
                    ManifestFields::Faults& faults, domain::Manifest& function) {
   json::object whole = object;
   for (const char* fixed : {"apiVersion", "kind", "name", "model"}) {
     if (!whole.contains(fixed)) continue;
     faults.push_back(fmt::format("{}.{}: is given by the simulation; leave it out", path, fixed));
-    return;
+    return false;
   }
   whole["apiVersion"] = "glowplug.dev/v1";
   whole["kind"] = "Function";
@@ -205,10 +230,23 @@ void read_function(const json::object& object, const std::string& path,
     faults.push_back(fmt::format("{}: {}", path, read.error().message));
   else
     function = *read;
+  return read.ok();
 }
 
-// Each with what `function` says, but for the fields that it says itself.
-void read_functions(const json::object& functions, const json::object* common,
+// Objects field by field, to any depth; all else is replaced.
+void lay_over(json::object& under, const json::object& over) {
+  for (const auto& field : over) {
+    json::value& there = under[field.key()];
+    if (there.is_object() && field.value().is_object())
+      lay_over(there.get_object(), field.value().get_object());
+    else
+      there = field.value();
+  }
+}
+
+// Each with what `function` says, but for the fields that it says itself. Where `function` has a
+// fault, each of them would have it too: then only their models are looked at.
+void read_functions(const json::object& functions, const json::object& common, bool common_holds,
                     ManifestFields::Faults& faults, simulate::WorldModel& world) {
   if (functions.size() > kFunctionsMax)
     return faults.push_back(fmt::format("functions: must be {} at most", kFunctionsMax));
@@ -217,13 +255,12 @@ void read_functions(const json::object& functions, const json::object* common,
     const std::string path = "functions." + name.substr(0, kNameBytesMax);
     if (!member.value().is_object())
       return faults.push_back(path + ": must be a mapping, not " + shown(member.value()));
-    json::object whole = common == nullptr ? json::object() : *common;
-    for (const auto& field : member.value().get_object())
-      whole.insert_or_assign(field.key(), field.value());
+    json::object whole = common;
+    lay_over(whole, member.value().get_object());
     const json::value named = whole.contains("model") ? whole["model"] : json::value();
     whole.erase("model");
     domain::Manifest& function = world.functions[name];
-    read_function(whole, path, faults, function);
+    if (common_holds) read_function(whole, path, faults, function);
     const auto is_named = [&named](const simulate::ModelProfile& one) {
       return named.is_string() && std::string_view(named.get_string()) == one.name;
     };
@@ -259,15 +296,15 @@ void read_speeds(const json::object& object, ManifestFields::Faults& faults,
   }
 }
 
-void read_whole(const json::object& object, ManifestFields::Faults& faults,
-                simulate::WorldModel& world) {
+void read_whole(const json::object& object, const std::filesystem::path& folder,
+                ManifestFields::Faults& faults, simulate::WorldModel& world) {
   WorldFields from(object, "", faults);
   from.fields().refuse_unknown({"machine", "devices", "speeds", "models", "files", "starts",
                                 "transfers", "gateway", "function", "functions", "prices"});
-  if (const json::object* machine = from.object("machine"))
-    read_machine(*machine, faults, world.machine);
+  const json::object* machine = from.object("machine");
+  if (machine != nullptr) read_machine(*machine, faults, world.machine);
   if (const json::value* models = from.fields().find("models"))
-    read_models(*models, faults, world.models);
+    read_models(*models, folder, faults, world.models);
   from.fields().read_choice(
       "files", world.files,
       {{"own", simulate::ModelFiles::OfEachFunction}, {"shared", simulate::ModelFiles::Shared}});
@@ -281,16 +318,17 @@ void read_whole(const json::object& object, ManifestFields::Faults& faults,
     rates.rate("verify_mb_per_s", world.transfers.verify_mb_per_s);
   }
   from.duration("gateway", world.gateway);
-  if (const json::object* function = from.object("function"))
-    read_function(*function, "function", faults, world.function);
+  const json::object nothing;
+  const json::object* function = from.object("function");
+  const bool holds =
+      function == nullptr || read_function(*function, "function", faults, world.function);
   if (const json::object* functions = from.object("functions"))
-    read_functions(*functions, from.object("function"), faults, world);
+    read_functions(*functions, function == nullptr ? nothing : *function, holds, faults, world);
   if (const json::value* prices = from.fields().find("prices"))
     if (auto table = read_prices(*prices, faults)) world.prices = std::move(*table);
   if (const json::value* rows = from.fields().find("devices")) read_fleet(*rows, faults, world);
   if (const json::object* speeds = from.object("speeds"))
     read_speeds(*speeds, faults, world.speeds);
-  const json::object* machine = from.object("machine");
   if (machine == nullptr || !machine->contains("memory")) make_room_for_devices(world.machine);
   if (domain::find_price(world.prices, world.machine.device) == nullptr)
     faults.push_back(
@@ -304,7 +342,8 @@ void make_room_for_devices(simulate::Machine& machine) {
     machine.memory_bytes += row.memory_bytes * static_cast<std::uint64_t>(row.count);
 }
 
-Result<simulate::WorldModel> read_world(std::string_view text) {
+Result<simulate::WorldModel> read_world(std::string_view text,
+                                        const std::filesystem::path& folder) {
   simulate::WorldModel world;
   const auto document = models::parse_document(text);
   if (!document) return document.error();
@@ -312,8 +351,13 @@ Result<simulate::WorldModel> read_world(std::string_view text) {
     return Error{std::string(domain::error::kInvalidValue),
                  "the model is a mapping of keys, not " + shown(*document), "model"};
   ManifestFields::Faults faults;
-  read_whole(document->get_object(), faults, world);
+  read_whole(document->get_object(), folder, faults, world);
   if (faults.empty()) return world;
+  if (faults.size() > kFaultsShown) {
+    const std::size_t more = faults.size() - kFaultsShown;
+    faults.resize(kFaultsShown);
+    faults.push_back(fmt::format("and {} more", more));
+  }
   return Error{std::string(domain::error::kInvalidValue),
                fmt::format("{}", fmt::join(faults, "; ")), "model"};
 }
@@ -323,7 +367,7 @@ Result<simulate::WorldModel> read_world_file(const std::string& path) {
   if (!text)
     return Error{std::string(domain::error::kInvalidValue),
                  fmt::format("'{}' cannot be read", path), "model"};
-  auto world = read_world(*text);
+  auto world = read_world(*text, std::filesystem::path(path).parent_path());
   if (world) return world;
   return Error{world.error().code, fmt::format("{}: {}", path, world.error().message), "model"};
 }

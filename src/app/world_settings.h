@@ -4,6 +4,7 @@
 // Thread: pure functions.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -12,9 +13,10 @@
 
 namespace glowplug::app {
 
-// The error lists all faults, each with its field.
-Result<simulate::WorldModel> read_world(std::string_view text);
-Result<simulate::WorldModel> read_world_file(const std::string& path);
+// The error lists the faults, each with its field. A model file's path begins at `folder`.
+Result<simulate::WorldModel> read_world(std::string_view text,
+                                        const std::filesystem::path& folder = {});
+Result<simulate::WorldModel> read_world_file(const std::string& path);  // at the file's own folder
 // What a replica has on an accelerator it has on this machine too, as a server reserves it.
 void make_room_for_devices(simulate::Machine& machine);
 

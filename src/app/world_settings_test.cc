@@ -6,6 +6,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "models/gguf_reader.h"
 #include "models/test_gguf.h"
@@ -35,7 +36,7 @@ machine: {memory: 80GB, page_cache: 1GB, spares: 2, cores: 16, device: A100, bud
 models:
   - {name: small, share: 3, file: 1GB, kv_per_token: 100000, threads: 0, prefill_tokens_per_s: 9000, step: 0.5ms,
      step_stream: 0ms, step_mixed: 20ms, template: 2GB, forked: 100MB, executed: 3GB, vocabulary: 128000}
-  - {name: large, file: 16GB, weights: 15GB}
+  - {name: large, file: 16GB, weights: 15GB, load_s_per_gb: 2}
 files: shared
 starts: {exec: 2s, load_s_per_gb: 0.1, load_threads: 4, fork: 10ms, hand_over: 1ms, first_call: 0ms, stop: 1s,
          kill: 1ms, sleep: 2s, wake: 3s, jitter: 0}
@@ -52,6 +53,8 @@ prices: {A100: {per_hour: 2, per_request: 0}}
   EXPECT_EQ(world->models[0].step, 500us);
   EXPECT_EQ(world->models[0].weight_bytes, 1'000'000'000u);
   EXPECT_EQ(world->models[1].weight_bytes, 15'000'000'000u);
+  EXPECT_EQ(simulate::load_time(*world, world->models[0]), 2100ms);
+  EXPECT_EQ(simulate::load_time(*world, world->models[1]), 32s);
   EXPECT_EQ(world->files, simulate::ModelFiles::Shared);
   EXPECT_EQ(world->starts.wake, 3s);
   EXPECT_EQ(world->starts.jitter, 0);
@@ -96,6 +99,77 @@ TEST(WorldSettings, ModelsOwnFile_SaysWhatItHolds) {
   EXPECT_EQ(world->models[0].weight_bytes, facts->weight_bytes);
   EXPECT_EQ(world->models[0].kv_bytes_per_token, facts->kv_bytes_per_token);
   EXPECT_THAT(fault_of("models: [{gguf: /nowhere.gguf}]"), HasSubstr("models[0].gguf: "));
+}
+
+TEST(WorldSettings, ModelsOwnFile_IsFoundBesideTheWorldsFile) {
+  const std::string folder = ::testing::TempDir() + "world-" + std::to_string(::getpid());
+  ASSERT_EQ(::mkdir(folder.c_str(), 0700), 0);
+  const std::string gguf = folder + "/beside.gguf", file = folder + "/world.yaml";
+  std::ofstream(gguf, std::ios::binary) << models::TestGguf().bytes();
+  std::ofstream(file) << "models: [{name: a, gguf: beside.gguf}]";
+  const auto world = read_world_file(file);
+  const auto facts = models::read_gguf(gguf);
+  std::remove(gguf.c_str());
+  std::remove(file.c_str());
+  ::rmdir(folder.c_str());
+  ASSERT_TRUE(world.ok()) << world.error().message;
+  EXPECT_EQ(world->models[0].file_bytes, facts->file_bytes);
+}
+
+TEST(WorldSettings, WhatAFunctionSays_LeavesItsNeighboursAsTheyAre) {
+  const auto world = read_world(R"(
+models: [{name: small}]
+function: {slots: 2, scale: {max: 8, policy: threshold, budget: {memory: 4GiB, per_hour: 2}}, limits: {queue: 3}}
+functions: {chat: {model: small, scale: {min: 1, budget: {per_hour: 5}}}}
+)");
+  ASSERT_TRUE(world.ok()) << world.error().message;
+  const domain::Manifest chat = manifest_of(*world, "chat");
+  EXPECT_EQ(chat.scale.min, 1);
+  EXPECT_EQ(chat.scale.max, 8);
+  EXPECT_EQ(chat.scale.policy, domain::ScalePolicy::Threshold);
+  EXPECT_EQ(chat.scale.budget.per_hour, domain::Money{5'000'000});
+  EXPECT_EQ(chat.scale.budget.memory_bytes, std::uint64_t{4} << 30);
+  EXPECT_EQ(chat.limits.queue, 3);
+  EXPECT_EQ(manifest_of(*world, "another").scale.min, 0);
+}
+
+TEST(WorldSettings, FaultOfAll_IsToldOnce_AndOfMany_SomeAre) {
+  EXPECT_EQ(fault_of("machine: 5\nfunction: 6\nfunctions: {}"),
+            "machine: must be a mapping, not 5; function: must be a mapping, not 6");
+  EXPECT_EQ(
+      fault_of(
+          "models: [{name: a}]\nfunction: {slots: 0}\nfunctions: {x: {model: a}, y: {model: b}}"),
+      "function: slots: must be a whole number from 1 to 64, not 0; functions.y.model: must "
+      "name one of models, not \"b\"");
+  std::string many = "models: [{name: a}]\nfunctions:\n";
+  for (int i = 0; i < 1000; ++i) many += "  f" + std::to_string(i) + ": {model: a, slots: 0}\n";
+  const std::string told = fault_of(many);
+  EXPECT_THAT(told, HasSubstr("functions.f19: slots: "));
+  EXPECT_THAT(told, ::testing::EndsWith("; and 980 more"));
+  EXPECT_LT(told.size(), 2000u);
+}
+
+TEST(WorldSettings, SizesAndRates_HaveBounds) {
+  EXPECT_EQ(fault_of("models: [{kv_per_token: 16000000TB}]"),
+            "models[0].kv_per_token: must be 1.1 GB at most, not \"16000000TB\"");
+  for (const char* size : {"template", "forked", "executed"})
+    EXPECT_THAT(fault_of("models: [{" + std::string(size) + ": 2TB}]"),
+                HasSubstr("models[0]." + std::string(size) + ": must be 1.1 TB at most"));
+  for (const char* size : {"file", "weights"})
+    EXPECT_THAT(fault_of("models: [{" + std::string(size) + ": 16000000TB}]"),
+                HasSubstr("models[0]." + std::string(size) + ": must be "));
+  for (const char* size : {"memory", "template_memory", "page_cache"})
+    EXPECT_THAT(fault_of("machine: {" + std::string(size) + ": 16000000TB}"),
+                HasSubstr("machine." + std::string(size) + ": must be "));
+  EXPECT_THAT(fault_of("models: [{vocabulary: 1000000000}]"), HasSubstr("models[0].vocabulary: "));
+  EXPECT_EQ(fault_of("models: [{prefill_tokens_per_s: 1.0e-9}]"),
+            "models[0].prefill_tokens_per_s: must be a number from 0.001 to 1000000000, not 1E-9");
+  EXPECT_THAT(fault_of("speeds: {T4: 1.0e-12}"),
+              HasSubstr("speeds.T4: must be a number from 0.001"));
+  for (const char* rate : {"read_mb_per_s", "fetch_mb_per_s", "verify_mb_per_s"})
+    EXPECT_THAT(fault_of("transfers: {" + std::string(rate) + ": 1.0e-9}"),
+                HasSubstr("transfers." + std::string(rate) + ": must be a number from 0.001"));
+  EXPECT_THAT(fault_of("models: [{load_s_per_gb: -1}]"), HasSubstr("models[0].load_s_per_gb: "));
 }
 
 TEST(WorldSettings, Faults_NameTheirField) {

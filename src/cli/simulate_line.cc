@@ -1,5 +1,9 @@
 #include "cli/simulate_line.h"
 
+#include <charconv>
+#include <string>
+#include <system_error>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -24,11 +28,34 @@ void add_duration(CLI::App& command, const char* name, std::optional<Duration>& 
       what);
 }
 
+// CLI11's own says up to which number of three hundred digits.
+CLI::Validator at_least(std::uint64_t least) {
+  return CLI::Validator(
+      [least](const std::string& text) {
+        std::uint64_t number = 0;
+        const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (code == std::errc() && end == text.data() + text.size() && number >= least)
+          return std::string();
+        return fmt::format("'{}' is no whole number from {} on", text, least);
+      },
+      "");
+}
+
+CLI::Validator is_file() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        return std::string(text == "-" ? "'-' is no file, and stdout has the figures; name one"
+                                       : "");
+      },
+      "");
+}
+
 // What both take: where the calls come from, in which world, and where the figures go.
 void add_common(CLI::App& command, SimulateOptions& options) {
   CLI::Option* trace = command.add_option(
       "--trace", options.trace,
-      "A trace: time_s,function,prompt_tokens,output_tokens, or one of Azure, Mooncake, ServeGen");
+      "A trace: time_s,function,prompt_tokens,output_tokens, or one of Azure, Mooncake, ServeGen; "
+      "- is stdin");
   command
       .add_option("--generate", options.kind,
                   "Or calls made up: poisson, bursts, diurnal, periodic")
@@ -39,20 +66,20 @@ void add_common(CLI::App& command, SimulateOptions& options) {
   command.add_option("--devices", options.devices,
                      "Accelerators beside it, as A10G:4,T4:100; a --model file says more of them");
   command.add_option("--seed", options.seed, "Of all that is random")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
   command.add_option("--functions", options.functions, "How many are made up")
       ->check(CLI::Range(std::size_t{1}, domain::kFunctionsMax))
       ->capture_default_str();
   command.add_option("--tenants", options.tenants, "How many callers are kept apart")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   command.add_option("--zipf", options.zipf, "How unevenly functions are called; 0 = all alike")
       ->capture_default_str();
   command.add_option("--rate", options.rate, "Calls a second, on average")->capture_default_str();
   add_duration(command, "--length", options.length, "How long; 1h when made up, else the trace");
-  command.add_option("--requests", options.requests, "How many calls at most")
-      ->check(CLI::NonNegativeNumber);
+  command.add_option("--requests", options.requests, "How many calls at most; 0 = all")
+      ->check(at_least(0));
   command.add_option("--prompt-tokens", options.prompt_tokens,
                      "MEDIAN or MEDIAN:SIGMA of a lognormal, where a trace has none");
   command.add_option("--output-tokens", options.output_tokens, "The same of answers");
@@ -65,12 +92,12 @@ void add_common(CLI::App& command, SimulateOptions& options) {
   add_duration(command, "--sort", options.sort, "How far rows of a trace may be out of order");
   command.add_option("--keep", options.keep, "Share of a trace's calls that are played")
       ->capture_default_str();
-  command.add_option("--plot", options.plot, "Writes a picture, an SVG file");
+  command.add_option("--plot", options.plot, "Writes a picture, an SVG file")->check(is_file());
   // With a file, or alone as on every command.
   command
       .add_option_function<std::string>(
-          "--json", [&options](const std::string& file) { options.json = file; },
-          "Writes the figures to a file, or alone to stdout")
+          "--json", [&options](const std::string& file) { options.json = file == "-" ? "" : file; },
+          "Writes the figures to a file, or alone (or as -) to stdout")
       ->expected(0, 1)
       ->type_name("[FILE]");
 }
@@ -94,8 +121,10 @@ void add_simulations(CLI::App& app, SimulateOptions& options, Simulation& chosen
   CLI::App* simulate = app.add_subcommand(
       "simulate", "Play traffic against the same decisions in virtual time, without a server");
   add_common(*simulate, options);
-  simulate->add_option("--log", options.log,
-                       "Writes the decision log: every event and decision, for replay");
+  simulate
+      ->add_option("--log", options.log,
+                   "Writes the decision log: every event and decision, for replay")
+      ->check(is_file());
   simulate
       ->add_option("--faults", options.faults,
                    "So many things go wrong within the length, or the first hour")

@@ -68,6 +68,7 @@ class RateSource final : public RequestSource {
     return maker_.make(at_, function);
   }
   const std::vector<std::string>& functions() const override { return maker_.names(); }
+  bool knows_all() const override { return true; }
 
  private:
   // Of the time, a share is bursts; together they make the mean rate.
@@ -130,6 +131,7 @@ class PeriodicSource final : public RequestSource {
     return maker_.make(at, function);
   }
   const std::vector<std::string>& functions() const override { return maker_.names(); }
+  bool knows_all() const override { return true; }
 
  private:
   Maker maker_;

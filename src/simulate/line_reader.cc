@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 #include <zlib.h>
 
@@ -36,10 +37,16 @@ Result<LineReader> LineReader::open(const std::string& path) {
     return Error{std::string(domain::error::kInvalidValue),
                  fmt::format("'{}' cannot be read: {}", path, why), "trace"};
   };
+  auto file = std::make_unique<File>();
+  if (path == "-") {
+    const int copy = ::dup(STDIN_FILENO);
+    if (copy >= 0) file->handle = ::gzdopen(copy, "rb");
+    if (file->handle == nullptr) return cannot(std::generic_category().message(errno));
+    return LineReader("stdin", std::move(file));
+  }
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return cannot(std::generic_category().message(errno));
   if (S_ISDIR(status.st_mode)) return cannot("it is a folder");
-  auto file = std::make_unique<File>();
   file->handle = ::gzopen(path.c_str(), "rb");
   if (file->handle == nullptr) return cannot(std::generic_category().message(errno));
   return LineReader(path, std::move(file));

@@ -18,7 +18,7 @@ inline constexpr std::size_t kLineBytesMax = 1 << 20;
 
 class LineReader final {
  public:
-  static Result<LineReader> open(const std::string& path);
+  static Result<LineReader> open(const std::string& path);  // "-" is stdin
   LineReader(LineReader&&) noexcept;
   LineReader& operator=(LineReader&&) noexcept;
   ~LineReader();

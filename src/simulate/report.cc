@@ -21,14 +21,28 @@ std::string percentiles(const Histogram& histogram) {
                      format_duration(histogram.percentile(0.99)));
 }
 
-// What is not zero, as "3 forked, 1 woken"; cut so that a row stays within a terminal's line.
-std::string counts_in_words(const std::vector<std::pair<std::string, std::uint64_t>>& counts) {
-  constexpr std::size_t kMost = 48;
+// Of what takes microseconds as a rule.
+std::string in_short(Duration duration) {
+  return duration < std::chrono::milliseconds(1)
+             ? fmt::format("{:.1f} µs", to_seconds(duration) * 1e6)
+             : format_duration(duration);
+}
+
+// So that a row stays within a terminal's line.
+constexpr std::size_t kWordsMost = 43, kNameMost = 12;
+
+std::string cut(const std::string& name) {
+  return name.size() <= kNameMost ? name : name.substr(0, kNameMost - 1) + "…";
+}
+
+// What is not zero, as "3 forked, 1 woken", behind `head`.
+std::string counts_in_words(const std::vector<std::pair<std::string, std::uint64_t>>& counts,
+                            const std::string& head = "") {
   std::string words;
   for (const auto& [what, count] : counts) {
     if (count == 0) continue;
-    const std::string more = fmt::format("{}{} {}", words.empty() ? "" : ", ", count, what);
-    if (words.size() + more.size() > kMost) return words + " …";
+    const std::string more = fmt::format("{}{} {}", words.empty() ? head : ", ", count, what);
+    if (words.size() + more.size() > kWordsMost) return words + " …";
     words += more;
   }
   return words;
@@ -38,8 +52,7 @@ std::string tiers_in_words(const Figures& figures) {
   std::vector<std::pair<std::string, std::uint64_t>> counts;
   for (std::size_t i = 0; i < figures.cold_from.size(); ++i)
     counts.emplace_back(domain::kTierNames[i], figures.cold_from[i]);
-  const std::string words = counts_in_words(counts);
-  return words.empty() ? words : "from where: " + words;
+  return counts_in_words(counts, "from ");
 }
 
 // An object's members, one after the other.
@@ -95,7 +108,7 @@ std::vector<ReportRow> report_rows(const Figures& figures, const WorldModel& mod
       {"answered", number(figures.answered), share(figures.answered, figures.calls)},
       {"refused", number(figures.refusals()),
        counts_in_words({figures.refused.begin(), figures.refused.end()})},
-      {"lost", number(figures.broken + figures.timed_out + figures.left),
+      {"lost", number(figures.lost()),
        counts_in_words(
            {{"broken", figures.broken}, {"timed out", figures.timed_out}, {"left", figures.left}})},
       {"cold starts", number(figures.cold), tiers_in_words(figures)},
@@ -117,23 +130,23 @@ std::vector<ReportRow> report_rows(const Figures& figures, const WorldModel& mod
        fmt::format("GB·s, {} of {} at once", format_bytes(figures.reserved_most),
                    format_bytes(machine.memory_bytes))},
       {"device-seconds", fmt::format("{:.1f}", device_seconds(figures, machine)),
-       fmt::format("{} {:.1f}, its cores busy for {:.1f}", machine.device,
+       fmt::format("{} {:.1f}, cores busy {:.1f}", cut(machine.device),
                    machine_seconds(figures, machine), computing_seconds(figures, machine))}};
   for (const auto& [type, use] : figures.devices)
     rows.push_back(
-        {"  " + type, fmt::format("{:.1f}", use.device_s),
+        {"  " + cut(type), fmt::format("{:.1f}", use.device_s),
          fmt::format("{} of {} at once, {} answered", use.most, use.there, use.answered)});
   if (figures.turns)
-    rows.push_back({"a turn of the brain", format_duration(figures.turns->percentile(0.5)),
-                    percentiles(*figures.turns)});
+    rows.push_back({"a turn of the brain", in_short(figures.turns->percentile(0.5)),
+                    fmt::format("p50; p90 {}, p99 {}", in_short(figures.turns->percentile(0.9)),
+                                in_short(figures.turns->percentile(0.99)))});
   if (figures.clamped > 0)
     rows.push_back({"cut to the context", number(figures.clamped),
                     fmt::format("{} tokens", model.function.context)});
   if (const auto bill = bill_of(figures, model))
-    rows.push_back(
-        {"money", format_micros(bill->total.micros),
-         fmt::format("{} for what was held, {} for calls", format_micros(bill->held.micros),
-                     format_micros(bill->fees.micros))});
+    rows.push_back({"money", format_micros(bill->total.micros),
+                    fmt::format("{} held, {} for calls", format_micros(bill->held.micros),
+                                format_micros(bill->fees.micros))});
   return rows;
 }
 
@@ -259,6 +272,8 @@ std::string plan_plot(const std::vector<std::pair<std::string, Figures>>& polici
               .x_axis = Axis::Logarithmic,
               .lines = {}};
   Panel memory{.title = "Memory reserved", .x_label = "seconds", .y_label = "GB", .lines = {}};
+  Panel refused{.title = "Calls refused", .x_label = "seconds", .y_label = "a second", .lines = {}};
+  bool refuses = false;
   for (const auto& [name, figures] : policies) {
     trade.lines.push_back({.label = name,
                            .points = {{figures.reserved_byte_s / 1e9,
@@ -269,8 +284,15 @@ std::string plan_plot(const std::vector<std::pair<std::string, Figures>>& polici
         over_time(figures.series, name, [](const Series::Span& span, double length) {
           return span.reserved_byte_s / length / 1e9;
         }));
+    refuses |= figures.refusals() > 0;
+    refused.lines.push_back(
+        over_time(figures.series, name, [](const Series::Span& span, double length) {
+          return static_cast<double>(span.refused) / length;
+        }));
   }
-  return svg_of("Policies on the same calls", {trade, waits, memory});
+  std::vector<Panel> panels{std::move(trade), std::move(waits), std::move(memory)};
+  if (refuses) panels.push_back(std::move(refused));
+  return svg_of("Policies on the same calls", panels);
 }
 
 }  // namespace glowplug::simulate

@@ -33,6 +33,7 @@ class RequestSource {
   virtual Result<std::optional<Request>> next() = 0;
   // Their names so far; a trace that is read gets to know more of them.
   virtual const std::vector<std::string>& functions() const = 0;
+  virtual bool knows_all() const = 0;  // whether no other name can come
 };
 
 }  // namespace glowplug::simulate

@@ -1,6 +1,14 @@
 #include "simulate/single_run.h"
 
+#include <algorithm>
+#include <set>
+#include <string_view>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "control/decision_log.h"
+#include "domain/errors.h"
 #include "simulate/hybrid_histogram.h"
 #include "simulate/trouble.h"
 
@@ -26,6 +34,24 @@ class Logger final : public Observer {
   const std::function<void(std::string_view)>& write_;
   control::DecisionLog log_;
 };
+
+// Functions that the world tells apart and that no call can be of: a name that is written wrongly.
+Result<void> all_are_called(const WorldModel& model, const RequestSource& source) {
+  constexpr std::size_t kNamesShown = 5;
+  const std::vector<std::string>& called = source.functions();
+  const std::set<std::string_view> known(called.begin(), called.end());
+  for (const auto& [name, manifest] : model.functions) {
+    if (known.contains(name)) continue;
+    const std::size_t shown = std::min(called.size(), kNamesShown);
+    return Error{std::string(domain::error::kInvalidValue),
+                 fmt::format("functions.{}: no call is of it; calls are of {}{}. Mend the name, or "
+                             "leave it out",
+                             name, fmt::join(called.begin(), called.begin() + shown, ", "),
+                             shown < called.size() ? ", …" : ""),
+                 "model"};
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -60,11 +86,16 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
                                           .memory_bytes = machine.memory_bytes});
   Interruption* const interruption = trouble ? &*trouble : nullptr;
   if (by_histogram) world.watch(histogram.emplace(world));
+  if (source.knows_all())
+    if (auto called = all_are_called(setup.model, source); !called) return called.error();
+  for (const auto& [name, manifest] : setup.model.functions) world.deploy(name);
   const auto played = play(world, source, {.interruption = interruption, .stop = [&checkers] {
                                              return checkers.violation().has_value();
                                            }});
   if (!played) return played.error();
   if (!checkers.violation()) {
+    if (*played > 0 && source.knows_all())
+      if (auto called = all_are_called(setup.model, source); !called) return called.error();
     settle(world, world.now() + kLastCallWithin, interruption);
     if (setup.checks == Checks::On) checkers.at_end(world.now());
   }

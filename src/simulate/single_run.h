@@ -41,6 +41,9 @@ struct RunOutcome {
   std::optional<Violation> violation;
 };
 
+// Functions that the model tells apart are deployed at the beginning, others with their first call,
+// or as soon as the source knows them. The error is the source's, or names a function of the model
+// that the source, known to its end, has no call of.
 Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source);
 
 // How replicas start: as their manifest says, each by exec, or forked from templates.

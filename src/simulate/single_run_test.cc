@@ -1,6 +1,10 @@
 #include "simulate/single_run.h"
 
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
 #include <sstream>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,6 +13,7 @@
 #include "simulate/generator.h"
 #include "simulate/report.h"
 #include "simulate/svg_plot.h"
+#include "simulate/trace.h"
 
 namespace glowplug::simulate {
 namespace {
@@ -36,9 +41,7 @@ TEST(SingleRun, Figures_AddUp) {
   const RunOutcome outcome = run({});
   const Figures& figures = outcome.figures;
   EXPECT_GT(figures.calls, 1000u);
-  EXPECT_EQ(
-      figures.answered + figures.refusals() + figures.broken + figures.left + figures.timed_out,
-      figures.calls);
+  EXPECT_EQ(figures.answered + figures.refusals() + figures.lost(), figures.calls);
   EXPECT_GT(figures.cold, 0u);
   std::uint64_t by_tier = 0, in_spans = 0;
   for (const std::uint64_t count : figures.cold_from) by_tier += count;
@@ -96,6 +99,43 @@ TEST(SingleRun, LongerKeepAlive_IsFewerColdStartsAndMoreMemory) {
   EXPECT_LT(figures("keep-1m").waited_for_starts, minute.waited_for_starts / 5);
 }
 
+TEST(SingleRun, FunctionToldApart_IsThereFromTheBeginning_BeforeAnyCallOfIt) {
+  WorldModel world;
+  world.models.front().name = "small";
+  domain::Manifest held = world.function;
+  held.model = "small";
+  held.scale.min = 1;
+  world.functions = {{"late", held}};
+  const std::string path = ::testing::TempDir() + "late-" + std::to_string(::getpid()) + ".csv";
+  const auto played = [&](const std::string& rows) {
+    std::ofstream(path) << "time_s,function,prompt_tokens,output_tokens\n" << rows;
+    const auto source = open_trace(path, {});
+    EXPECT_TRUE(source.ok());
+    auto outcome = run_once({.model = world}, **source);
+    std::remove(path.c_str());
+    return outcome;
+  };
+  const auto outcome = played("0,early,20,5\n3600,late,20,5\n");
+  ASSERT_TRUE(outcome.ok()) << outcome.error().message;
+  EXPECT_EQ(outcome->figures.cold, 1u);  // of the other one
+  EXPECT_EQ(played("0,early,20,5\n1,other,20,5\n").error().message,
+            "functions.late: no call is of it; calls are of early, other. Mend the name, or leave "
+            "it out");
+}
+
+TEST(SingleRun, FunctionToldApart_ThatNobodyMakesCallsOf_IsToldBeforeTheRun) {
+  WorldModel world;
+  world.functions = {{"chta", world.function}};
+  const auto source = make_generator(kTraffic);
+  std::uint64_t turns = 0;
+  const auto outcome =
+      run_once({.model = world, .log = [&turns](std::string_view) { ++turns; }}, **source);
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_THAT(outcome.error().message,
+              HasSubstr("functions.chta: no call is of it; calls are of "));
+  EXPECT_LE(turns, 1u);  // the log's head
+}
+
 TEST(SingleRun, Bill_IsTheShareHeldAndTheFees) {
   WorldModel world;
   world.machine.memory_bytes = 1'000'000'000;
@@ -108,6 +148,46 @@ TEST(SingleRun, Bill_IsTheShareHeldAndTheFees) {
   EXPECT_EQ(bill->held.micros, 10'000);
   EXPECT_EQ(bill->fees.micros, 70);
   EXPECT_EQ(bill->total.micros, 10'070);
+}
+
+TEST(Report, Rows_StayWithinATerminalsLine_WhateverTheyHold) {
+  WorldModel world;
+  world.machine.memory_bytes = 900'000'000'000'000;
+  world.machine.device = std::string(32, 'd');
+  world.prices = {{world.machine.device, {.per_hour = {900'000'500}, .per_request = {3}}}};
+  Figures figures;
+  figures.length = 200h;
+  figures.calls = figures.answered = figures.broken = figures.timed_out = 123'456'789;
+  for (const char* code : {"function_failed", "server_is_overloaded", "model_not_found", "timeout"})
+    figures.refused[code] = 123'456'789;
+  figures.cold_from.fill(1'234'567);
+  figures.executed = figures.forked = figures.handed_over = figures.woken = 12'345'678;
+  figures.machine_byte_s = figures.reserved_byte_s = 1e18;
+  figures.reserved_most = world.machine.memory_bytes;
+  figures.busy_core_s = 1e8;
+  figures.devices[std::string(32, 't')] = {10'000, 10'000, 1e8, 123'456'789};
+  figures.turns.emplace().add(4'200ns);
+  const auto columns = [](const std::string& text) {
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+      return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+    }));
+  };
+  std::size_t what = 0, value = 0, more = 0;
+  for (const ReportRow& row : report_rows(figures, world)) {
+    what = std::max(what, columns(row.what));
+    value = std::max(value, columns(row.value));
+    more = std::max(more, columns(row.more));
+    if (row.what == "a turn of the brain") { EXPECT_THAT(row.value, HasSubstr(" µs")); }
+  }
+  EXPECT_LE(what + 2 + value + 2 + more, 80u) << what << " " << value << " " << more;
+}
+
+TEST(Report, PlanPlot_ShowsRefusalsWhereThereAreAny) {
+  Figures figures;
+  figures.series.spans.resize(2);
+  EXPECT_EQ(plan_plot({{"a", figures}}).find("Calls refused"), std::string::npos);
+  figures.refused["server_is_overloaded"] = 1;
+  EXPECT_THAT(plan_plot({{"a", figures}}), HasSubstr("Calls refused"));
 }
 
 TEST(Report, Plot_IsOneSvgWithItsPanels) {

@@ -40,6 +40,7 @@ struct Figures {
   std::uint64_t calls = 0, answered = 0, broken = 0, timed_out = 0, left = 0, clamped = 0;
   std::map<std::string, std::uint64_t> refused;  // by code
   std::uint64_t refusals() const;
+  std::uint64_t lost() const { return broken + timed_out + left; }
   std::uint64_t prompt_tokens = 0, output_tokens = 0;
   std::uint64_t cold = 0;
   std::array<std::uint64_t, domain::kTierNames.size()> cold_from{};  // by tier

@@ -53,6 +53,7 @@ class OrderedSource final : public RequestSource {
     }
   }
   const std::vector<std::string>& functions() const override { return rows_->functions(); }
+  bool knows_all() const override { return ended_; }
 
  private:
   struct Held {

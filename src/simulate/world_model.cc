@@ -80,7 +80,8 @@ double speed_of(const WorldModel& model, std::string_view device_type) {
 
 Duration load_time(const WorldModel& model, const ModelProfile& profile) {
   const double gigabytes = static_cast<double>(profile.weight_bytes) / 1e9;
-  return model.starts.exec + from_seconds(gigabytes * model.starts.load_s_per_gb);
+  return model.starts.exec +
+         from_seconds(gigabytes * profile.load_s_per_gb.value_or(model.starts.load_s_per_gb));
 }
 
 }  // namespace glowplug::simulate

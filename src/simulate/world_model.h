@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,7 @@ struct ModelProfile {
   Duration step = 2'200us;            // of decoding; 95.3 tokens/s with one stream
   Duration step_stream = 8'290us;     // more for each stream; 113.1 tokens/s with four
   Duration step_mixed = 165ms;        // while a prompt is read beside streams, p50 of the gaps
+  std::optional<double> load_s_per_gb = {};  // none: as StartCosts says
   friend bool operator==(const ModelProfile&, const ModelProfile&) = default;
 };
 

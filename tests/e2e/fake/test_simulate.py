@@ -48,6 +48,53 @@ def test_one_run_prints_a_table_within_eighty_columns():
     assert max(map(len, table.splitlines())) <= 80, table
 
 
+def test_a_table_of_trouble_stays_within_eighty_columns_too(tmp_path):
+    world = tmp_path / "small.yaml"
+    world.write_text("machine: {memory: 900MB, page_cache: 700MB, cores: 2}\nfunction: {keep_alive: 20s}\n")
+    traffic = ("--generate", "bursts", "--rate", "5", "--length", "4m", "--faults", 50, "--time-turns")
+    table = done("simulate", *traffic, "--model", world)
+    assert max(map(len, table.splitlines())) <= 80, table
+    assert re.search(r"^faults +\d+$", table, re.MULTILINE) and "refused" in table
+
+
+def test_turns_of_the_brain_are_told_in_a_unit_that_shows_them():
+    row = next(line for line in done("simulate", *SHORT, "--time-turns").splitlines() if line.startswith("a turn"))
+    assert re.match(r"a turn of the brain +[1-9][\d.]* µs", row), row
+
+
+def test_a_dash_is_stdin_and_stdout():
+    text = (TRACES / "own.csv").read_text()
+    address = {"GLOWPLUG_URL": "http://127.0.0.1:9"}
+
+    def piped(*args: str) -> subprocess.CompletedProcess:
+        command = [str(GLOWPLUG), *args]
+        return subprocess.run(command, input=text, capture_output=True, text=True, env=address, timeout=60)
+
+    told = piped("simulate", "--trace", "-", "--json", "-")
+    assert told.returncode == DONE, told.stderr
+    assert told.stdout == done("simulate", "--trace", TRACES / "own.csv", "--json")
+    assert "COLD" in piped("plan", "--trace", "-", "--policy", "lru").stdout
+    several = piped("plan", "--trace", "-")
+    assert several.returncode == USAGE and "--trace -: each policy reads the calls anew" in several.stderr
+    text = HEAD + "abc,f,1,1\n"
+    assert "stdin:2: " in piped("simulate", "--trace", "-").stderr
+    for option in ("--plot", "--log"):
+        result = run("simulate", *SHORT, option, "-")
+        assert result.returncode == USAGE and f"{option}: '-' is no file" in result.stderr, result.stderr
+
+
+def test_functions_that_the_world_names_are_there_before_their_first_call(tmp_path):
+    world = tmp_path / "world.yaml"
+    world.write_text("functions: {late: {model: smollm2-135m-q4_1, scale: {min: 1}}}\n")
+    path = trace(tmp_path, "0,early,20,5", "1800,late,20,5")
+    assert figures("simulate", "--trace", path, "--model", world)["cold"] == 1  # of the other one
+    world.write_text("functions: {chta: {model: smollm2-135m-q4_1}}\n")
+    for command, traffic in (("simulate", SHORT), ("simulate", ("--trace", path)), ("plan", ("--trace", path))):
+        result = run(command, *traffic, "--model", world)
+        assert result.returncode == FAILED
+        assert "functions.chta: no call is of it; calls are of " in result.stderr, result.stderr
+
+
 def test_the_figures_of_a_run_add_up():
     run = figures("simulate", *SHORT)
     assert run["calls"] > 300
@@ -289,6 +336,38 @@ def test_options_out_of_range_are_a_usage_error(options):
     assert result.stderr.startswith("glowplug: ") and "--" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--requests", "--seed", "--tenants"])
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", "99999999999999999999"])
+def test_a_number_that_is_none_is_told_in_few_words(option, value):
+    result = run("simulate", *SHORT, f"{option}={value}")
+    assert result.returncode == USAGE
+    assert re.search(rf"{option}: '{value}' is no whole number from [01] on", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("world", "field"),
+    [
+        ("models: [{name: a, prefill_tokens_per_s: 1.0e-9}]", "models[0].prefill_tokens_per_s"),
+        ("speeds: {T4: 1.0e-12}\ndevices: [{type: T4}]", "speeds.T4"),
+        ("transfers: {read_mb_per_s: 1.0e-9}", "transfers.read_mb_per_s"),
+        ("models: [{name: a, executed: 17000000TB}]", "models[0].executed"),
+        ("models: [{name: a, kv_per_token: 16000000TB}]", "models[0].kv_per_token"),
+    ],
+)
+def test_a_world_that_cannot_be_reckoned_with_is_refused(tmp_path, world, field):
+    path = tmp_path / "world.yaml"
+    path.write_text(world + "\n")
+    result = run("simulate", *SHORT, "--model", path, seconds=20)
+    assert result.returncode == FAILED
+    assert f"{field}: must be " in result.stderr, result.stderr
+
+
+def test_the_slowest_world_that_is_allowed_ends(tmp_path):
+    path = tmp_path / "world.yaml"
+    path.write_text("models: [{name: a, prefill_tokens_per_s: 0.001, step: 24h}]\n")
+    assert figures("simulate", *SHORT, "--model", path)["answered"] == 0
+
+
 def test_a_world_file_names_each_fault(tmp_path):
     world = tmp_path / "world.yaml"
     world.write_text("machine: {cores: 0, size: 4}\nspeeds: {A10G: 0}\ndevices: [{type: TPU}, {type: CPU}]\n")
@@ -300,25 +379,33 @@ def test_a_world_file_names_each_fault(tmp_path):
 
 
 def test_faults_are_told_as_json_too(tmp_path):
-    result = run("simulate", "--trace", tmp_path / "none", "--json")
+    path = tmp_path / "none"
+    result = run("simulate", "--trace", path, "--json")
+    assert result.returncode == FAILED
     error = json.loads(result.stdout)["error"]
-    assert "none" in error["message"] and error["code"]
+    assert error["message"].startswith(f"'{path}' cannot be read: ")
+    assert (error["code"], error["param"], error["type"]) == ("invalid_value", "trace", "client_error")
 
 
 def test_a_trace_of_any_size_takes_a_buffer(tmp_path):
-    """400,000 rows are read to the last, and about a thousand of them played."""
-    path = tmp_path / "long.csv"
-    with path.open("w") as file:
-        file.write(HEAD)
-        for at in range(400_000):
-            file.write(f"{at},f{at % 7},20,5\n")
-    command = [str(GLOWPLUG), "simulate", "--trace", str(path), "--keep", "0.0025", "--json"]
+    """400,000 rows are read to the last, and about a thousand of them played: that takes no more memory than a
+    thousand rows of the same calls."""
     probe = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"
     )
-    measured = subprocess.run(
-        ["python3", "-c", probe, *command], capture_output=True, text=True, check=True, timeout=200
-    )
-    assert 800 < json.loads(measured.stdout)["calls"] < 1200
-    assert int(measured.stderr.split()[-1]) < 60_000  # KiB
+
+    def held(rows: int, gap: int, *more: str) -> int:
+        path = tmp_path / f"{rows}.csv"
+        with path.open("w") as file:
+            file.write(HEAD)
+            for number in range(rows):
+                file.write(f"{number * gap},f{number % 7}{'x' * 100},20,5\n")
+        command = [str(GLOWPLUG), "simulate", "--trace", str(path), "--json", *more]
+        measured = subprocess.run(
+            ["python3", "-c", probe, *command], capture_output=True, text=True, check=True, timeout=200
+        )
+        assert 800 < json.loads(measured.stdout)["calls"] < 1200
+        return int(measured.stderr.split()[-1])  # KiB
+
+    assert held(400_000, 1, "--keep", "0.0025") < held(1_000, 400) + 10_000  # of a file of 46 MB
