@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The autoscalers beside what others do, on published traces, in the simulator: cold starts, what callers waited for
-them, memory held, money. Writes the tables into docs/autoscalers.md and a picture beside it for each trace.
+them, calls refused and lost, memory held, money. Writes the tables into docs/autoscalers.md and a picture beside it for
+each trace.
 
 The traces are not in the repository; --traces names a folder with ServeGen's client rates, Azure's LLM inference
 trace and Azure's Functions sample (docs/autoscalers.md says where they are from). Each trace is played three times:
@@ -21,7 +22,7 @@ from common import ROOT, report
 from support.server import GLOWPLUG
 
 PAGE = ROOT / "docs/autoscalers.md"
-KEPT = ("calls", "cold", "waited_for_starts_s", "memory_gb_seconds")
+KEPT = ("calls", "cold", "refused", "lost", "waited_for_starts_s", "memory_gb_seconds")
 BEGIN, END = "<!-- begin: bench/autoscalers.py -->", "<!-- end -->"
 
 
@@ -53,7 +54,12 @@ def plan(trace: Trace, options: argparse.Namespace, model: Path, *more: str) -> 
     told = subprocess.run(command, capture_output=True, text=True)
     if told.returncode != 0:
         raise SystemExit(told.stderr)
-    return json.loads(told.stdout)["policies"]
+    policies = json.loads(told.stdout)["policies"]
+    for one in policies:
+        figures = one["figures"]
+        figures["refused"] = sum(figures["refused"].values())
+        figures["lost"] = figures["broken"] + figures["timed_out"] + figures["left"]
+    return policies
 
 
 def seconds(value: float) -> str:
@@ -64,14 +70,16 @@ def seconds(value: float) -> str:
 
 def table(policies: list[dict]) -> str:
     rows = [
-        "| policy | cold starts | cold-start seconds | wait p50 | p95 | p99 | memory-seconds (GB·s) | money |",
-        "|---|---|---|---|---|---|---|---|",
+        "| policy | cold starts | cold-start seconds | refused | lost | wait p50 | p95 | p99 | memory-seconds (GB·s) "
+        "| money |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in policies:
         figures = one["figures"]
         waits = " | ".join(seconds(figures["wait"][at]) for at in ("p50_s", "p95_s", "p99_s"))
         rows.append(
-            f"| {one['policy']} | {figures['cold']:,} | {figures['waited_for_starts_s']:,.1f} | {waits} "
+            f"| {one['policy']} | {figures['cold']:,} | {figures['waited_for_starts_s']:,.1f} "
+            f"| {figures['refused']:,} | {figures['lost']:,} | {waits} "
             f"| {figures['memory_gb_seconds']:,.0f} | {figures['micros']['total'] / 1e6:.2f} |"
         )
     return "\n".join(rows)
