@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
-from support.load import Highest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.load import Highest  # noqa: E402
 
 
 def test_the_highest_of_what_was_seen():
