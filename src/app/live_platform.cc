@@ -8,6 +8,7 @@
 #include "base/prefetch.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
+#include "models/model_source.h"
 #include "policy/templates.h"
 
 namespace glowplug::app {
@@ -54,7 +55,9 @@ LivePlatform::LivePlatform(const Parts& parts)
 
 LivePlatform::~LivePlatform() {
   stopping_ = true;
-  preparers_.join();
+  finders_.join();  // first, because it hands on to the others
+  readers_.join();
+  fetchers_.join();
   prompts_.finish();
 }
 
@@ -223,42 +226,59 @@ void LivePlatform::carry_out(const control::PrepareModel& effect) {
     events_.push_back(control::ModelPrepared{name, revision, {}});
     return;
   }
-  boost::asio::post(preparers_, [this, manifest = effect.manifest, name, revision] {
-    Time reported{};
-    std::optional<Time> verifying;
-    bool fetched = false;
-    const auto progress = [&, this](const models::Progress& at) {
-      const Time now = clock_.now();
-      if (at.phase == domain::to_string(domain::Phase::Fetch)) {
-        fetched = true;
-        verifying.reset();
-      } else if (!verifying) {
-        verifying = now;
-      }
-      if (now - reported < kProgressInterval) return;
-      reported = now;
-      const double fraction =
-          at.total ? static_cast<double>(at.done) / static_cast<double>(at.total) : 0;
-      boost::asio::post(loop_, [this, event = control::ModelProgress{name, revision, fraction,
-                                                                     at.phase}] { post(event); });
-    };
-    auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress,
-                                 [this] { return stopping_.load(); });
-    const Duration verified = verifying ? clock_.now() - *verifying : Duration(0);
-    const bool resident = facts && is_resident(facts->path);
-    boost::asio::post(
-        loop_, [this, name, revision, verified, fetched, resident, outcome = std::move(facts)] {
-          if (outcome)
-            post(control::ModelPrepared{name, revision, *outcome, verified, fetched, resident});
-          else
-            post(control::ModelUnavailable{name, revision, outcome.error()});
-        });
+  boost::asio::post(finders_, [this, manifest = effect.manifest, name, revision] {
+    auto held = models_.held(manifest.model, manifest.model_sha256);
+    if (held) {
+      const bool resident = is_resident(held->path);
+      boost::asio::post(loop_, [this, name, revision, resident, facts = *std::move(held)] {
+        post(control::ModelPrepared{name, revision, facts, Duration(0), false, resident});
+      });
+      return;
+    }
+    const auto source = models::parse_source(manifest.model);
+    const bool is_file = source && source->kind == models::SourceKind::File;
+    boost::asio::post(is_file ? readers_ : fetchers_,
+                      [this, manifest, revision] { prepare(manifest, revision); });
   });
+}
+
+// On a thread that it may hold for as long as reading or fetching takes.
+void LivePlatform::prepare(const domain::Manifest& manifest, int revision) {
+  const std::string& name = manifest.name;
+  Time reported{};
+  std::optional<Time> verifying;
+  bool fetched = false;
+  const auto progress = [&, this](const models::Progress& at) {
+    const Time now = clock_.now();
+    if (at.phase == domain::to_string(domain::Phase::Fetch)) {
+      fetched = true;
+      verifying.reset();
+    } else if (!verifying) {
+      verifying = now;
+    }
+    if (now - reported < kProgressInterval) return;
+    reported = now;
+    const double fraction =
+        at.total ? static_cast<double>(at.done) / static_cast<double>(at.total) : 0;
+    boost::asio::post(loop_, [this, event = control::ModelProgress{name, revision, fraction,
+                                                                   at.phase}] { post(event); });
+  };
+  auto facts = models_.prepare(manifest.model, manifest.model_sha256, progress,
+                               [this] { return stopping_.load(); });
+  const Duration verified = verifying ? clock_.now() - *verifying : Duration(0);
+  const bool resident = facts && is_resident(facts->path);
+  boost::asio::post(
+      loop_, [this, name, revision, verified, fetched, resident, outcome = std::move(facts)] {
+        if (outcome)
+          post(control::ModelPrepared{name, revision, *outcome, verified, fetched, resident});
+        else
+          post(control::ModelUnavailable{name, revision, outcome.error()});
+      });
 }
 
 void LivePlatform::carry_out(const control::ReadModel& effect) {
   if (effect.facts.path.empty()) return;
-  boost::asio::post(preparers_, [this, facts = effect.facts] {
+  boost::asio::post(readers_, [this, facts = effect.facts] {
     prefetch_file(facts.path,
                   {.progress = [](double) {}, .cancelled = [this] { return stopping_.load(); }});
     boost::asio::post(loop_, [this, path = facts.path, resident = is_resident(facts.path)] {

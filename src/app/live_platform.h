@@ -29,6 +29,7 @@
 #include "control/brain.h"
 #include "control/platform.h"
 #include "control/watch_list.h"
+#include "domain/limits.h"
 #include "models/model_store.h"
 #include "runtime/sleep_runner.h"
 #include "runtime/supervisor.h"
@@ -114,6 +115,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
 
   void post(control::Event event);
   void carry_out(const control::PrepareModel& effect);
+  void prepare(const domain::Manifest& manifest, int revision);
   void carry_out(const control::ReadModel& effect);
   void carry_out(const control::StartProcess& effect);
   void carry_out(const control::AssignReplica& effect);
@@ -166,8 +168,12 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   std::uint64_t last_call_ = 0;
   bool handling_ = false;
   bool draining_ = false;
-  std::atomic<bool> stopping_ = false;     // tells downloads to give up
-  boost::asio::thread_pool preparers_{2};  // last: joined before the rest goes away
+  std::atomic<bool> stopping_ = false;  // tells downloads to give up
+  // Last: joined before the rest goes away. What is on this machine waits for no download, and what
+  // is known for no other file to be read.
+  boost::asio::thread_pool fetchers_{domain::kFetchesMax};
+  boost::asio::thread_pool readers_{2};  // of whole files, to hash them or into the page cache
+  boost::asio::thread_pool finders_{1};
 };
 
 }  // namespace glowplug::app

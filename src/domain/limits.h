@@ -22,6 +22,7 @@ inline constexpr std::size_t kReplicaReplyBytesMax = 64 * 1024 * 1024;
 inline constexpr std::size_t kProbeReplyBytesMax =
     64 * 1024;  // of what the server itself asks a replica
 inline constexpr std::size_t kConnectionsMax = 10'000;
+inline constexpr int kFetchesMax = 16;  // models fetched at once; each has a thread that waits
 inline constexpr std::size_t kCacheSaltBytesMax = 256;
 inline constexpr std::size_t kWatchersMax =
     256;  // event streams; each is looked at after each turn

@@ -91,6 +91,16 @@ class ModelStore::Implementation final {
     return fly(fmt::format("{} {}", text, pin), *source, pin, fetch);
   }
 
+  std::optional<domain::ModelFacts> held(const std::string& text, const std::string& given_pin) {
+    const auto source = parse_source(text);
+    if (!source) return std::nullopt;
+    const std::string pin = lower(given_pin);
+    const auto found = source->kind == SourceKind::File
+                           ? find_verified_file(*source, pin)
+                           : find_held(source->text, wanted_digest(*source, pin));
+    return found && *found ? std::optional(**found) : std::nullopt;
+  }
+
   const ModelStoreOptions& options() const { return options_; }
   const AddressRule& addresses() const { return addresses_; }
   const BlobFolder& folder() const { return folder_; }
@@ -153,6 +163,16 @@ class ModelStore::Implementation final {
       cache_.quarantine(digest, measured ? "its bytes have the SHA-256 " + *measured
                                          : "it cannot be read: " + measured.error().message);
     return std::optional<Facts>();
+  }
+
+  // A file of the user's own that was hashed by this server and is as it was then.
+  std::optional<Facts> find_verified_file(const ModelSource& source, const std::string& pin) {
+    std::error_code error;
+    const std::string path = fs::canonical(source.name, error).string();
+    if (error || !cache_.is_verified({}, path)) return std::nullopt;
+    const std::string digest = cache_.digest_of_path(path);
+    if (!pin.empty() && digest != pin) return std::nullopt;
+    return read_verified(path, digest);
   }
 
   // Hashed in place, and not again while size, time and inode stay.
@@ -347,6 +367,15 @@ Result<domain::ModelFacts> ModelStore::prepare(const std::string& source,
   } catch (const std::exception& error) {
     return fault(domain::error::kServerError,
                  fmt::format("preparing {} failed: {}", source, error.what()));
+  }
+}
+
+std::optional<domain::ModelFacts> ModelStore::held(const std::string& source,
+                                                   const std::string& sha256_pin) {
+  try {
+    return implementation_->held(source, sha256_pin);
+  } catch (const std::exception&) {  // out of memory: prepare() says so
+    return std::nullopt;
   }
 }
 

@@ -7,13 +7,15 @@
 // matched its digest, hashed again when it is not, and fetched again when it no longer matches
 // (models/model_cache, which also makes the room for a fetch).
 //
-// Thread: prepare() and list() may be called from several threads; callers of one source share one
-// fetch, and so do servers that share one cache folder: whoever comes second waits for the first.
+// Thread: prepare(), held() and list() may be called from several threads; callers of one source
+// share one fetch, and so do servers that share one cache folder: whoever comes second waits for
+// the first.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +53,9 @@ class ModelStore final {
   explicit ModelStore(ModelStoreOptions options);
   ~ModelStore();
 
+  // What prepare() would give without network and without reading a whole file; nothing where it
+  // would have to, or would fail. Takes milliseconds.
+  std::optional<domain::ModelFacts> held(const std::string& source, const std::string& sha256_pin);
   // Blocks until the verified file is on this machine. `cancelled` is polled at least every 200 ms.
   // Errors: model_rejected, source_unreachable (each source with its reason), forbidden (a private
   // address), checksum_mismatch, no_cache_space, disk_full, storage_failed.

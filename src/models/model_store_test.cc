@@ -75,6 +75,24 @@ TEST_F(ModelStoreTest, Url_IsFetchedOnceAndKeptReadOnly) {
   EXPECT_EQ(code(later.prepare(url, "", {}, {})), "ok");
 }
 
+TEST_F(ModelStoreTest, Held_IsWhatNeedsNoNetworkAndNoHashing) {
+  TestHttpServer server([&](const TestRequest&) { return answer("200 OK", "", model_); });
+  const std::string url = server.url("/a.gguf"), file = folder_ + "/own.gguf";
+  std::ofstream(file) << model_;
+  ModelStore store(options());
+  for (const std::string& source : {url, file}) {
+    EXPECT_FALSE(store.held(source, "").has_value()) << source;
+    ASSERT_EQ(code(store.prepare(source, "", {}, {})), "ok");
+    ASSERT_TRUE(store.held(source, "").has_value()) << source;
+    EXPECT_EQ(store.held(source, "")->sha256, digest_);
+    EXPECT_FALSE(store.held(source, std::string(64, '0')).has_value()) << source;
+  }
+  EXPECT_EQ(server.requests().size(), 1u);
+  fs::last_write_time(file, fs::file_time_type::clock::now() + std::chrono::hours(1));
+  EXPECT_FALSE(store.held(file, "").has_value());  // it may have changed
+  EXPECT_FALSE(store.held("no such source", "").has_value());
+}
+
 TEST_F(ModelStoreTest, CutConnection_ResumesWithRange) {
   TestHttpServer server([&](const TestRequest& request) {
     if (request.header("Range").empty())

@@ -1,4 +1,4 @@
-"""Two servers over one cache folder: one of them fetches the model, and when it dies the other one does."""
+"""Fetches: two servers share one and take over from each other; nobody waits for those of others."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ def origin(tmp_path: Path) -> Iterator[Origin]:
     running.close()
 
 
-def wake(server: Server, origin: Origin) -> None:
-    """Deploys a function of the origin's model and asks for a replica without waiting for it."""
-    server.deploy(fake("shared", model=origin.url))
-    assert server.post("/v1/functions/shared/warm", {"count": 1}).status_code < 300
-    server.wait_state("shared", "loading")
+def wake(server: Server, origin: Origin, name: str = "shared", part: str = "") -> str:
+    """Deploys a function of the origin's model and asks for a replica without waiting for it. Another part of its
+    address makes it another model."""
+    server.deploy(fake(name, model=origin.url + part))
+    assert server.post(f"/v1/functions/{name}/warm", {"count": 1}).status_code < 300
+    server.wait_state(name, "loading")
+    return name
 
 
 @contextmanager
@@ -58,3 +60,29 @@ def test_private_sources_can_be_allowed_by_name(origin: Origin) -> None:
     with Server("--allow-private-sources") as server:
         wake(server, origin)
         server.wait_state("shared", "ready")
+
+
+FETCHES_AT_ONCE = 16
+
+
+def test_what_is_here_waits_for_no_download_and_one_download_for_no_other(origin: Origin, tmp_path: Path) -> None:
+    own = gguf_corpus.whole(tmp_path)
+    with Server() as server:
+        origin.may_answer.set()
+        wake(server, origin, "fetched")
+        server.wait_state("fetched", "ready")
+        assert server.post("/v1/functions/fetched/stop").status_code == 202
+        origin.may_answer.clear()
+
+        hanging = [wake(server, origin, f"hangs-{i}", f"?{i}") for i in range(FETCHES_AT_ONCE + 2)]
+        wait_until(lambda: origin.asked == 1 + FETCHES_AT_ONCE, 10, "so many are asked for at once")
+        server.deploy(fake("same-model", model=origin.url))
+        server.deploy(fake("own-file", model=str(own)))
+        for name in ("fetched", "same-model", "own-file"):
+            assert server.chat(name, max_tokens=1, timeout=5).status_code == 200, name
+        assert {server.function(name)["state"] for name in hanging} == {"loading"}
+
+        origin.may_answer.set()
+        for name in hanging:
+            server.wait_state(name, "ready", 20)
+        assert origin.asked == 1 + len(hanging)
