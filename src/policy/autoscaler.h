@@ -1,9 +1,11 @@
 // How many replicas a function wants by its load: one interface, one policy behind it for each
 // function (`scale.policy`), asked every 2 s while calls come.
 //
-//   threshold    steps: two more when calls queue, wait long or start cold, one less when they do
-//   not concurrency  Knative's: as many as keep the slots 70 % busy; the default predictive
-//   concurrency, and ahead of it what the day so far lets expect
+//   threshold    steps: two more when calls queue, wait long or start cold, one less when none do
+//
+//   concurrency  Knative's: as many as keep the slots 70 % busy; the default
+//
+//   predictive   concurrency, and ahead of it what the day so far lets expect
 //
 // A wish is no order. The first call wakes a function outside any of these rules, the last replica
 // stays for keep_alive, and memory and cores may allow fewer than are wanted; who asks sees to

@@ -1,8 +1,8 @@
 // How many further replicas of a function are worth starting for its load alone.
 //
-// A replica gets its threads when it starts, all cores unless its owner declares fewer. Where those
-// that work have all of them, one more makes each slower and no answer sooner: calls are best left
-// in the queue. Growth never pushes out what others hold ready, so it needs memory that is free.
+// Replicas that work share the cores (policy/cores.h). Where they have all of them, one more makes
+// each slower and no answer sooner: calls are best left in the queue. Growth never pushes out what
+// others hold ready, so it needs memory that is free.
 //
 // Thread: pure functions.
 #pragma once

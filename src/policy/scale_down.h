@@ -1,7 +1,6 @@
 // Which replicas go when a function has more than it wants, in two steps, so that no call notices:
 //
-//   serving ──retire──▶ retired: gets a call only where it would wait otherwise ──nothing on it──▶
-//   stops
+//   serving ──retire──▶ retired: only calls that would wait ──nothing on it──▶ stops
 //      ▲                   │
 //      └──────recall───────┘  it got one, or more are wanted again: sooner than a start
 //

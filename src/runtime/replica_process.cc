@@ -161,7 +161,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   const control::Endpoint& endpoint() const { return plan_.endpoint; }
-  pid_t pid() const { return pid_; }
+  pid_t pid() const { return reaped_ ? -1 : pid_; }  // a number that was reaped may be another's
   int control() { return control_.native_handle(); }
 
  private:

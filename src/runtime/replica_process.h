@@ -87,7 +87,7 @@ class ReplicaProcess final {
   void keep();
   void give(std::uint64_t id, UniqueFd state);
   const control::Endpoint& endpoint() const;
-  pid_t pid() const;    // -1 while unborn
+  pid_t pid() const;    // -1 while unborn and once reaped
   int control() const;  // for orders that need no answer; not to be kept
 
  private:
