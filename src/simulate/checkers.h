@@ -9,8 +9,10 @@
 //   memory     reserved is no more than there is, unless a measurement or somebody else took it;
 //              then nothing starts. Held is no more than reserved
 //   devices    each is promised no more than it has, and to those that are there
-//   budgets    what the replicas of a function, and of all, cost and reserve together is within its
-//              budget whenever one more starts; but for the first of a revision that takes over
+//   budgets    what the replicas of a function, and of all, cost together, and what they are known
+//   to
+//              hold, is within its budget as it was put whenever one more starts; but for the first
+//              of a revision that takes over
 //   bounds     replicas up to scale.max, waiting calls up to limits.queue, no endless waking
 //
 // The first thing that does not hold is kept, and nothing after it.

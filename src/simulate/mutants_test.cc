@@ -1,4 +1,4 @@
-// The checkers are worth something only if they catch a brain that is wrong: three are broken here
+// The checkers are worth something only if they catch a brain that is wrong: some are broken here
 // on purpose, between world and brain, and none of them may pass.
 #include <algorithm>
 #include <map>
@@ -104,6 +104,29 @@ class ForgetsBudgets final : public Controller {
   control::Brain brain_;
 };
 
+// Does not hear of what the replicas of a function may reserve.
+class ForgetsMemoryBudgets final : public Controller {
+ public:
+  explicit ForgetsMemoryBudgets(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    if (const auto* put = std::get_if<control::FunctionPut>(&event)) {
+      control::FunctionPut free = *put;
+      free.manifest.scale.budget.memory_bytes = 0;
+      return brain_.handle(free, now, wall);
+    }
+    if (const auto* set = std::get_if<control::TrafficSet>(&event)) {
+      control::TrafficSet free = *set;
+      for (auto& one : free.served) one.manifest.scale.budget.memory_bytes = 0;
+      return brain_.handle(free, now, wall);
+    }
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
 // Gives a place to whoever came last; who came first waits on.
 class Starves final : public Controller {
  public:
@@ -198,6 +221,9 @@ TEST(Mutants, SpendsWithoutBound_IsCaught) {
 }
 TEST(Mutants, ForgetsBudgets_IsCaught) {
   EXPECT_GE(broken_rules(&make<ForgetsBudgets>, 4 * kSeeds)["budgets"], 2);
+}
+TEST(Mutants, ForgetsMemoryBudgets_IsCaught) {
+  EXPECT_GE(broken_rules(&make<ForgetsMemoryBudgets>, 4 * kSeeds)["budgets"], 2);
 }
 
 // Not by a seed in which no two calls ever wait for one function.
