@@ -12,21 +12,6 @@
 namespace glowplug::simulate {
 namespace {
 
-// Counts what is started.
-class Starts final : public Observer {
- public:
-  void turned(const Turn& turn) override {
-    for (const control::Effect& effect : turn.effects.list) {
-      if (const auto* start = std::get_if<control::StartProcess>(&effect))
-        ++of[start->manifest.name];
-      if (const auto* refused = std::get_if<control::RefuseCall>(&effect))
-        retry_after_most = std::max(retry_after_most, refused->retry_after_s);
-    }
-  }
-  std::map<std::string, int> of;
-  int retry_after_most = 0;
-};
-
 // Grants of calls that kill the replica that answers them.
 class Poison final : public Observer {
  public:
@@ -52,7 +37,7 @@ class Faults : public WatchedWorld {
 
 TEST_F(Faults, CrashLoop_StartsSeldomAnswersAtOnceAndComesBackByItself) {
   make(exact());
-  Starts starts;
+  StartCount starts;
   world->watch(starts);
   const std::uint32_t broken = world->deploy("broken"), sound = world->deploy("sound");
   answer(sound);
@@ -84,7 +69,7 @@ TEST_F(Faults, ThousandCallsAtAColdFunction_AreOneLoadAndNoCallIsLost) {
   WorldModel model = exact();
   model.function.limits.queue_timeout = 60s;
   make(model);
-  Starts starts;
+  StartCount starts;
   world->watch(starts);
   const std::uint32_t function = world->deploy("f");
   for (int i = 0; i < 1000; ++i) call(function, 5, 2);
@@ -92,6 +77,7 @@ TEST_F(Faults, ThousandCallsAtAColdFunction_AreOneLoadAndNoCallIsLost) {
   EXPECT_EQ(ends.results.size(), 1000u);
   EXPECT_EQ(count(CallOutcome::Answered) + count(CallOutcome::Refused), 1000u);
   EXPECT_GE(count(CallOutcome::Answered), 512u);
+  EXPECT_EQ(starts.loads, 1);
   EXPECT_LE(starts.of["f"], 3);  // a template, its replica and a spare
 }
 

@@ -2,6 +2,8 @@
 // the test where a rule does not hold. Thread: one test.
 #pragma once
 
+#include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +20,24 @@ class Ends final : public Observer {
  public:
   void call_ended(const CallResult& result) override { results.push_back(result); }
   std::vector<CallResult> results;
+};
+
+// Counts what is started.
+class StartCount final : public Observer {
+ public:
+  void turned(const Turn& turn) override {
+    for (const control::Effect& effect : turn.effects.list) {
+      if (const auto* start = std::get_if<control::StartProcess>(&effect)) {
+        ++of[start->manifest.name];
+        loads += start->from ? 0 : 1;
+      }
+      if (const auto* refused = std::get_if<control::RefuseCall>(&effect))
+        retry_after_most = std::max(retry_after_most, refused->retry_after_s);
+    }
+  }
+  std::map<std::string, int> of;
+  int loads = 0;  // of a file: all but forks
+  int retry_after_most = 0;
 };
 
 // Without chance: a start takes what the model says.
