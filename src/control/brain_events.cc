@@ -311,8 +311,13 @@ void Brain::on(const DrainStarted&) {
     refuse_waiting(entry.second, shutting_down(), 1);
     stir(entry);  // nobody asks its autoscaler any more
   }
-  for (ReplicaEntry& entry : replicas_)
-    if (entry.second.state != domain::State::Draining) drain(entry, "the server is draining");
+  for (ReplicaEntry& entry : replicas_) {
+    if (entry.second.state == domain::State::Draining) continue;
+    const bool was_loading = entry.second.state == domain::State::Loading;
+    drain(entry, "the server is draining");
+    // It has nobody's answer to end, and an engine that loads may not listen to a request to stop.
+    if (was_loading) effects_.list.push_back(KillProcess{entry.first});
+  }
   for (TemplateEntry& entry : templates_) drop_template(entry, "the server is draining");
 }
 

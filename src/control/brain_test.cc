@@ -391,6 +391,25 @@ TEST(Drain, RefusesNewCallsStopsIdleAndFinishesRunning) {
   EXPECT_EQ(world.stopped.size(), 2u);
 }
 
+TEST(Drain, WhileLoading_KillsTheLoadAndRefusesWhoWaits) {
+  World world;
+  world.deploy(world.manifest("f"));
+  world.deploy(world.manifest("g"));
+  world.serve("g");
+  world.call("f");
+  world.call("f");
+  world.post(DrainStarted{});
+  EXPECT_EQ(world.killed, std::vector{world.started[1].process});
+  ASSERT_EQ(world.refused.size(), 2u);
+  for (const RefuseCall& refusal : world.refused) {
+    EXPECT_EQ(refusal.error.code, "shutting_down");
+    EXPECT_GE(refusal.retry_after_s, 1);
+  }
+  world.post(ProcessGone{world.started[1].process, "killed", Ending::Asked});
+  EXPECT_EQ(world.started.size(), 2u);
+  EXPECT_NE(world.state("f"), domain::State::Failed);
+}
+
 TEST(Delete, RefusesWaitersAndStopsReplicas) {
   World world;
   world.deploy(world.manifest("f"));
