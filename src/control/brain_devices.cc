@@ -61,7 +61,7 @@ Result<void> Brain::may_place(const domain::Manifest& manifest) const {
   if (auto fits = may_ever_reserve(manifest.name, budget, manifest.resources.memory_bytes); !fits)
     return fits;
   const bool is_known = manifest.model.empty() || manifest.resources.memory_bytes > 0;
-  if (is_known && pool_.has_accelerators_for(manifest)) {
+  if (is_known) {
     Function function;
     function.current.manifest = manifest;
     const auto found = placements(function, function.current);

@@ -417,6 +417,14 @@ TEST_F(NoAccelerator, LargerThanTheMachine_FailsAtDeploy) {
   EXPECT_EQ(world_.state("f"), domain::State::Failed);
   EXPECT_THAT(world_.brain.function("f")->reason,
               HasSubstr("`f` needs 2.0 GB and the largest device here is CPU with 1.0 GB"));
+  const auto refused = world_.brain.may_place(sized("f", 2));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().param, "resources.device");
+  EXPECT_THAT(refused.error().message, HasSubstr("the largest device here is CPU with 1.0 GB"));
+  EXPECT_TRUE(world_.brain.may_place(sized("f", 0.5)).ok());
+  domain::Manifest unknown = sized("f", 0);
+  unknown.model = "https://example.com/large.gguf";  // told once its header is read
+  EXPECT_TRUE(world_.brain.may_place(unknown).ok());
 }
 
 TEST_F(NoAccelerator, WishForAGpu_IsAFaultOfTheBuiltInEngineAlone) {
