@@ -185,9 +185,14 @@ def test_a_missing_function_and_a_process_engine_are_refused() -> None:
 
 
 def test_it_must_fit_beside_what_runs() -> None:
-    with Server("--memory", "8MiB") as server:
-        reply = server.post(f"/v1/functions/{server.deploy(fake('large'))}/tune")
+    with Server("--memory", "24MiB") as server:
+        measured, runs = server.deploy(fake("measured")), server.deploy(fake("runs"))
+        assert server.chat(runs, max_tokens=1).status_code == 200
+        reply = server.post(f"/v1/functions/{measured}/tune")
         assert reply.status_code == 503 and error_of(reply)["code"] == "does_not_fit"
+        server.cli("stop", runs)
+        wait_until(lambda: not server.replica_pids(), 10, "it has stopped")
+        assert events_of(server, measured)[-1][0] == "result"
 
 
 def test_draining_ends_it(tmp_path) -> None:
