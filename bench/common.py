@@ -333,6 +333,39 @@ def running_llama_server(
         yield Peer(f"http://127.0.0.1:{port}", pid)
 
 
+class MemoryGroup:
+    """A cgroup with a limit on memory, pages of files included; for commands that are to run inside."""
+
+    def __init__(self, limit: int) -> None:
+        root, file = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+        if not root.is_dir():
+            root, file = Path("/sys/fs/cgroup"), "memory.max"
+        self.folder = root / f"glowplug-bench-{os.getpid()}-{time.monotonic_ns()}"
+        self.folder.mkdir()
+        (self.folder / file).write_text(str(limit))
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        enter = 'echo $$ > "$0" && exec "$@"'
+        return ["/bin/sh", "-c", enter, str(self.folder / "cgroup.procs"), *command]
+
+    def kills(self) -> int:
+        """How often the kernel killed inside for want of memory."""
+        for name in ("memory.oom_control", "memory.events"):
+            if (self.folder / name).exists():
+                rows = dict(line.split() for line in (self.folder / name).read_text().splitlines())
+                return int(rows["oom_kill"])
+        return 0
+
+    def close(self) -> None:
+        """Once nothing runs inside."""
+        def gone() -> bool:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+            return not self.folder.exists()
+
+        until(gone, 20, f"{self.folder} is empty")
+
+
 @contextlib.contextmanager
 def running_program(
     command: Sequence[str],

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from common import free_port, get_json, llama_server, pss, running_program, until
+from common import MemoryGroup, free_port, get_json, llama_server, pss, running_program, until
 from support import processes
 from support.server import cache_dir
 
@@ -56,7 +56,14 @@ def get_text(url: str, path: str) -> None:
 
 @contextlib.contextmanager
 def router(
-    models: dict[str, Path], *, context: int, slots: int, threads: int, at_once: int, sleep_seconds: int | None
+    models: dict[str, Path],
+    *,
+    context: int,
+    slots: int,
+    threads: int,
+    at_once: int,
+    sleep_seconds: int | None,
+    group: MemoryGroup | None = None,
 ) -> Iterator[Rival]:
     """llama-server without a model, as many loaded at once as said; asleep after `sleep_seconds` of idleness."""
     program, _ = llama_server()
@@ -68,6 +75,7 @@ def router(
         command += ["-c", str(context * slots), "-np", str(slots), "-t", str(threads)]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         command += ["--sleep-idle-seconds", str(sleep_seconds)] if sleep_seconds else []
+        command = group.inside(command) if group else command
         # LLAMA_CACHE: it lists what lies there beside the models of the preset.
         with running_program(command, port, polite=True, env={"LLAMA_CACHE": folder}) as pid:
             url = f"http://127.0.0.1:{port}"
@@ -75,7 +83,15 @@ def router(
 
 
 @contextlib.contextmanager
-def swap(binary: Path, models: dict[str, Path], *, context: int, slots: int, threads: int) -> Iterator[Rival]:
+def swap(
+    binary: Path,
+    models: dict[str, Path],
+    *,
+    context: int,
+    slots: int,
+    threads: int,
+    group: MemoryGroup | None = None,
+) -> Iterator[Rival]:
     """llama-swap, which executes a llama-server for a model and ends it for the next."""
     program, _ = llama_server()
     port = free_port()
@@ -88,6 +104,7 @@ def swap(binary: Path, models: dict[str, Path], *, context: int, slots: int, thr
     with tempfile.TemporaryDirectory(prefix="glowplug-llama-swap-") as folder:
         (Path(folder) / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
         command = [str(binary), "--config", f"{folder}/config.yaml", "--listen", f"127.0.0.1:{port}"]
+        command = group.inside(command) if group else command
         with running_program(command, port, polite=True) as pid:
             yield Rival("llama-swap", f"http://127.0.0.1:{port}", pid, ())
 
