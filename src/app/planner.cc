@@ -90,18 +90,29 @@ std::string brief(double number) {
   return number < 100 ? fmt::format("{:.1f}", number) : fmt::format("{:.0f}", number);
 }
 
+// Accelerators that were in use at once, at most: "2 A10G, 1 T4".
+std::string devices_of(const Figures& figures) {
+  std::vector<std::string> words;
+  for (const auto& [type, use] : figures.devices)
+    if (use.most > 0) words.push_back(fmt::format("{} {}", use.most, type));
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
 std::string table_of(const std::vector<Planned>& plan) {
   const auto any = [&plan](auto count) {
     return std::any_of(plan.begin(), plan.end(),
                        [&count](const Planned& one) { return count(one.figures) > 0; });
   };
   const bool refuses = any([](const Figures& figures) { return figures.refusals(); });
+  const bool places = any([](const Figures& figures) { return figures.devices.size(); });
   const bool loses = any([](const Figures& figures) { return figures.lost(); });
   std::vector<cli::Column> columns{{"POLICY"}};
-  for (const char* head : {"COLD", "COLD S", "P50", "P95", "P99", "DEVICE S", "GB·S", "MONEY"})
+  for (const char* head :
+       {"COLD", "COLD S", "P50", "P95", "P99", "DEVICE S", "GB·S", "MONEY", "GB"})
     columns.push_back({head, Align::Right});
   if (refuses) columns.push_back({"REFUSED", Align::Right});
   if (loses) columns.push_back({"LOST", Align::Right});
+  if (places) columns.push_back({"DEVICES"});
   std::vector<std::vector<std::string>> rows;
   for (const auto& [name, model, figures] : plan) {
     const auto bill = simulate::bill_of(figures, model);
@@ -110,9 +121,11 @@ std::string table_of(const std::vector<Planned>& plan) {
          brief(figures.wait.percentile(0.5)), brief(figures.wait.percentile(0.95)),
          brief(figures.wait.percentile(0.99)),
          brief(simulate::device_seconds(figures, model.machine)),
-         brief(figures.reserved_byte_s / 1e9), bill ? format_micros(bill->total.micros) : "-"});
+         brief(figures.reserved_byte_s / 1e9), bill ? format_micros(bill->total.micros) : "-",
+         brief(static_cast<double>(figures.reserved_most) / 1e9)});
     if (refuses) rows.back().push_back(std::to_string(figures.refusals()));
     if (loses) rows.back().push_back(std::to_string(figures.lost()));
+    if (places) rows.back().push_back(devices_of(figures));
   }
   return cli::layout_table(columns, rows);
 }
@@ -168,6 +181,7 @@ int plan(const SimulateOptions& options, const Console& console) {
               << fmt::format("{} calls in {} on {}.\n", first.calls, format_duration(first.length),
                              machine_in_words(world->machine))
               << "COLD S: seconds that calls waited for starts; P50, P95, P99: for a replica.\n"
+                 "GB and DEVICES: the most that was in use at once.\n"
               << std::flush;
   return cli::to_int(cli::ExitCode::Done);
 }

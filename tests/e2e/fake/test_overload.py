@@ -11,10 +11,11 @@ from typing import NamedTuple
 import pytest
 from support.server import Server, fake
 
-TOKENS, RATE, SLOTS, QUEUE = 20, 100, 2, 4
+TOKENS, RATE, SLOTS, QUEUE = 40, 100, 2, 4
+PATIENCE = "200ms"  # in the queue: half of what an answer takes
 SERVICE = TOKENS / RATE  # s
 CAPACITY = SLOTS / SERVICE  # calls a second
-SECONDS = 5
+SECONDS = 6
 
 
 class Reply(NamedTuple):
@@ -45,6 +46,12 @@ def goodput(replies: list[Reply]) -> float:
     return len(answered) / max(answered)
 
 
+def p99(replies: list[Reply]) -> float:
+    """Of what was answered, from asking to the whole answer."""
+    answered = sorted(one.seconds for one in replies if one.status == 200)
+    return answered[int(0.99 * len(answered))]
+
+
 def counted(server: Server, name: str) -> dict[int, int]:
     found = re.findall(
         rf'glowplug_requests_total{{function="{name}",code="(\d+)"}} (\d+)', server.get("/metrics").text
@@ -59,7 +66,7 @@ def function(server: Server):
         tokens_per_second=RATE,
         slots=SLOTS,
         scale={"max": 1},
-        limits={"queue": QUEUE, "queue_timeout": "10s"},
+        limits={"queue": QUEUE, "queue_timeout": PATIENCE},
     )
     name = server.deploy(manifest)
     assert server.chat(name, max_tokens=1).status_code == 200
@@ -80,9 +87,7 @@ def test_three_times_too_many(server: Server, function: str) -> None:
     assert len(refused) > len(flood) / 2
     assert all(one.retry_after and 1 <= int(one.retry_after) <= 60 for one in refused)
     assert statistics.median(one.seconds for one in refused) < 0.05
-    admitted = sorted(one.seconds for one in flood if one.status == 200)
-    bound = SERVICE + QUEUE / CAPACITY  # it waited behind a full queue
-    assert admitted[int(0.99 * len(admitted))] < 2 * bound
+    assert p99(flood) <= 2 * p99(calm)
 
     again = open_loop(server, function, 0.8 * CAPACITY, 2)
     assert {one.status for one in again} == {200}

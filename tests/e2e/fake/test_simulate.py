@@ -228,7 +228,8 @@ def test_a_plan_compares_the_policies(tmp_path):
     path = trace(tmp_path, *rows)
     table = done("plan", "--trace", path, "--plot", tmp_path / "plan.svg")
     lines = table.splitlines()
-    assert lines[0].split()[:4] == ["POLICY", "COLD", "COLD", "S"]
+    assert lines[0].split()[:4] == ["POLICY", "COLD", "COLD", "S"] and lines[0].endswith("GB")
+    assert 0.1 < float(lines[1].split()[-1]) < 10
     assert max(map(len, lines)) <= 80, table
     names = [line.split()[0] for line in lines[1:12]]
     assert names == ["concurrency", "threshold", "predictive", "keep-1m", "keep-10s", "knative", "fixed-1m",
