@@ -147,7 +147,9 @@ void Brain::on(const CallArrived& event) {
                    "n"},
                   0);
   }
-  function->keep_alive = event.keep_alive.value_or(chosen.manifest.keep_alive);
+  const Duration declared = chosen.manifest.keep_alive;
+  function->keep_alive = event.keep_alive.value_or(
+      chosen.scaling ? chosen.scaling->keep_time(declared, scale_clock_) : declared);
   waiting.deadline = std::min(event.deadline, now_ + limits.queue_timeout);
   note_arrival(chosen);
   note_tenant(event.function, *function, waiting);

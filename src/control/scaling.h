@@ -6,10 +6,12 @@
 // Thread: values of the brain's.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
 #include "base/time_types.h"
+#include "base/units.h"
 #include "domain/manifest.h"
 #include "policy/autoscaler.h"
 #include "policy/metrics_window.h"
@@ -51,6 +53,12 @@ struct Scaling {
   std::optional<Told> told;
   bool stopped = false;     // somebody asked it to stop: nothing starts ahead of the next call
   Time next = Time::max();  // when it is asked again; max = not before a call comes
+
+  // How long the last replica stays idle, where that is declared; never longer.
+  Duration keep_time(Duration keep_alive, const ScaleClock& clock) const {
+    if (!autoscaler || keep_alive == kForever) return keep_alive;
+    return std::min(keep_alive, clock.real(autoscaler->keep_time(clock.of(keep_alive))));
+  }
 };
 
 }  // namespace glowplug::control

@@ -5,10 +5,11 @@
 //
 //   concurrency  Knative's: as many as keep the slots 70 % busy; the default
 //
-//   predictive   concurrency, and ahead of it what the day so far lets expect
+//   predictive   concurrency, and ahead of it what the day so far lets expect; the last replica
+//                stays no longer than its function's idle times make worth while
 //
 // A wish is no order. The first call wakes a function outside any of these rules, the last replica
-// stays for keep_alive, and memory and cores may allow fewer than are wanted; who asks sees to
+// stays for keep_time(), and memory and cores may allow fewer than are wanted; who asks sees to
 // that.
 //
 // Thread: whoever owns the object. Knows no replica by name and no manifest.
@@ -82,6 +83,8 @@ class Autoscaler {
   virtual void note_idle(Time) {}
   // When to ask again although no call comes; none = not before one does.
   virtual std::optional<Time> review(Time) const { return std::nullopt; }
+  // How long the last replica stays idle where keep_alive is so long; never longer.
+  virtual Duration keep_time(Duration keep_alive) { return keep_alive; }
 };
 
 std::unique_ptr<Autoscaler> make_autoscaler(domain::ScalePolicy policy);

@@ -71,6 +71,25 @@ bool IdleTimes::is_worse_than_naive() const {
   return std::popcount(hits_) < std::popcount(naive_hits_);
 }
 
+bool IdleTimes::is_worth(const Plan& plan, Duration start_worth) const {
+  double idle_s = 0, saved = 0;
+  const auto judge = [&](Duration idle, double count) {
+    if (idle < plan.load_after) return;
+    const bool in_time = idle <= plan.keep_until;
+    idle_s += count * to_seconds((in_time ? idle : plan.keep_until) - plan.load_after);
+    saved += in_time ? count : 0;
+  };
+  if (plan.basis == Basis::Long) {
+    for (std::size_t i = 0; i < std::min(noted_, kRecent); ++i)
+      judge(std::chrono::seconds(recent_s_[i]), 1);
+  } else {
+    for (int bin = 0; bin < kBins; ++bin)
+      judge(bin * kBin + kBin / 2, bins_[static_cast<std::size_t>(bin)]);
+    judge(kBins * kBin, beyond_);
+  }
+  return idle_s < saved * to_seconds(start_worth);
+}
+
 // A plan that never unloads is right whatever comes, and no forecast: it is not scored.
 void IdleTimes::score(Duration idle) {
   const Plan before = plan();

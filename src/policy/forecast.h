@@ -42,6 +42,9 @@ class IdleTimes final {
   void note(Duration idle);  // ended by a call
   Plan plan() const;
   bool is_worse_than_naive() const;  // of the last 32 idle times that both foretold
+  // Whether a replica loaded by that plan would on past idle times have idled less, all together,
+  // than what the starts are worth that it saves, each as much as so long an idle time.
+  bool is_worth(const Plan& plan, Duration start_worth) const;
 
  private:
   static constexpr std::size_t kRecent = 10;

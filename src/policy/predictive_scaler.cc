@@ -42,6 +42,7 @@ ScaleWish PredictiveScaler::decide(const LoadFacts& facts, Time now) {
 void PredictiveScaler::note_busy(Time now) {
   if (!idle_since_) return;
   idle_times_.note(now - *idle_since_);
+  keep_time_.note(now - *idle_since_);
   idle_since_.reset();
 }
 
@@ -49,6 +50,7 @@ void PredictiveScaler::note_idle(Time now) {
   if (idle_since_) return;
   idle_since_ = now;
   plan_ = idle_times_.plan();
+  is_worth_ = keep_alive_ == kForever || idle_times_.is_worth(plan_, keep_alive_);
 }
 
 std::optional<Time> PredictiveScaler::review(Time now) const {
@@ -68,10 +70,17 @@ std::optional<Time> PredictiveScaler::review(Time now) const {
   return next;
 }
 
+Duration PredictiveScaler::keep_time(Duration keep_alive) {
+  keep_alive_ = keep_alive;
+  const Duration worth = keep_time_.within(keep_alive);
+  return acts_ahead() ? worth : keep_alive;
+}
+
 bool PredictiveScaler::acts_ahead() const { return start_time_ >= kNoticed; }
 
 std::optional<PredictiveScaler::Span> PredictiveScaler::expected() const {
-  if (!idle_since_ || plan_.load_after == Duration(0) || idle_times_.is_worse_than_naive())
+  if (!idle_since_ || !is_worth_ || plan_.load_after == Duration(0) ||
+      idle_times_.is_worse_than_naive())
     return std::nullopt;
   const Time from = *idle_since_ + plan_.load_after - lead();
   return Span{std::max(from, *idle_since_), *idle_since_ + plan_.keep_until};

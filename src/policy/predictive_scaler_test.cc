@@ -76,6 +76,32 @@ TEST_F(Predictive, ExpectedCall_IsWaitedForFromAheadOfItUntilItIsOverdue) {
   EXPECT_EQ(scaler_.review(now_), std::nullopt);
 }
 
+TEST_F(Predictive, ExpectedCall_IsWaitedForWhereThatIdlesLessThanAStartIsWorth) {
+  calls(12, 30min);
+  scaler_.keep_time(2min);
+  now_ += 30min;
+  calls(1, 30min);
+  now_ += 28min;
+  EXPECT_EQ(decide(0, 0).wanted, 0);  // from 27 min on it would idle for three
+  scaler_.keep_time(5min);
+  now_ += 2min;
+  calls(1, 30min);
+  now_ += 28min;
+  EXPECT_EQ(decide(0, 0).wanted, 1);
+}
+
+TEST_F(Predictive, LastReplica_StaysNoLongerThanItsIdleTimesMakeWorthWhile) {
+  decide(1, 1);  // knows what a start takes
+  EXPECT_EQ(scaler_.keep_time(5min), 5min);
+  calls(12, 30min);
+  EXPECT_EQ(scaler_.keep_time(5min), 0s);
+  EXPECT_GE(scaler_.keep_time(1h), 30min);
+  EXPECT_EQ(scaler_.keep_time(kForever), kForever);
+  start_time_ = 100ms - 1ns;
+  decide(0, 0);
+  EXPECT_EQ(scaler_.keep_time(5min), 5min);
+}
+
 TEST_F(Predictive, StartThatTakesLongerThanTheIdleTime_IsWantedAtOnce) {
   start_time_ = 1h;
   calls(12, 30min);

@@ -9,6 +9,7 @@
 
 #include "control/decision_log.h"
 #include "domain/errors.h"
+#include "simulate/clairvoyant.h"
 #include "simulate/hybrid_histogram.h"
 #include "simulate/trouble.h"
 
@@ -55,8 +56,15 @@ Result<void> all_are_called(const WorldModel& model, const RequestSource& source
 
 }  // namespace
 
-Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
+Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& calls) {
   const bool by_histogram = setup.keep_alive == KeepAlive::HybridHistogram;
+  std::optional<Clairvoyant> clairvoyant;
+  if (setup.keep_alive == KeepAlive::Clairvoyant) {
+    auto all = Clairvoyant::of(calls);
+    if (!all) return all.error();
+    clairvoyant = *std::move(all);
+  }
+  RequestSource& source = clairvoyant ? *clairvoyant : calls;
   const Random seeds(setup.seed);
   const Machine& machine = setup.model.machine;
   control::BrainOptions options = brain_options(setup.model);
@@ -69,6 +77,10 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& source) {
   if (by_histogram)
     world_options.keep_alive = [&histogram](std::uint32_t function) {
       return histogram->keep_alive(function);
+    };
+  if (clairvoyant)
+    world_options.keep_alive = [&](std::uint32_t function) {
+      return clairvoyant->keep_alive(function, setup.model.function.keep_alive);
     };
   World world(setup.model, std::move(world_options), controller);
   Checkers checkers(setup.model);
@@ -118,6 +130,11 @@ std::vector<PlanVariant> plan_variants() {
   lru.eviction = control::EvictionOrder::LastUse;
   PlanVariant histogram = executed("histogram", 0s);
   histogram.rule = KeepAlive::HybridHistogram;
+  const auto clairvoyant = [&executed](const char* name, Duration keep_alive) {
+    PlanVariant variant = executed(name, keep_alive);
+    variant.rule = KeepAlive::Clairvoyant;
+    return variant;
+  };
   return {{.name = "concurrency"},
           {.name = "threshold", .policy = ScalePolicy::Threshold},
           {.name = "predictive", .policy = ScalePolicy::Predictive},
@@ -128,7 +145,10 @@ std::vector<PlanVariant> plan_variants() {
           executed("fixed-5m", 5min),
           executed("fixed-10m", 10min),
           std::move(lru),
-          std::move(histogram)};
+          std::move(histogram),
+          clairvoyant("oracle-1m", 1min),
+          clairvoyant("oracle-5m", 5min),
+          clairvoyant("oracle-10m", 10min)};
 }
 
 WorldModel with(WorldModel model, const PlanVariant& variant) {

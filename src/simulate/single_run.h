@@ -19,7 +19,8 @@
 
 namespace glowplug::simulate {
 
-enum class KeepAlive { AsDeployed, HybridHistogram };
+// What is deployed; that as a bound, and the next call known.
+enum class KeepAlive { AsDeployed, HybridHistogram, Clairvoyant };
 enum class Checks { On, Off };  // of all that must hold (simulate/checkers.h)
 
 struct RunSetup {

@@ -55,6 +55,24 @@ TEST(SingleRun, Figures_AddUp) {
   EXPECT_EQ(figures.wait.count(), figures.answered + figures.broken + figures.timed_out);
 }
 
+TEST(SingleRun, WhoKnowsTheCalls_StartsNoMoreAndHoldsLessThanWhoStaysAsLong) {
+  const auto variant = [](std::string_view name) {
+    const auto all = plan_variants();
+    const auto found = std::find_if(all.begin(), all.end(),
+                                    [name](const PlanVariant& one) { return one.name == name; });
+    Traffic one_tenant = kTraffic;  // whose replicas all callers share
+    one_tenant.tenants = 1;
+    const RunOutcome outcome =
+        run({.model = with(WorldModel{}, *found), .keep_alive = found->rule}, one_tenant);
+    return outcome.figures;
+  };
+  const Figures fixed = variant("fixed-5m"), best = variant("oracle-5m");
+  EXPECT_EQ(best.calls, fixed.calls);
+  EXPECT_LE(best.cold, fixed.cold * 1.02);
+  EXPECT_LT(best.reserved_byte_s, 0.9 * fixed.reserved_byte_s);
+  EXPECT_GT(best.cold, 5u);
+}
+
 TEST(SingleRun, SameSeed_SameBytes) {
   const WorldModel world;
   std::string first, again, other;

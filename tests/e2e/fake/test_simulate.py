@@ -231,9 +231,9 @@ def test_a_plan_compares_the_policies(tmp_path):
     assert lines[0].split()[:4] == ["POLICY", "COLD", "COLD", "S"] and lines[0].endswith("GB")
     assert 0.1 < float(lines[1].split()[-1]) < 10
     assert max(map(len, lines)) <= 80, table
-    names = [line.split()[0] for line in lines[1:12]]
+    names = [line.split()[0] for line in lines[1:15]]
     assert names == ["concurrency", "threshold", "predictive", "keep-1m", "keep-10s", "knative", "fixed-1m",
-                     "fixed-5m", "fixed-10m", "lru", "histogram"]  # fmt: skip
+                     "fixed-5m", "fixed-10m", "lru", "histogram", "oracle-1m", "oracle-5m", "oracle-10m"]  # fmt: skip
     assert f"{len(rows)} calls" in table
     xml.dom.minidom.parse(str(tmp_path / "plan.svg"))
     every = {one["policy"]: one["figures"] for one in figures("plan", "--trace", path)["policies"]}
