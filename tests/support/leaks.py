@@ -19,6 +19,7 @@ from .server import Server, wait_until
 
 PAUSE_SECONDS = 0.05
 STEADY_LOOKS = 3  # equal ones in a row
+GROWS_BY = 4 << 20  # bytes: what is used for the first time stays, as a thread's buffers do
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -129,14 +130,15 @@ def kill_and_restart(server: Server, then: Callable[[], object] = lambda: None, 
 
 
 @contextlib.contextmanager
-def nothing_left(server: Server, seconds: float = 5) -> Iterator[None]:
+def nothing_left(server: Server, seconds: float = 5, grows_by: int = GROWS_BY) -> Iterator[None]:
     """Asserts that the server comes to hold after the block what it held before, no more and no less, within `seconds`.
 
-    Descriptors, child processes (zombies too), folders and sockets of replicas, cgroups and half-written files. The
-    block ends as it began: with the same functions' replicas and templates, and the same server.
+    Descriptors, child processes (zombies too), folders and sockets of replicas, cgroups, half-written files, and but
+    for `grows_by` bytes its own memory. The block ends as it began, with the same functions' replicas and templates;
+    the server may be another one.
     """
     server.drop_connections()
-    before = _steady(server)
+    before, memory = _steady(server), memory_bytes(server.pid)
     yield
     server.drop_connections()
     deadline = time.monotonic() + seconds
@@ -146,6 +148,7 @@ def nothing_left(server: Server, seconds: float = 5) -> Iterator[None]:
                 f"after {seconds} s there is more: {dict(now - before)}, and less: {dict(before - now)}"
             )
         time.sleep(PAUSE_SECONDS)
+    wait_until(lambda: memory_bytes(server.pid) <= memory + grows_by, seconds, f"no more than {grows_by} bytes more")
 
 
 def memory_bytes(pid: int) -> int:
@@ -154,10 +157,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def stays_within(pid: int, round: Callable[[], object], *, warm_up: int, rounds: int, grows_by: int) -> None:
-    """Asserts that after `warm_up` rounds the process' memory grows by no more than `grows_by` bytes over so many more.
-
-    The least that a look finds counts: it is what is never given back.
-    """
+    """Asserts that after `warm_up` rounds a process' memory grows by no more than `grows_by` bytes over so many more."""
     for _ in range(warm_up):
         round()
     seen = [memory_bytes(pid)]
