@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from support import leaks  # noqa: E402
 from support.load import Highest  # noqa: E402
 
 
@@ -39,3 +41,38 @@ def test_what_the_block_raises_is_not_hidden_by_a_look_that_fails():
         with Highest(look) as most:
             most._thread.join(timeout=10)
             raise ValueError("of the block")
+
+
+class Keeper:
+    """A process that keeps so many bytes with each round."""
+
+    SOURCE = "kept = []\nwhile line := input():\n kept.append(b'x' * int(line))\n print(flush=True)"
+
+    def __enter__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.SOURCE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate("\n", timeout=10)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def keep(self, count: int) -> None:
+        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.flush()
+        self._process.stdout.readline()
+
+
+def test_memory_that_grows_with_every_round_is_found():
+    with Keeper() as keeper, pytest.raises(AssertionError, match="bytes more after 20 rounds"):
+        leaks.stays_within(keeper.pid, lambda: keeper.keep(64 << 10), warm_up=5, rounds=20, grows_by=1 << 20)
+
+
+def test_memory_that_is_taken_once_is_none_that_grows():
+    sizes = iter([8 << 20])
+    with Keeper() as keeper:
+        leaks.stays_within(keeper.pid, lambda: keeper.keep(next(sizes, 1)), warm_up=5, rounds=20, grows_by=1 << 20)

@@ -1,4 +1,5 @@
-"""What a server holds of the machine, counted, so that a test can say that a fault has left nothing behind.
+"""What a server holds of the machine, counted, so that a test can say that a fault has left nothing behind, and how
+much memory it has, so that one can say that it does not grow.
 
 Reads /proc, the run folder and the cgroup tree only: looking opens no connection and wakes nobody.
 """
@@ -11,13 +12,14 @@ import re
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 from . import processes
-from .server import Server
+from .server import Server, wait_until
 
 PAUSE_SECONDS = 0.05
 STEADY_LOOKS = 3  # equal ones in a row
+GROWS_BY = 4 << 20  # bytes: what is used for the first time stays, as a thread's buffers do
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -34,7 +36,8 @@ def _sockets(pid: int) -> dict[str, str]:
 def _descriptors(server: Server) -> Iterator[str]:
     """One line for each, without what differs between two of a kind: numbers of processes and inodes, random names.
 
-    The copies of prompts that lie on the disk may lie in memory too.
+    The copies of prompts that lie on the disk may lie in memory too. A model file that no function names any more stays
+    open until the cache needs room.
     """
     sockets = _sockets(server.pid)
     copies = len(list(server.data_dir.glob("prompts/states/*.state")))
@@ -48,7 +51,7 @@ def _descriptors(server: Server) -> Iterator[str]:
             copies -= 1
         elif kind == "socket":
             yield sockets.get(rest.strip("[]"), "socket")
-        else:
+        elif not re.search(r"/models/blobs/sha256-[0-9a-f]+\.gguf", target):
             yield "file " + re.sub(r"[0-9a-f]{16}|\d+", "N", target)
 
 
@@ -61,15 +64,22 @@ def _processes(server: Server) -> Iterator[str]:
             yield "zombie"
 
 
-def _leaves(server: Server) -> Iterator[str]:
-    """The cgroup folders of its replicas, of each controller."""
-    for line in Path(f"/proc/{server.pid}/cgroup").read_text().splitlines():
+def _cgroups(pid: int) -> list[tuple[str, Path]]:
+    """Controllers and folder of the cgroups that a server's own may be made in."""
+    found = []
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         folder = CGROUPS / controllers.removeprefix("name=") / path.lstrip("/")
-        for base in {folder, folder.parent}:
-            for leaf in base.glob(f"glowplug-{server.pid}*/*"):
-                if leaf.is_dir():
-                    yield f"cgroup {controllers}"
+        found += [(controllers, base) for base in {folder, folder.parent}]
+    return found
+
+
+def _leaves(server: Server) -> Iterator[str]:
+    """The cgroup folders of its replicas, of each controller."""
+    for controllers, base in _cgroups(server.pid):
+        for leaf in base.glob(f"glowplug-{server.pid}*/*"):
+            if leaf.is_dir():
+                yield f"cgroup {controllers}"
 
 
 def _files(server: Server) -> Iterator[str]:
@@ -102,15 +112,33 @@ def _steady(server: Server) -> Counter[str]:
     raise AssertionError(f"what the server holds does not come to rest: {looks}")
 
 
+def kill_and_restart(server: Server, then: Callable[[], object] = lambda: None, seconds: float = 5) -> None:
+    """kill -9 of the server alone, then a start in the same folder: asserts that nothing of the killed one is left."""
+    killed, cgroups = server.pid, _cgroups(server.pid)
+    ours = [killed, *processes.descendants(killed)]
+    server.kill()
+    then()
+    wait_until(lambda: not any(map(processes.alive, ours)), seconds, "its processes end with it")
+    server.start()
+
+    def left() -> list[object]:
+        known = {server.pid, *processes.descendants(server.pid)}
+        folders = [path for _, base in cgroups for path in base.glob(f"glowplug-{killed}*")]
+        return folders + [pid for pid in processes.mentioning(str(server.folder)) if pid not in known]
+
+    wait_until(lambda: not left(), seconds, "the new one clears away the rest")
+
+
 @contextlib.contextmanager
-def nothing_left(server: Server, seconds: float = 5) -> Iterator[None]:
+def nothing_left(server: Server, seconds: float = 5, grows_by: int = GROWS_BY) -> Iterator[None]:
     """Asserts that the server comes to hold after the block what it held before, no more and no less, within `seconds`.
 
-    Descriptors, child processes (zombies too), folders and sockets of replicas, cgroups and half-written files. The
-    block ends as it began: with the same functions' replicas and templates, and the same server.
+    Descriptors, child processes (zombies too), folders and sockets of replicas, cgroups, half-written files, and but
+    for `grows_by` bytes its own memory. The block ends as it began, with the same functions' replicas and templates;
+    the server may be another one.
     """
     server.drop_connections()
-    before = _steady(server)
+    before, memory = _steady(server), memory_bytes(server.pid)
     yield
     server.drop_connections()
     deadline = time.monotonic() + seconds
@@ -120,3 +148,21 @@ def nothing_left(server: Server, seconds: float = 5) -> Iterator[None]:
                 f"after {seconds} s there is more: {dict(now - before)}, and less: {dict(before - now)}"
             )
         time.sleep(PAUSE_SECONDS)
+    wait_until(lambda: memory_bytes(server.pid) <= memory + grows_by, seconds, f"no more than {grows_by} bytes more")
+
+
+def memory_bytes(pid: int) -> int:
+    """Its own: no pages of files."""
+    return processes.memory_bytes(pid, "RssAnon")
+
+
+def stays_within(pid: int, round: Callable[[], object], *, warm_up: int, rounds: int, grows_by: int) -> None:
+    """Asserts that after `warm_up` rounds a process' memory grows by no more than `grows_by` bytes over so many more."""
+    for _ in range(warm_up):
+        round()
+    seen = [memory_bytes(pid)]
+    for _ in range(rounds):
+        round()
+        seen.append(memory_bytes(pid))
+    grown = seen[-1] - seen[0]
+    assert grown <= grows_by, f"{grown} bytes more after {rounds} rounds; after each: {seen}"

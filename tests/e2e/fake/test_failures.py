@@ -159,11 +159,12 @@ def test_line_31_replica_killed_before_the_answer_is_retried_or_refused(
         assert reply.json()["choices"][0]["finish_reason"]
 
 
+@pytest.mark.parametrize("template", ["off", "on"])
 @pytest.mark.parametrize("fault", ["crash_on_load", "exit_after_load"])
 def test_line_47_broken_function_fails_with_a_reason_and_fast(
-    server: Server, deploy, echo: str, fault: str
+    server: Server, deploy, echo: str, fault: str, template: str
 ) -> None:
-    name = deploy("broken", fault=fault)
+    name = deploy("broken", fault=fault, template=template)
     first = server.chat(name, max_tokens=1)
     if fault == "crash_on_load":
         assert 500 <= first.status_code < 600, first.text
@@ -182,20 +183,23 @@ def test_line_47_broken_function_fails_with_a_reason_and_fast(
     assert server.chat(echo, max_tokens=1).status_code == 200
 
 
-def test_line_47_crash_loop_does_not_start_without_end(server: Server, deploy) -> None:
-    name = deploy("loops", fault="crash_on_load", load_time="10ms")
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_47_crash_loop_does_not_start_without_end(server: Server, deploy, template: str) -> None:
+    name = deploy(f"loops-{template}", fault="crash_on_load", load_time="10ms", template=template)
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         assert server.chat(name, max_tokens=1).status_code >= 500
-    count = sum(1 for decision in server.decisions(name) if decision["decision"] == "start")
+    begun = ("start", "load")  # of a replica, of a template
+    count = sum(1 for decision in server.decisions(name) if decision["decision"] in begun)
     assert 1 <= count <= 5, count
 
 
-def test_line_47_repaired_function_works_at_once(server: Server, deploy) -> None:
-    name = deploy("repaired", fault="crash_on_load")
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_47_repaired_function_works_at_once(server: Server, deploy, template: str) -> None:
+    name = deploy("repaired", fault="crash_on_load", template=template)
     assert server.chat(name, max_tokens=1).status_code >= 500
     server.wait_state(name, "failed", 10)
-    server.deploy(fake(name))
+    server.deploy(fake(name, template=template))
     assert server.chat(name, max_tokens=1).status_code == 200
 
 

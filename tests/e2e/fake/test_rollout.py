@@ -6,6 +6,7 @@ import json
 import threading
 
 import httpx
+import pytest
 from support import processes, sse
 from support.load import Load
 from support.server import Server, fake, wait_until
@@ -43,39 +44,44 @@ def test_delete_is_204_then_404(server: Server) -> None:
     assert server.chat("removed", max_tokens=1).status_code == 404
 
 
-def test_line_48_new_revisions_and_rollback_under_load(server: Server) -> None:
-    old, new = fake("rolling"), fake("rolling", slots=3, load_time="200ms")
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_48_new_revisions_and_rollback_under_load(server: Server, template: str) -> None:
+    name = f"rolling-{template}"
+    old = fake(name, template=template)
+    new = fake(name, template=template, slots=3, load_time="200ms")
     server.deploy(old)
-    assert server.chat("rolling", max_tokens=1).status_code == 200
-    with Load(server, "rolling", threads=4, max_tokens=24) as load:
+    assert server.chat(name, max_tokens=1).status_code == 200
+    with Load(server, name, threads=4, max_tokens=24) as load:
         wait_until(lambda: load.answered(1) >= 10, 20, "answers of revision 1")
         server.deploy(new)
         wait_until(lambda: load.answered(2) >= 10, 20, "answers of revision 2")
         server.deploy(old)  # the rollback: the former manifest again
-        revision = server.function("rolling")["revision"]
+        revision = server.function(name)["revision"]
         wait_until(
             lambda: load.answered(3) >= 10 or load.answered(revision) >= 30,
             20,
             "answers after the rollback",
         )
     assert load.failures == []
-    assert server.function("rolling")["state"] == "ready"
+    assert server.function(name)["state"] == "ready"
 
 
-def test_line_48_a_broken_revision_does_not_replace_a_working_one(server: Server) -> None:
-    server.deploy(fake("careful"))
-    assert server.chat("careful", max_tokens=1).status_code == 200
-    with Load(server, "careful", threads=2) as load:
-        server.put(fake("careful", fault="crash_on_load"))
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_48_a_broken_revision_does_not_replace_a_working_one(server: Server, template: str) -> None:
+    name = f"careful-{template}"
+    server.deploy(fake(name, template=template))
+    assert server.chat(name, max_tokens=1).status_code == 200
+    with Load(server, name, threads=2) as load:
+        server.put(fake(name, template=template, fault="crash_on_load"))
         wait_until(
-            lambda: any(d["decision"] == "failed" for d in server.decisions("careful")),
+            lambda: any(d["decision"] == "failed" for d in server.decisions(name)),
             20,
             "it failed",
         )
         done = load.answered() + 10
         wait_until(lambda: load.answered() >= done, 10, "answers after the failed rollout")
     assert load.failures == []
-    assert server.function("careful")["reason"], "the failed revision is not explained"
+    assert server.function(name)["reason"], "the failed revision is not explained"
 
 
 def test_line_49_sigterm_drains(tmp_path) -> None:

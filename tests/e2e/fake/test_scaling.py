@@ -188,8 +188,9 @@ def test_line_45_a_request_overrides_the_manifest(server: Server, deploy) -> Non
     )
 
 
-def test_line_46_idle_replica_is_gone_in_time(server: Server, deploy) -> None:
-    name = deploy("brief", keep_alive="1s")
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_46_idle_replica_is_gone_in_time(server: Server, deploy, template: str) -> None:
+    name = deploy(f"brief-{template}", template=template, keep_alive="1s")
     before = set(server.replica_pids())
     assert server.chat(name, max_tokens=2).status_code == 200
     ended = time.monotonic()
@@ -204,8 +205,9 @@ def test_line_46_idle_replica_is_gone_in_time(server: Server, deploy) -> None:
     assert (again.status_code, again.headers["x-glowplug-cold-start"]) == (200, "true")
 
 
-def test_line_46_a_call_in_flight_is_never_cut(server: Server, deploy) -> None:
-    name = deploy("long-answer", keep_alive="100ms", tokens_per_second=20)
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_46_a_call_in_flight_is_never_cut(server: Server, deploy, template: str) -> None:
+    name = deploy(f"long-answer-{template}", template=template, keep_alive="100ms", tokens_per_second=20)
     with server.stream(name, max_tokens=40) as reply:  # two seconds, twenty times keep_alive
         text = reply.read()
     assert sse.events(text)[-1][1] == sse.DONE
@@ -213,9 +215,10 @@ def test_line_46_a_call_in_flight_is_never_cut(server: Server, deploy) -> None:
     server.wait_state(name, "cold", 3)
 
 
-def test_line_46_calls_racing_the_idle_timer_never_fail(server: Server, deploy) -> None:
+@pytest.mark.parametrize("template", ["off", "on"])
+def test_line_46_calls_racing_the_idle_timer_never_fail(server: Server, deploy, template: str) -> None:
     """Calls land around the moment of scale-down; each is answered, warm or cold."""
-    name = deploy("edge", keep_alive="50ms", load_time="10ms", tokens_per_second=5000)
+    name = deploy(f"edge-{template}", template=template, keep_alive="50ms", load_time="10ms", tokens_per_second=5000)
     colds = 0
     for i in range(40):
         reply = server.chat(name, max_tokens=1)

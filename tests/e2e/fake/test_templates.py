@@ -12,6 +12,10 @@ import pytest
 from support import processes, sse
 from support.leaks import nothing_left
 from support.server import Server, fake, wait_until
+from support.starts import Changes
+
+
+CHANGES = 6  # that a start from a template shows, and one more
 
 
 def deploy(server: Server, name: str, **more) -> str:
@@ -124,15 +128,17 @@ def test_replicas_that_keep_dying_end_their_template(server: Server) -> None:
 
 
 @pytest.mark.parametrize("spares_kept", [0, 2])
-def test_any_process_killed_at_any_moment_the_next_call_is_answered(server: Server) -> None:
+def test_any_process_killed_after_any_change_the_next_call_is_answered(server: Server) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)
     chance = random.Random(seed)
     with nothing_left(server), concurrent.futures.ThreadPoolExecutor(2) as pool:
         name = deploy(server, "shaken", load_time="20ms", keep_alive="0s", tokens_per_second=1000)
         for step in range(60):
+            changes = Changes(server)
             call = pool.submit(server.chat, name, max_tokens=2)
-            time.sleep(step % 30 / 1000)
+            for _ in range(step % CHANGES):
+                changes.wait(call.done)
             victims = processes.children(server.pid)
             if victims:
                 try:

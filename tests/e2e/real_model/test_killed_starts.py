@@ -7,22 +7,28 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Iterator
 
 import pytest
 from support import model_kinds, processes
 from support.leaks import nothing_left
 from support.server import Server, llama, wait_until
+from support.starts import (
+    Find,
+    IsThere,
+    Newborn,
+    has_socket,
+    seen,
+    spare_that_waits,
+    stopped_at,
+    stopped_while_prepared,
+)
 from support.token_calls import ask, tokens
 
 NAME = "shaken"
 SHORT, LONG = tokens(1, 20), tokens(2, 600)
-SEEN_WITHIN_SECONDS = 30.0
-Find, IsThere, Over = Callable[[], int | None], Callable[[int], bool], Callable[[], object]
-FORKED = ("glowplug-templ", "glowplug-worker")  # one has its template's name at first
 
 
 @pytest.fixture(scope="module")
@@ -57,36 +63,6 @@ def at_zero(server: Server) -> None:
     wait_until(lambda: server.function(NAME)["replicas"] == 0, 10, "back at zero")
 
 
-def stands_still(pid: int) -> bool:
-    """Stops it; false when it has ended."""
-    try:
-        os.kill(pid, signal.SIGSTOP)
-        while (state := Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) not in "TZX":
-            pass
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    return state == "T"
-
-
-def stopped_at(find: Find, is_there: IsThere, over: Over) -> int | None:
-    """What `find` gives, standing still and at the step yet; none when the step is over before."""
-    while not over():
-        if (pid := find()) is None or not stands_still(pid):
-            continue
-        if is_there(pid):
-            return pid
-        os.kill(pid, signal.SIGCONT)
-    return None
-
-
-def seen(attempt: Callable[[], int | None]) -> int:
-    """What the first attempt gives that gives something: a step may be over before it is seen."""
-    deadline = time.monotonic() + SEEN_WITHIN_SECONDS
-    while not (caught := attempt()):
-        assert time.monotonic() < deadline, f"the step was not seen in {SEEN_WITHIN_SECONDS} s"
-    return caught
-
-
 def killed_in_a_call(
     server: Server, wanted: list[int], find: Find, is_there: IsThere, prompt: list[int] = SHORT
 ) -> int | None:
@@ -99,32 +75,6 @@ def killed_in_a_call(
         assert call.result() == wanted
     assert pid is None or not processes.alive(pid)
     return pid
-
-
-class Newborn:
-    """Gives each fork of a template once, but for those that are there already.
-
-    Others are left alone: while a child is about to execute a program, the server waits for it.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._server, self._known = server, set(processes.children(server.pid))
-
-    def __call__(self) -> int | None:
-        for thread in Path(f"/proc/{self._server.pid}/task").iterdir():  # quicker than a look at all processes
-            for pid in map(int, (thread / "children").read_text().split()):
-                if pid not in self._known and processes.name_of(pid) in FORKED:
-                    self._known.add(pid)
-                    return pid
-        return None
-
-
-def has_socket(server: Server, pid: int) -> bool:
-    """A replica has one from just before it says that it is ready."""
-    for record in server.run_dir.glob("*/pid"):
-        if record.read_text().split()[:1] == [str(pid)]:
-            return (record.parent / "r.sock").exists()
-    return False
 
 
 def holds_state(pid: int) -> bool:
@@ -184,20 +134,13 @@ def test_replica_killed_while_a_prompt_is_restored(server: Server, file: Path) -
     assert (again.tokens, again.cached) == (wanted, len(LONG) - 1)
 
 
-def spare_that_waits(server: Server) -> int | None:
-    return next((pid for pid in server.spare_pids() if has_socket(server, pid)), None)
-
-
-def stopped_while_prepared(server: Server, wanted: list[int]) -> int | None:
+def held_while_prepared(server: Server, wanted: list[int]) -> int | None:
     """A spare; the call takes the one that waits, and another one is made behind it."""
+    wait_until(lambda: spare_that_waits(server), 10, "a spare that is ready")
     newborn = Newborn(server)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(answer, server)
-        spare = stopped_at(
-            newborn,
-            lambda pid: pid in server.spare_pids() and not has_socket(server, pid),
-            lambda: call.done() and spare_that_waits(server),
-        )
+        spare = stopped_while_prepared(server, newborn)
         assert call.result() == wanted
     return spare
 
@@ -206,7 +149,7 @@ def stopped_while_prepared(server: Server, wanted: list[int]) -> int | None:
 def test_spare_killed_while_it_is_prepared(server: Server, file: Path) -> None:
     deploy(server, file)
     wanted = answer(server)
-    spare = seen(lambda: stopped_while_prepared(server, wanted))
+    spare = seen(lambda: held_while_prepared(server, wanted))
     os.kill(spare, signal.SIGKILL)
     assert answer(server) == wanted
     assert not processes.alive(spare)
@@ -217,7 +160,7 @@ def test_server_that_stops_while_a_spare_is_prepared_waits_for_nothing(tmp_path:
         with Server("--spares", "1", folder=tmp_path) as server:
             deploy(server, file)
             wanted = answer(server)
-            spare = seen(lambda: stopped_while_prepared(server, wanted))
+            spare = seen(lambda: held_while_prepared(server, wanted))
             server.terminate()
             wait_until(lambda: server.process.poll() is not None, 3, "the server has ended")
             assert not processes.alive(spare)  # although it was held

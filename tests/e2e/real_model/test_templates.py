@@ -5,12 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from support import processes, sse
 from support.server import Server, cache_dir, llama, wait_until
+from support.starts import Changes
+
+CHANGES = 5  # that a start from a template shows, and one more
 
 
 @pytest.fixture
@@ -89,8 +91,10 @@ def test_any_process_killed_at_any_step_the_next_call_is_answered(
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         for step in range(20):
             wait_until(lambda: server.function("shaken")["state"] == "cold", 10, "back at zero")
+            changes = Changes(server)
             call = pool.submit(server.chat, "shaken", max_tokens=1)
-            time.sleep(step * 2 / 1000)
+            for _ in range(step % CHANGES):
+                changes.wait(call.done)
             for pid in server.template_pids() if step % 4 == 3 else server.replica_pids():
                 try:
                     os.kill(pid, signal.SIGKILL)
