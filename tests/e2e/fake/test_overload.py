@@ -11,11 +11,10 @@ from typing import NamedTuple
 import pytest
 from support.server import Server, fake
 
-TOKENS, RATE, SLOTS, QUEUE = 40, 100, 2, 4
-PATIENCE = "200ms"  # in the queue: half of what an answer takes
+TOKENS, RATE, SLOTS, QUEUE = 20, 100, 2, 4
 SERVICE = TOKENS / RATE  # s
 CAPACITY = SLOTS / SERVICE  # calls a second
-SECONDS = 6
+SECONDS = 5
 
 
 class Reply(NamedTuple):
@@ -48,12 +47,6 @@ def goodput(replies: list[Reply]) -> float:
     return len(answered) / max(answered)
 
 
-def p99(replies: list[Reply]) -> float:
-    """Of what was answered, from asking to the whole answer."""
-    answered = sorted(one.seconds for one in replies if one.status == 200)
-    return answered[int(0.99 * len(answered))]
-
-
 def counted(server: Server, name: str) -> dict[int, int]:
     found = re.findall(
         rf'glowplug_requests_total{{function="{name}",code="(\d+)"}} (\d+)', server.get("/metrics").text
@@ -68,7 +61,7 @@ def function(server: Server):
         tokens_per_second=RATE,
         slots=SLOTS,
         scale={"max": 1},
-        limits={"queue": QUEUE, "queue_timeout": PATIENCE},
+        limits={"queue": QUEUE, "queue_timeout": "10s"},
     )
     name = server.deploy(manifest)
     assert server.chat(name, max_tokens=1).status_code == 200
@@ -89,7 +82,9 @@ def test_three_times_too_many(server: Server, function: str) -> None:
     assert len(refused) > len(flood) / 2
     assert all(one.retry_after and 1 <= int(one.retry_after) <= 60 for one in refused)
     assert statistics.median(one.seconds for one in refused) < 0.05
-    assert p99(flood) <= 2 * p99(calm)
+    admitted = sorted(one.seconds for one in flood if one.status == 200)
+    bound = SERVICE + QUEUE / CAPACITY  # it waited behind a full queue
+    assert admitted[int(0.99 * len(admitted))] < 2 * bound
 
     again = open_loop(server, function, 0.8 * CAPACITY, 2)
     assert {one.status for one in again} == {200}
