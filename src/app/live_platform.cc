@@ -95,9 +95,12 @@ domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
                             .deadline = clock_.now() + domain::kQueueTimeoutMax,
                             .keep_alive = wish.keep_alive,
                             .domain = std::move(wish.domain),
-                            .prompt = std::move(wish.prompt)});
+                            .prompt = std::move(wish.prompt),
+                            .retry_of = wish.retry_of});
   return id;
 }
+
+bool LivePlatform::blames(domain::CallId call) const { return brain_.blames(call); }
 
 void LivePlatform::abandon(domain::CallId call) {
   callers_.erase(call);
@@ -380,13 +383,13 @@ void LivePlatform::carry_out(const control::KillProcess& effect) {
 void LivePlatform::carry_out(const control::GrantCall& effect) {
   const auto caller = callers_.find(effect.call);
   if (caller == callers_.end()) {  // left in the same turn
-    events_.push_back(control::CallEnded{effect.call});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
     return;
   }
   const auto endpoint = supervisor_.endpoint(effect.replica);
   auto served = brain_.generation(caller->second.function, effect.revision);
   if (!endpoint || !served) {
-    events_.push_back(control::CallEnded{effect.call});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
     answer(effect.call,
            Error{std::string(domain::error::kReplicaFailed),
                  "the replica ended before it could take the call", ""},

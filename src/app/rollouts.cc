@@ -77,8 +77,13 @@ Result<control::PutOutcome> Rollouts::put(const domain::Manifest& manifest,
                              exists ? current->second.revision : 0),
                  ""};
   }
-  if (exists && current->second.alone && current->second.manifest == manifest)
+  if (exists && current->second.alone && current->second.manifest == manifest) {
+    // Nothing is new but that somebody believes it works: what is remembered against it is dropped.
+    const auto view = parts_.view(manifest.name);
+    if (view && view->state == domain::State::Failed)
+      parts_.post(control::FunctionPut{current->second.run_manifest(), current->second.revision});
     return control::PutOutcome{current->second.revision, false, false};
+  }
   if (!exists && deployed_.size() >= domain::kFunctionsMax) {
     return Error{
         std::string(domain::error::kInvalidValue),

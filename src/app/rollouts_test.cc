@@ -47,6 +47,7 @@ class RolloutsTest : public testing::Test {
   }
   // What the brain is told, as "3=100" and the digest it is pinned to.
   void hear(const control::Event& event) {
+    ++told_;
     if (const auto* put = std::get_if<control::FunctionPut>(&event))
       serving_ = {{put->manifest, put->revision, 100}};
     if (const auto* traffic = std::get_if<control::TrafficSet>(&event)) serving_ = traffic->served;
@@ -62,7 +63,8 @@ class RolloutsTest : public testing::Test {
   // As if what it was told of first serves, with a model whose digest begins with its revision.
   std::optional<control::FunctionView> view() const {
     if (serving_.empty()) return std::nullopt;
-    control::FunctionView view{.manifest = serving_[0].manifest, .revision = serving_[0].revision};
+    control::FunctionView view{
+        .manifest = serving_[0].manifest, .revision = serving_[0].revision, .state = state_};
     if (known_) view.facts.sha256 = digest(view.revision);
     return view;
   }
@@ -105,7 +107,8 @@ class RolloutsTest : public testing::Test {
   std::unique_ptr<Rollouts> rollouts_;
   std::vector<control::TrafficSet::Served> serving_;
   bool known_ = true;
-  int deployed_ = 0;
+  domain::State state_ = domain::State::Cold;
+  int deployed_ = 0, told_ = 0;
 };
 
 TEST_F(RolloutsTest, Save_PinsWhatServesAndCountsInTens) {
@@ -183,6 +186,20 @@ TEST_F(RolloutsTest, DeployOfWhatWasRolledBackTo_ChangesNothing) {
   EXPECT_EQ(put->revision, 1);
   EXPECT_EQ(code(rollouts_->put(manifest, 2)), "revision_conflict");
   EXPECT_TRUE(rollouts_->put(manifest, 1));
+}
+
+TEST_F(RolloutsTest, SameDeployOfAFailedFunction_IsToldOnceMore) {
+  deploy();
+  const domain::Manifest manifest = serving_[0].manifest;
+  for (const bool failed : {false, true}) {
+    told_ = 0;
+    state_ = failed ? domain::State::Failed : domain::State::Ready;
+    const auto put = rollouts_->put(manifest, std::nullopt);
+    ASSERT_TRUE(put);
+    EXPECT_FALSE(put->changed);
+    EXPECT_EQ(put->revision, 1);
+    EXPECT_EQ(told_, failed ? 1 : 0);
+  }
 }
 
 TEST_F(RolloutsTest, Traffic_IsSplitAndSurvivesARestart) {

@@ -101,6 +101,7 @@ void Brain::grant(const std::string& name, Function& function, const Waiting& wa
   if (!replica.domain) bind(entry, waiting.domain);
   workers_changed_ |= replica.in_flight == 0;
   replica.in_flight += waiting.weight;
+  replica.alone = waiting.alone;
   ++replica.granted;
   replica.retired = false;
   replica.last_used = now_;
@@ -376,7 +377,8 @@ void Brain::refuse_waiting(Function& function, const Error& error, int retry_aft
 
 // A start that was killed from outside says nothing of the model: it is tried once more.
 bool Brain::tries_again(const std::string& name, Generation& generation, Ending ending) {
-  if (ending != Ending::Killed || generation.starts_killed++ > 0) return false;
+  const bool from_outside = ending == Ending::Killed || ending == Ending::OutOfMemory;
+  if (!from_outside || generation.starts_killed++ > 0) return false;
   decide(name, "retry", "its start was killed; one more try");
   return true;
 }

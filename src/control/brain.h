@@ -11,24 +11,19 @@
 // when its memory is needed (policy/evictor.h); one with a call in flight is never
 // stopped, but when others have waited for its memory it gets no new calls. A failed start is
 // remembered for a while (policy/retry.h), so that a broken model cannot cause a storm of loads.
-//
 // A replica serves one cache domain: its first grant binds it. Calls of a domain that no replica
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
 // goes.
-//
 // Several revisions may serve side by side, each with its share of the calls; a call waits for a
-// replica of the one that was chosen for it.
-//
-// An engine that can sleep does so before its replica stops; a call for it wakes it rather than
-// starts another.
-//
+// replica of the one that was chosen for it. An engine that can sleep does so before its replica
+// stops; a call for it wakes it rather than starts another. A revision whose replicas go on dying
+// is put in quarantine: brain_crashes.cc.
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
 // spare is made: a replica that belongs to no function until the next start takes it.
 //
 // While calls come, a revision's autoscaler is asked every two seconds how many replicas it wants.
-//
 // Where there are accelerators, each replica gets one, or two, by its size: brain_devices.cc.
 //
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
@@ -77,6 +72,8 @@ class Brain final : BrainState {
   std::optional<FunctionStatus> status(const std::string& name) const;
   // What a granted call is answered by.
   std::optional<GenerationView> generation(const std::string& name, int revision) const;
+  // Of a call that was broken off, before its CallEnded: replicas die of it, and of others not.
+  bool blames(domain::CallId call) const;
   std::vector<DeviceView> devices() const;
   // An error where it is known already that no device here can hold it.
   Result<void> may_place(const domain::Manifest& manifest) const;
@@ -187,14 +184,10 @@ class Brain final : BrainState {
   std::optional<Time> next_wake() const;
 
   // brain_traffic.cc: which generation takes a call, and how one set of them replaces another.
-  template <typename Visit>
-  static void each_serving(Function& function, const Visit& visit);
-  template <typename Visit>
-  static void each_serving(const Function& function, const Visit& visit);
-  template <typename Visit>
-  static void each_generation(Function& function, const Visit& visit);  // also of the next
-  template <typename Visit>
-  static void each_generation(const Function& function, const Visit& visit);
+  template <typename Any, typename Visit>  // of a Function that is const or not
+  static void each_serving(Any& function, const Visit& visit);
+  template <typename Any, typename Visit>
+  static void each_generation(Any& function, const Visit& visit);  // also of the next
   static Generation* serving_generation(Function& function, int revision);
   static const Generation* serving_generation(const Function& function, int revision);
   static const Generation* coming_generation(const Function& function, int revision);
@@ -216,6 +209,13 @@ class Brain final : BrainState {
   void adopt_ready();
   void adopt_next(const std::string& name, Function& function);
   void ensure_next_started(const std::string& name, Function& function);
+
+  // brain_crashes.cc
+  bool is_shut(const Generation& generation) const;
+  bool is_closed(const Generation& generation) const;
+  void refuse_failed(domain::CallId call, const Generation& generation);
+  void note_death(const Replica& replica, const ProcessGone& event);
+  void note_answer(Function& function, Generation& generation, domain::CallId call);
 
   // brain_domains.cc: a replica for each cache domain that calls.
   ReplicaEntry* best_replica(const std::string& name, const Waiting& waiting);

@@ -19,15 +19,22 @@ constexpr Duration kKeepAfterIdle = std::chrono::seconds(5);
 
 }  // namespace
 
+// For a call that must have it to itself: an idle one, else the one that will be idle soonest.
 Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting& waiting) {
   std::vector<policy::FreeReplica> free;
-  for (const ReplicaEntry* entry : replicas_of(name)) {
+  ReplicaEntry* least_busy = nullptr;
+  for (ReplicaEntry* entry : replicas_of(name)) {
     const Replica& replica = entry->second;
-    if (replica.revision != waiting.revision || !replica.takes_calls() ||
-        replica.slots - replica.in_flight < waiting.weight ||
-        (replica.serves() && *replica.serves() != waiting.domain)) {
+    if (replica.revision != waiting.revision || !replica.takes_calls() || replica.alone ||
+        replica.clears || (replica.serves() && *replica.serves() != waiting.domain)) {
       continue;
     }
+    if (waiting.alone && replica.in_flight > 0) {
+      if (least_busy == nullptr || replica.in_flight < least_busy->second.in_flight)
+        least_busy = entry;
+      continue;
+    }
+    if (replica.free_slots() < waiting.weight) continue;
     free.push_back({.replica = entry->first,
                     .serves_caller = replica.serves().has_value(),
                     .retired = replica.retired,
@@ -35,7 +42,7 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting&
                     .shared_bytes = replica.prompts.shared_bytes(waiting.prompt)});
   }
   const auto chosen = policy::choose_replica(free);
-  return chosen ? &*replicas_.find(*chosen) : nullptr;
+  return chosen ? &*replicas_.find(*chosen) : least_busy;
 }
 
 // One that is there and will answer it, if not now.

@@ -6,16 +6,10 @@
 
 namespace glowplug::control {
 
-template <typename Visit>
-void Brain::each_serving(Function& function, const Visit& visit) {
+template <typename Any, typename Visit>
+void Brain::each_serving(Any& function, const Visit& visit) {
   visit(function.current);
-  for (Generation& generation : function.beside) visit(generation);
-}
-
-template <typename Visit>
-void Brain::each_serving(const Function& function, const Visit& visit) {
-  visit(function.current);
-  for (const Generation& generation : function.beside) visit(generation);
+  for (auto& generation : function.beside) visit(generation);
 }
 
 template <typename Visit>
@@ -30,18 +24,11 @@ void Brain::each_replica(const std::string& name, int revision, const Visit& vis
                                          [&visit](const ReplicaEntry& entry) { visit(entry); });
 }
 
-template <typename Visit>
-void Brain::each_generation(Function& function, const Visit& visit) {
+template <typename Any, typename Visit>
+void Brain::each_generation(Any& function, const Visit& visit) {
   each_serving(function, visit);
   if (function.next)
-    for (Generation& generation : function.next->fresh) visit(generation);
-}
-
-template <typename Visit>
-void Brain::each_generation(const Function& function, const Visit& visit) {
-  each_serving(function, visit);
-  if (function.next)
-    for (const Generation& generation : function.next->fresh) visit(generation);
+    for (auto& generation : function.next->fresh) visit(generation);
 }
 
 // Whoever used it last uses it most often still.

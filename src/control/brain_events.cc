@@ -16,6 +16,14 @@ Error shutting_down() {
           "the server is shutting down; try again in a moment", ""};
 }
 
+Error no_more_retries(const std::string& name) {
+  return {std::string(domain::error::kReplicaFailed),
+          fmt::format("The replica of `{}` that ran the call ended before it answered, and more "
+                      "than one call in ten of it is tried again already; see glowplug logs {}.",
+                      name, name),
+          ""};
+}
+
 Error unknown_function(const std::string& name) {
   return {std::string(domain::error::kModelNotFound),
           fmt::format("The model `{}` does not exist or you do not have access to it.", name),
@@ -115,20 +123,25 @@ void Brain::on(const CallArrived& event) {
   if (draining_) return refuse(event.call, shutting_down(), 1);
   Function* function = find(event.function);
   if (function == nullptr) return refuse(event.call, unknown_function(event.function), 0);
-  ++function->calls;
-  function->rate.note_call(now_);
+  if (event.retry_of) {
+    if (!function->retries.take(now_))
+      return refuse(event.call, no_more_retries(event.function), 1);
+  } else {
+    ++function->calls;
+    function->retries.note_call();
+    function->rate.note_call(now_);
+  }
   Waiting waiting{.call = event.call,
                   .weight = event.weight,
                   .arrived = now_,
                   .caller = event.domain,
+                  .alone = event.retry_of.has_value(),
                   .prompt = event.prompt};
   Generation& chosen = choose_generation(*function, waiting);
-  if (cannot_start(chosen) && !has_replica(event.function, waiting)) {
-    const Failure& failure = *chosen.failure;
-    const auto left = std::chrono::ceil<std::chrono::seconds>(failure.forgotten_at - now_);
-    const bool retry = domain::error_kind(failure.error.code).retry;
-    return refuse(event.call, failure.error, retry ? static_cast<int>(left.count()) : 0);
-  }
+  const bool on_trial = chosen.quarantine.in_a_row > 0;  // by a call that has killed nobody yet
+  if (is_closed(chosen) || (on_trial && event.retry_of) ||
+      (cannot_start(chosen) && !has_replica(event.function, waiting)))
+    return refuse_failed(event.call, chosen);
   if (!cannot_start(chosen)) chosen.failure.reset();
   const domain::CallLimits& limits = chosen.manifest.limits;
   if (function->waiting.size() >= static_cast<std::size_t>(limits.queue)) {
@@ -156,8 +169,15 @@ void Brain::on(const CallArrived& event) {
   if (refuse_hopeless(event.function, *function, chosen, waiting)) return;
   function->first_deadline = std::min(function->first_deadline, waiting.deadline);
   function->waiting.push_back(std::move(waiting));
-  calls_.emplace(event.call,
-                 Call{.function = event.function, .replica = {}, .weight = event.weight});
+  calls_.emplace(event.call, Call{.function = event.function,
+                                  .replica = {},
+                                  .weight = event.weight,
+                                  .retry_of = event.retry_of});
+  if (!on_trial) return;
+  chosen.quarantine.probe = event.call;
+  decide(
+      event.function, "probe",
+      fmt::format("revision {}: call {} alone is let through", chosen.revision, event.call.value));
 }
 
 void Brain::on(const CallEnded& event) {
@@ -174,9 +194,14 @@ void Brain::on(const CallEnded& event) {
     replica.last_used = now_;
     replica.account.worked = true;
     Generation* served = generation_of(replica.function, replica.revision);
-    if (served != nullptr && event.outcome == CallOutcome::Answered)
+    if (served != nullptr && event.outcome != CallOutcome::ReplicaBroke)
       policy::note_answer(served->service, now_ - call->second.granted);
+    if (served != nullptr && event.outcome == CallOutcome::Answered)
+      note_answer(*find(replica.function), *served, event.call);
+    if (event.outcome == CallOutcome::ReplicaBroke)
+      replica.broke.push_back({event.call, call->second.retry_of});
     if (replica.in_flight == 0) {
+      replica.alone = false;
       workers_changed_ = true;
       replica.idle_since = now_;
       if (replica.state == domain::State::Draining)
@@ -191,7 +216,8 @@ void Brain::on(const CallEnded& event) {
 void Brain::on(const CallAbandoned& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
-  if (call->second.replica) return on(CallEnded{event.call});  // granted in the same turn
+  if (call->second.replica)  // granted in the same turn
+    return on(CallEnded{event.call, CallOutcome::Stopped});
   if (Function* function = find(call->second.function)) {
     std::erase_if(function->waiting,
                   [&event](const Waiting& waiting) { return waiting.call == event.call; });
@@ -250,6 +276,7 @@ void Brain::on(const ProcessGone& event) {
          fmt::format("replica {} ({}): {}", event.process.value, to_string(replica.state),
                      event.cause));
   note_child_end(replica, event.ending);
+  note_death(replica, event);
   if (replica.state == domain::State::Draining) return;
   if (replica.is_spare()) return spare_gone(replica);
   if (function == nullptr) return;
@@ -261,8 +288,7 @@ void Brain::on(const ProcessGone& event) {
   }
   const Error error{std::string(domain::error::kFunctionFailed),
                     fmt::format("`{}` does not start: {}", replica.function, event.cause), ""};
-  if (replica.state != domain::State::Loading)
-    return;  // a crash while serving: its callers see it, the next call restarts
+  if (replica.state != domain::State::Loading) return;  // it served: see note_death()
   if (!tries_elsewhere && !tries_again(replica.function, *generation, event.ending))
     fail(replica.function, *function, *generation, error);
 }

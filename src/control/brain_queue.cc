@@ -109,7 +109,7 @@ void Brain::refuse_expired(const std::string& name, Function& function) {
 bool Brain::has_free_slot(const std::string& name) const {
   const std::vector<ReplicaEntry*>& all = replicas_of(name);
   return std::any_of(all.begin(), all.end(), [](const ReplicaEntry* entry) {
-    return entry->second.takes_calls() && entry->second.in_flight < entry->second.slots;
+    return entry->second.takes_calls() && entry->second.free_slots() > 0;
   });
 }
 
@@ -119,19 +119,26 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
   if (function.waiting.empty() || !has_free_slot(name)) return;
   // One that waits does not hold up those of other domains and revisions.
   std::map<int, DomainRefs> held;  // by revision
+  std::vector<ReplicaEntry*> clearing;
   std::vector<bool> granted(function.waiting.size());
   for (const std::size_t at : grant_order(function)) {
     const Waiting& waiting = function.waiting[at];
     if (held[waiting.revision].contains(&waiting.domain)) continue;
     ReplicaEntry* best = best_replica(name, waiting);
+    if (best != nullptr && waiting.alone && best->second.in_flight > 0) {
+      best->second.clears = true;
+      clearing.push_back(best);
+      continue;
+    }
     if (best == nullptr) {
-      held[waiting.revision].insert(&waiting.domain);
+      if (!waiting.alone) held[waiting.revision].insert(&waiting.domain);
       continue;
     }
     grant(name, function, waiting, *best);
     granted[at] = true;
     if (!has_free_slot(name)) break;
   }
+  for (ReplicaEntry* entry : clearing) entry->second.clears = false;
   std::size_t at = 0;
   std::erase_if(function.waiting, [&](const Waiting&) { return granted[at++]; });
   function.note_left();

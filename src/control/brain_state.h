@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "base/time_types.h"
+#include "control/crash_record.h"
 #include "control/scaling.h"
 #include "domain/cache_domain.h"
 #include "domain/ids.h"
@@ -31,6 +32,7 @@
 #include "policy/evictor.h"
 #include "policy/fair_shares.h"
 #include "policy/memory_ledger.h"
+#include "policy/retry_budget.h"
 #include "policy/scheduler.h"
 #include "policy/traffic.h"
 #include "policy/wait_forecast.h"
@@ -44,6 +46,13 @@ struct BrainState {
   struct Failure {
     Error error;
     Time forgotten_at{};
+  };
+  // After a crash loop no call is taken for a while, then one alone, until one is answered. It is
+  // in force while in_a_row > 0.
+  struct Quarantine {
+    int in_a_row = 0;
+    std::optional<domain::CallId> probe = {};  // the call that is let through
+    std::string why = {};
   };
   struct Learned {
     domain::LearnedPrime prime;
@@ -90,6 +99,8 @@ struct BrainState {
     std::int64_t gathered = 0;  // see policy::Share
     std::optional<Failure> failure;
     int failures = 0;  // since one of its replicas was ready
+    Quarantine quarantine = {};
+    int answered = 0;  // see policy::Suspicion
     bool ready_once = false;
     // Since its last replica that became ready:
     bool forks_fail = false;
@@ -120,6 +131,7 @@ struct BrainState {
     domain::CacheDomain caller;
     domain::CacheDomain domain = {};  // the caller's, where the generation keeps them apart
     int revision = 0;                 // that was chosen for it
+    bool alone = false;               // a replica died while it ran: the next has nothing else
     domain::PromptLinks prompt = {};
   };
   struct Function {
@@ -143,6 +155,8 @@ struct BrainState {
     policy::CallRate rate;
     policy::Visits visits = {};
     policy::FairShares shares = {};
+    policy::RetryBudget retries = {};
+    CrashRecord crashes = {};
   };
   struct Replica {
     std::string function;  // empty while it is a spare
@@ -169,6 +183,10 @@ struct BrainState {
     bool kept = false;     // its prompt state, since it was last used
     bool retired = false;  // see policy/scale_down.h
     int granted = 0;       // calls
+    bool alone = false;    // what it runs must have it to itself
+    bool clears = false;   // while calls are granted: it gets no other before one that must
+    std::vector<CallAboard> broke = {};  // calls whose answers it broke off
+    int free_slots() const { return alone || clears ? 0 : slots - in_flight; }
     Time load_wants_it_until{};
     std::optional<domain::ProcessId> from;    // the template; it may be gone
     std::optional<domain::ProcessId> base;    // the same, or what that was forked from
@@ -220,6 +238,8 @@ struct BrainState {
     Time granted{};
     std::string tenant = {};
     double charged = 0;  // slot-seconds, at the grant
+    std::optional<domain::CallId> retry_of = {};
+    bool blamed = false;  // for the replica that died of it
   };
   using ReplicaEntry = std::pair<const domain::ProcessId, Replica>;
   using TemplateEntry = std::pair<const domain::ProcessId, Template>;

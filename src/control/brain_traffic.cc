@@ -75,14 +75,15 @@ bool Brain::cannot_start(const Generation& generation) const {
 
 // --- which one takes a call ---
 
-// One that cannot start is only given back when nobody can stand in for it.
+// One that cannot start, or takes no calls, is only given back when nobody can stand in for it.
 Brain::Generation& Brain::choose_generation(Function& function, Waiting& waiting) {
   std::vector<policy::Share> shares = shares_of(function);
   Generation& chosen = *serving_generation(function, policy::choose(shares));
   auto share = shares.begin();
   each_serving(function, [&share](Generation& one) { one.gathered = (share++)->gathered; });
   assign(waiting, chosen);
-  if (!cannot_start(chosen) || has_replica(function.current.manifest.name, waiting)) return chosen;
+  const bool starts = !cannot_start(chosen) || has_replica(function.current.manifest.name, waiting);
+  if (starts && !is_closed(chosen)) return chosen;
   Generation* other = stand_in(function);
   if (other == nullptr) return chosen;
   assign(waiting, *other);
@@ -92,8 +93,9 @@ Brain::Generation& Brain::choose_generation(Function& function, Waiting& waiting
 Brain::Generation* Brain::stand_in(Function& function) const {
   std::vector<policy::Candidate> candidates;
   each_serving(function, [this, &candidates](const Generation& one) {
+    const bool serves = !cannot_start(one) && one.quarantine.in_a_row == 0;
     candidates.push_back(
-        {one.revision, one.weight, cannot_start(one) ? policy::Serves::No : policy::Serves::Yes});
+        {one.revision, one.weight, serves ? policy::Serves::Yes : policy::Serves::No});
   });
   const std::optional<int> revision = policy::choose_stand_in(candidates);
   return revision ? serving_generation(function, *revision) : nullptr;
@@ -110,7 +112,7 @@ void Brain::assign(Waiting& waiting, const Generation& generation) {
         .salt = ""};
 }
 
-// --- one that does not start ---
+// --- one that does not start, or does not go on ---
 
 // A revision that never served gives way to those that do; a serving one starts nothing for a
 // while, and another takes the calls for which it has no replica.
@@ -131,7 +133,10 @@ void Brain::fail(const std::string& name, Function& function, Generation& genera
 void Brain::remember(Generation& generation, const Error& error) {
   const std::size_t spread =  // others that fail in this turn come back at other times
       std::hash<std::string>{}(generation.manifest.name) + last_process_;
-  const Duration memory = policy::failure_memory(++generation.failures, spread);
+  ++generation.failures;
+  const Duration memory = generation.quarantine.in_a_row > 0
+                              ? policy::quarantine_time(generation.quarantine.in_a_row, spread)
+                              : policy::failure_memory(generation.failures, spread);
   generation.failure = Failure{error, now_ + memory};
 }
 
@@ -159,9 +164,9 @@ void Brain::fall_back(const std::string& name, Function& function, const Generat
   });
   if (!serves)
     decide(name, "fallback",
-           fmt::format(
-               "revision {} ({} of 100 calls) does not start: {}; revision {} takes its calls",
-               failed.revision, failed.weight, failed.failure->error.message, other->revision));
+           fmt::format("revision {} ({} of 100 calls) fails: {}; revision {} takes its calls",
+                       failed.revision, failed.weight, failed.failure->error.message,
+                       other->revision));
   for (Waiting& waiting : function.waiting)
     if (waiting.revision == failed.revision && !has_replica(name, waiting)) assign(waiting, *other);
 }
@@ -226,7 +231,11 @@ void Brain::replace(const std::string& name, Function& function,
     return a.revision == b.revision && a.weight == b.weight;
   };
   if (std::equal(now.begin(), now.end(), next.shares.begin(), next.shares.end(), same)) {
-    each_serving(function, [](Generation& generation) { generation.failure.reset(); });
+    each_serving(function, [](Generation& generation) {
+      generation.failure.reset();
+      generation.quarantine = {};
+    });
+    function.crashes = {};
     function.note.clear();
     return;
   }
@@ -256,6 +265,8 @@ bool Brain::relabel(const std::string& name, Function& function, const TrafficSe
   for (Waiting& waiting : function.waiting) waiting.revision = served.revision;
   current.failure.reset();
   current.failures = 0;
+  current.quarantine = {};
+  function.crashes = {};
   function.keep_alive = served.manifest.keep_alive;
   function.note.clear();
   if (current.model == Model::Preparing) current.model = Model::Absent;
@@ -303,6 +314,8 @@ void Brain::adopt_next(const std::string& name, Function& function) {
     if (fresh == next.fresh.end()) {
       serving.push_back(std::move(*serving_generation(function, share.revision)));
       serving.back().failure.reset();
+      serving.back().quarantine = {};
+      function.crashes.forget(share.revision);
     } else {
       serving.push_back(std::move(*fresh));
     }

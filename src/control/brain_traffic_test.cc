@@ -188,7 +188,7 @@ TEST_F(TrafficTest, GenerationThatDoesNotStart_HandsItsCallsToTheHeaviest) {
   started_ = world_.started.size();
   for (const CallId call : calls) world_.post(CallEnded{call});
   EXPECT_TRUE(world_.refused.empty());
-  EXPECT_TRUE(decided("fallback", "revision 5 (10 of 100 calls) does not start"));
+  EXPECT_TRUE(decided("fallback", "revision 5 (10 of 100 calls) fails"));
   EXPECT_TRUE(decided("fallback", "revision 3 takes its calls"));
   EXPECT_EQ(take(100), (std::map<int, int>{{3, 70}, {4, 30}}));  // remembered: no storm of starts
   EXPECT_EQ(world_.started.size(), 3u);

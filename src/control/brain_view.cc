@@ -96,7 +96,8 @@ RevisionStatus Brain::status_of(const std::string& name, const Generation& gener
     ready |= entry->second.shown_state() == domain::State::Ready;
     loading |= entry->second.shown_state() == domain::State::Loading;
   }
-  status.state = ready                ? domain::State::Ready
+  status.state = is_shut(generation)  ? domain::State::Failed
+                 : ready              ? domain::State::Ready
                  : loading            ? domain::State::Loading
                  : generation.failure ? domain::State::Failed
                                       : domain::State::Cold;
@@ -134,9 +135,9 @@ FunctionStatus Brain::status_of(const std::string& name, const Function& functio
         return entry->second.from == held->first && entry->second.state == domain::State::Ready;
       });
   const bool forkable = held != nullptr && held->second.state == domain::State::Ready;
-  bool failed = !ready && !loading;
+  bool failed = true;
   each_serving(function, [&](const Generation& generation) {
-    failed &= generation.failure.has_value();
+    failed &= generation.failure && (is_shut(generation) || (!ready && !loading));
     status.revisions.push_back(status_of(name, generation));
   });
   if (function.next)

@@ -85,6 +85,9 @@ struct CallArrived {
       keep_alive;  // the caller's own value for this function's next idle period
   domain::CacheDomain domain = {};
   domain::PromptLinks prompt = {};
+  // An earlier call of the same request, whose replica broke off before its first byte: it gets a
+  // replica to itself, or is refused where too much is tried again.
+  std::optional<domain::CallId> retry_of = {};
 };
 // The first token of an answer has come, so long after its call did. The call may have ended since.
 struct AnswerBegan {
@@ -93,7 +96,8 @@ struct AnswerBegan {
   Duration after{};
 };
 // ReplicaBroke: the connection ended in the midst of the answer, so the replica gets no new calls.
-enum class CallOutcome { Answered, ReplicaBroke };
+// Stopped: its caller left, or its time was over, which says nothing of the replica.
+enum class CallOutcome { Answered, ReplicaBroke, Stopped };
 // The answer is complete, or was broken off after the grant.
 struct CallEnded {
   domain::CallId call;
@@ -117,14 +121,14 @@ struct ReplicaAssigned {
   domain::ProcessId replica;
 };
 // Asked: we ended it. Itself: it crashed or exited, also while it was being asked. Killed: by a
-// SIGKILL that was not ours (the kernel short of memory, an operator), so that another try may well
-// succeed.
-enum class Ending { Asked, Itself, Killed };
+// SIGKILL that was not ours (an operator, the kernel where nobody can say so), so that another try
+// may well succeed. OutOfMemory: the same, by the kernel for want of memory.
+enum class Ending { Asked, Itself, Killed, OutOfMemory };
 struct ProcessGone {
   domain::ProcessId process;
-  std::string cause;
+  std::string cause;  // how it ended, and after ": " what it said last
   Ending ending = Ending::Itself;
-};  // it is reaped; cause in words
+};  // it is reaped
 
 // What came of a SleepReplica or a WakeReplica.
 struct ReplicaAsleep {

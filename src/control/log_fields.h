@@ -197,9 +197,9 @@ void fields(A& a, ProcessLimits& v) {
 
 namespace glowplug::control {
 
-constexpr int count_of(CallOutcome) { return 2; }
+constexpr int count_of(CallOutcome) { return 3; }
 constexpr int count_of(EvictionOrder) { return 2; }
-constexpr int count_of(Ending) { return 3; }
+constexpr int count_of(Ending) { return 4; }
 constexpr int count_of(Role) { return 3; }
 
 template <typename A>
@@ -285,6 +285,7 @@ void fields(A& a, CallArrived& v) {
   a("keep_alive", v.keep_alive);
   a("domain", v.domain);
   a("prompt", v.prompt);
+  a("retry_of", v.retry_of);
 }
 template <typename A>
 void fields(A& a, AnswerBegan& v) {

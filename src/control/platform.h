@@ -51,6 +51,7 @@ struct CallWish {
   std::optional<Duration> keep_alive;
   domain::CacheDomain domain;
   domain::PromptLinks prompt;
+  std::optional<domain::CallId> retry_of;  // this request's, whose replica broke off
 };
 
 struct PutOutcome {
@@ -92,6 +93,9 @@ class Platform {
   virtual void finish(
       domain::CallId call,
       CallOutcome outcome) = 0;  // after a grant, exactly once: the slots are free again
+  // Of a call whose replica broke off, before finish(): the request is to blame and not the
+  // function, so that its caller is told to send it no more.
+  virtual bool blames(domain::CallId call) const = 0;
   // For the autoscaler: an answer of this revision has begun, so long after its call came. At most
   // once for a call, also after finish().
   virtual void began(const std::string& function, int revision, Duration after) = 0;

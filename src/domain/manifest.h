@@ -74,8 +74,8 @@ struct ProcessEngine {
 };
 
 // `engine: {fake: {...}}`: what the fake engine pretends; faults are "crash_on_load",
-// "never_ready", "crash_after_tokens:N", "hang_after_tokens:N", "exit_after_load",
-// "hold_megabytes:N", and "escape:WAY" with one of kEscapeWays, to see the sandbox hold.
+// "never_ready", "crash_after_tokens:N", "crash_on_prompt:TEXT", "hang_after_tokens:N",
+// "exit_after_load", "hold_megabytes:N", and "escape:WAY", to see the sandbox hold, with one of:
 inline constexpr std::array<std::string_view, 9> kEscapeWays{
     "open_file", "write_file", "connect", "new_socket", "exec",
     "ptrace",    "kill",       "fork",    "allocate"};

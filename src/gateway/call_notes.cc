@@ -29,7 +29,8 @@ CallFate fate_of(const CallRecord& record, const CallResult& result) {
   if (result.client_gone) return CallFate::Cancelled;
   if (!result.broken_by.empty()) return CallFate::Broken;
   if (!result.failure) return CallFate::Answered;
-  return record.tries > 0 && result.failure->status >= 500 ? CallFate::Broken : CallFate::Refused;
+  const bool broken = result.replica_broke || result.failure->status >= 500;
+  return record.tries > 0 && broken ? CallFate::Broken : CallFate::Refused;
 }
 
 }  // namespace

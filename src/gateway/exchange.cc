@@ -143,7 +143,7 @@ Reply Exchange::error_reply(const ErrorAnswer& answer, int retry_after_s) const 
     reply.headers +=
         fmt::format("retry-after: {}\r\nretry-after-ms: {}\r\n", seconds, seconds * 1000);
   }
-  if (!answer.retry && answer.status >= 429) reply.headers += "x-should-retry: false\r\n";
+  if (!answer.retry && answer.status >= 422) reply.headers += "x-should-retry: false\r\n";
   return reply;
 }
 

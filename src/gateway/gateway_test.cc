@@ -192,6 +192,42 @@ TEST_F(GatewayTest, ClientLeavesWhileWaiting_CallIsAbandoned) {
   EXPECT_EQ(platform_.finished, 0);
 }
 
+TEST_F(GatewayTest, ReplicaBreaksBeforeTheFirstByte_IsTriedAgainAsTheSameRequest) {
+  scripts_ = {"", whole(R"({"model":"m"})")};
+  EXPECT_TRUE(has(talk(chat()), "HTTP/1.1 200"));
+  EXPECT_EQ(platform_.retries_of,
+            (std::vector<std::optional<domain::CallId>>{std::nullopt, domain::CallId{1}}));
+  EXPECT_EQ(platform_.outcomes,
+            (std::vector{control::CallOutcome::ReplicaBroke, control::CallOutcome::Answered}));
+  EXPECT_TRUE(has(talk(get("/metrics"), "glowplug_call_retries_total 1"), "retries_total 1"));
+}
+
+TEST_F(GatewayTest, RequestThatIsToBlame_IsToldSoAndNotToComeAgain) {
+  scripts_ = {"", ""};
+  platform_.poison = {2};
+  const std::string answer = talk(chat());
+  EXPECT_TRUE(has(answer, "HTTP/1.1 422")) << answer;
+  EXPECT_TRUE(has(answer, R"("code":"poisonous_request")"));
+  EXPECT_TRUE(has(answer, "x-should-retry: false"));
+  EXPECT_EQ(platform_.calls, 2u);
+  EXPECT_EQ(platform_.outcomes,
+            (std::vector{control::CallOutcome::ReplicaBroke, control::CallOutcome::ReplicaBroke}));
+}
+
+TEST_F(GatewayTest, FirstReplicaThatBreaks_IsNotYetTheRequestsFault) {
+  scripts_ = {"", whole(R"({"model":"m"})")};
+  platform_.poison = {1};
+  EXPECT_TRUE(has(talk(chat()), "HTTP/1.1 200"));
+}
+
+TEST_F(GatewayTest, ClientThatLeavesAStream_SaysNothingOfTheReplica) {
+  scripts_ = {kStreamHead + kText};
+  talk(chat(R"(,"stream":true)"), "hi");
+  client_->close();
+  EXPECT_TRUE(run_until([this] { return platform_.finished == 1; }));
+  EXPECT_EQ(platform_.outcomes, std::vector{control::CallOutcome::Stopped});
+}
+
 TEST_F(GatewayTest, Refusal_CarriesRetryAfter) {
   platform_.refusal = Error{"queue_full", "512 calls wait.", ""};
   const std::string answer = talk(chat());

@@ -55,14 +55,14 @@ class CallGuard final {
   }
   void granted() { granted_ = true; }
   void refused() { refused_ = true; }
-  void replica_broke() { outcome_ = control::CallOutcome::ReplicaBroke; }
+  void ended(control::CallOutcome outcome) { outcome_ = outcome; }
 
  private:
   Server& server_;
   domain::CallId call_;
   bool granted_ = false;
   bool refused_ = false;
-  control::CallOutcome outcome_ = control::CallOutcome::Answered;
+  control::CallOutcome outcome_ = control::CallOutcome::Stopped;
 };
 
 // A replica's address in the state lives as long as the connection object.
@@ -104,6 +104,16 @@ ErrorAnswer replica_failed(const control::Grant& grant) {
                          "The replica of " + grant.manifest.name +
                              " broke off before the answer was complete; see glowplug logs " +
                              grant.manifest.name + ".",
+                         ""});
+}
+
+ErrorAnswer poisonous(const control::Grant& grant) {
+  const std::string& name = grant.manifest.name;
+  return to_answer(Error{std::string(error::kPoisonousRequest),
+                         fmt::format("Two replicas of {} ended while they ran this request, the "
+                                     "second with nothing else on it, and other calls are "
+                                     "answered: it is not tried again. See glowplug logs {}.",
+                                     name, name),
                          ""});
 }
 
@@ -275,13 +285,15 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
 
 // What comes of it wakes the waiting coroutine.
 domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
-                          const std::shared_ptr<CallState>& state) {
+                          const std::shared_ptr<CallState>& state,
+                          std::optional<domain::CallId> retry_of) {
   control::CallWish wish;
   wish.function = plan.function;
   wish.weight = plan.shape.choices;
   wish.keep_alive = plan.shape.keep_alive;
   wish.domain.salt = plan.shape.cache_salt;
   wish.prompt = plan.prompt;
+  wish.retry_of = retry_of;
   return exchange.server.platform.call(
       std::move(wish),
       [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {
@@ -293,11 +305,18 @@ domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
       });
 }
 
+control::CallOutcome outcome_of(const CallResult& result, const CallState& state) {
+  if (result.replica_broke) return control::CallOutcome::ReplicaBroke;
+  const bool whole = result.status != 0 && state.stopped == Stopped::No && !result.client_gone;
+  return whole ? control::CallOutcome::Answered : control::CallOutcome::Stopped;
+}
+
 Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
-                              const std::shared_ptr<CallState>& state) {
+                              const std::shared_ptr<CallState>& state,
+                              std::optional<domain::CallId> retry_of) {
   CallResult result;
   state->outcome.reset();
-  const domain::CallId call = begin_call(exchange, plan, state);
+  const domain::CallId call = begin_call(exchange, plan, state, retry_of);
   CallGuard guard(exchange.server, call);
   if (!state->outcome && state->stopped == Stopped::No) {
     state->wake.expires_at(std::chrono::steady_clock::time_point::max());
@@ -320,8 +339,12 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
   }
   const control::Grant grant = std::move(*state->outcome).value();
   note_grant(exchange, grant);
+  if (retry_of) exchange.server.metrics.count_retry();
   result = co_await run_granted(exchange, plan, grant, state);
-  if (result.replica_broke) guard.replica_broke();
+  result.call = call;
+  guard.ended(outcome_of(result, *state));
+  const bool asks = result.replica_broke && result.failure && !exchange.server.closed;
+  if (asks && exchange.server.platform.blames(call)) result.failure = poisonous(grant);
   co_return result;
 }
 
@@ -334,10 +357,10 @@ Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan) {
   exchange.client.watch([weak = std::weak_ptr<CallState>(state)] {
     if (const std::shared_ptr<CallState> alive = weak.lock()) alive->stop(Stopped::ClientGone);
   });
-  CallResult result = co_await attempt(exchange, plan, state);
+  CallResult result = co_await attempt(exchange, plan, state, std::nullopt);
   if (result.may_retry && !result.client_gone && !exchange.answered) {
-    exchange.server.metrics.count_retry();
-    result = co_await attempt(exchange, plan, state);
+    const domain::CallId first = result.call;
+    result = co_await attempt(exchange, plan, state, first);
   }
   exchange.client.unwatch();
   if (result.client_gone) exchange.keep_alive = false;

@@ -1,7 +1,8 @@
 // One call of a function: wait for a replica, relay, give the slots back exactly once.
 //
-// While it waits or streams, the client's leaving and the function's timeout end it at once. A
-// replica that fails before the client got a byte is retried once by a new call.
+// While it waits or streams, the client's leaving and the function's timeout end it at once. Where
+// a replica fails before the client got a byte, the request is tried once more by a new call, which
+// gets a replica to itself.
 //
 // Thread: the server loop. Private to gateway/.
 #pragma once
@@ -35,6 +36,7 @@ struct CallResult {
   std::string headers;        // x-glowplug-… lines
   domain::PhaseTimes phases;  // for the Server-Timing line of what was not streamed
   Usage usage;
+  domain::CallId call{};  // the last one
   bool may_retry = false;
   bool replica_broke = false;  // its connection ended in the midst of the answer
 };

@@ -75,6 +75,7 @@ class FakePlatform final : public control::Platform {
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int)> done) override {
     const domain::CallId id{++calls};
+    retries_of.push_back(wish.retry_of);
     if (hold) {
       held = std::move(done);
     } else if (refusal) {
@@ -91,7 +92,11 @@ class FakePlatform final : public control::Platform {
     return id;
   }
   void abandon(domain::CallId) override { ++abandoned; }
-  void finish(domain::CallId, control::CallOutcome) override { ++finished; }
+  void finish(domain::CallId, control::CallOutcome outcome) override {
+    ++finished;
+    outcomes.push_back(outcome);
+  }
+  bool blames(domain::CallId call) const override { return call == poison; }
   void began(const std::string& function, int revision, Duration after) override {
     first_tokens.push_back({function, revision, after});
   }
@@ -167,6 +172,9 @@ class FakePlatform final : public control::Platform {
   std::vector<std::string> preloads;
   std::uint64_t calls = 0;
   std::vector<control::AnswerBegan> first_tokens;
+  std::vector<std::optional<domain::CallId>> retries_of;  // of each call
+  std::vector<control::CallOutcome> outcomes;
+  domain::CallId poison{};
   int abandoned = 0;
   int finished = 0;
 };

@@ -117,6 +117,17 @@ TEST_F(WhyRoutes, ReplicaFailsTwice_IsBrokenAfterTwoTries) {
   const json::object found = call("twice");
   EXPECT_EQ(text(found.at("outcome")), R"("broken")");
   EXPECT_EQ(text(found.at("tries")), "2");
+  EXPECT_EQ(text(found.at("error")), R"("replica_failed")");
+}
+
+TEST_F(WhyRoutes, RequestThatIsToBlame_IsBrokenToo) {
+  scripts_ = {"", ""};
+  platform_.poison = {2};
+  talk(named("poison"));
+  const json::object found = call("poison");
+  EXPECT_EQ(text(found.at("outcome")), R"("broken")");
+  EXPECT_EQ(text(found.at("status")), "422");
+  EXPECT_EQ(text(found.at("error")), R"("poisonous_request")");
 }
 
 TEST_F(WhyRoutes, Refusals_SayTheirCode) {

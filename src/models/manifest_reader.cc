@@ -104,6 +104,7 @@ bool is_fault_word(std::string_view word) {
   if (word.starts_with("escape:"))
     return std::find(domain::kEscapeWays.begin(), domain::kEscapeWays.end(), word.substr(7)) !=
            domain::kEscapeWays.end();
+  if (word.starts_with("crash_on_prompt:")) return word.size() > 16;
   for (const std::string_view prefix :
        {"crash_after_tokens:", "hang_after_tokens:", "hold_megabytes:"}) {
     if (!word.starts_with(prefix)) continue;
@@ -122,12 +123,11 @@ void read_fake(const json::object& object, ManifestFields::Faults& faults,
   fields.read_number("tokens_per_second", fake.tokens_per_second, 0, 1e6);
   fields.read_text("fault", fake.fault, 64);
   if (!is_fault_word(fake.fault))
-    fields.fault(
-        "fault",
-        fmt::format("\"{}\" is not one of crash_on_load, never_ready, exit_after_load, "
-                    "crash_after_tokens:N, hang_after_tokens:N, hold_megabytes:N, escape:WAY "
-                    "with one of {}",
-                    fake.fault, fmt::join(domain::kEscapeWays, ", ")));
+    fields.fault("fault",
+                 fmt::format("\"{}\" is not one of crash_on_load, never_ready, exit_after_load, "
+                             "crash_after_tokens:N, crash_on_prompt:TEXT, hang_after_tokens:N, "
+                             "hold_megabytes:N, escape:WAY with one of {}",
+                             fake.fault, fmt::join(domain::kEscapeWays, ", ")));
 }
 
 // That it sleeps before it stops is checked once keep_alive is known.

@@ -72,7 +72,7 @@ TEST(ManifestReader, FullYaml_IsReadAndWrittenBackEqual) {
 
 TEST(ManifestReader, EveryEngineForm_SurvivesWritingAndReading) {
   for (const std::string engine :
-       {"model: smollm2", "engine: fake",
+       {"model: smollm2", "engine: fake", "engine: {fake: {fault: \"crash_on_prompt:a b: c\"}}",
         "engine: {fake: {load_time: 5ms, tokens_per_second: 12.5, fault: \"hang_after_tokens:3\"}}",
         "engine: {process: {command: [python3, app.py, \"{port}\"], ready: /up, env: {A: \"1\"}, "
         "start_timeout: 2m}}",
@@ -147,8 +147,8 @@ TEST(ManifestReader, Budget_IsReadAndWritten) {
   for (const char* whole : {"{}", "null", "{memory: 1048576}", "{per_hour: 0.000001}",
                             "{per_hour: 10000000}", "{memory: 1MiB, per_hour: 1}"})
     EXPECT_EQ(fault_of(std::string("engine: fake\nscale: {budget: ") + whole + "}"), "accepted");
-  const auto most = read_manifest(
-      "name: f\nengine: fake\nscale: {budget: {per_hour: 9999999.999999}}", "f");
+  const auto most =
+      read_manifest("name: f\nengine: fake\nscale: {budget: {per_hour: 9999999.999999}}", "f");
   ASSERT_TRUE(most.ok());
   EXPECT_EQ(read_manifest(write_manifest(*most), "f")->scale.budget.per_hour.micros,
             9'999'999'999'999);

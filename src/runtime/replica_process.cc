@@ -114,7 +114,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void stop() {
-    if (reaped_ || stopping_) return;
+    // What has ended by itself, its caller may have seen first.
+    if (reaped_ || stopping_ || (pid_ > 0 && standing_of(pid_) == Standing::Ended)) return;
     stopping_ = true;
     if (cause_.empty()) cause_ = "stopped";
     if (pid_ < 0) return;  // ended as soon as it says who it is
@@ -359,8 +360,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (!own || ending_ == control::Ending::Itself)
       cause_ = info ? describe_exit(info->si_code, info->si_status) : "ended";
     // A broken answer may have asked for the stop before the exit was seen.
-    if (info && !kill_sent_ && info->si_code == CLD_KILLED && info->si_status == SIGKILL)
-      if (const auto kernel = leaf_ ? memory_kill_in(*leaf_) : std::nullopt) cause_ = *kernel;
+    if (info && !kill_sent_ && info->si_code == CLD_KILLED && info->si_status == SIGKILL && leaf_)
+      note_memory_kill(*leaf_, cause_, ending_);
     const bool asked = own && (cause_ == "stopped" || cause_ == "killed");
     const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
     if (!asked && !detail.empty()) cause_ += ": " + detail;
@@ -426,9 +427,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   LineSplitter output_lines_{kLogLineBytesMax};
   LineSplitter control_lines_{kControlLineBytesMax};
   Strays strays_;
-  std::string cause_;         // why we end it; empty while it lives or when it ended by itself
-  std::string failed_cause_;  // the worker's own words
-  std::string last_line_;
+  std::string cause_;  // why we end it; empty while it lives or when it ended by itself
+  std::string failed_cause_, last_line_;  // the worker's own words; the last that it printed
   control::Ending ending_ = control::Ending::Asked;
   double progress_ = -1;
   bool ready_ = false, stopping_ = false, control_broken_ = false, kill_sent_ = false,

@@ -118,7 +118,7 @@ TEST_F(SupervisorTest, Worker_OverItsMemoryLimit_IsKilledAndTheCauseNamesTheLimi
   start.limits = {.memory_bytes = 64'000'000};
   ASSERT_TRUE(supervisor_->start(start));
   EXPECT_EQ(until_gone(), "killed by the kernel: over its memory limit of 64.0 MB");
-  EXPECT_EQ(seen_.ending[1], control::Ending::Killed);
+  EXPECT_EQ(seen_.ending[1], control::Ending::OutOfMemory);
 }
 
 TEST_F(SupervisorTest, Worker_GetsNothingThatIsNotIts) {
@@ -180,6 +180,20 @@ TEST_F(SupervisorTest, KilledFromOutside_SaysPossiblyOutOfMemory) {
   ASSERT_TRUE(supervisor_->start(fake()));
   ASSERT_TRUE(until_ready());
   ::kill(*supervisor_->pid({1}), SIGKILL);
+  EXPECT_EQ(until_gone(), "killed by signal 9 (Killed), possibly out of memory");
+  EXPECT_EQ(seen_.ending[1], control::Ending::Killed);
+}
+
+// A broken answer asks for the stop of a process that may have ended before.
+TEST_F(SupervisorTest, StopOfOneThatHasEnded_SaysOfWhatItEnded) {
+  open("ready; forever");
+  ASSERT_TRUE(supervisor_->start(fake()));
+  ASSERT_TRUE(until_ready());
+  const pid_t pid = *supervisor_->pid({1});
+  ::kill(pid, SIGKILL);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  supervisor_->stop({1});
   EXPECT_EQ(until_gone(), "killed by signal 9 (Killed), possibly out of memory");
   EXPECT_EQ(seen_.ending[1], control::Ending::Killed);
 }

@@ -86,12 +86,14 @@ class CallChecker final : public Checker {
   }
   void on(const control::CallArrived& event, Verdict& verdict) {
     Function& function = functions_[event.function];
-    const bool fresh = open_.emplace(event.call.value, Nothing{}).second;
+    // One that is tried again is its caller's first call still.
+    const bool fresh = event.retry_of || open_.emplace(event.call.value, Nothing{}).second;
     if (!fresh) verdict.fail(now_, kRule, fmt::format("call {} came twice", event.call.value));
     Call call;
     call.function = &function;
     call.deadline = std::min(event.deadline, now_ + function.manifest.limits.queue_timeout);
     call.lane.tenant = event.domain.tenant;
+    if (event.retry_of) call.lane.salt = "again";  // it waits for a replica of its own
     if (policy::keeps_apart(function.manifest)) call.lane.salt = event.domain.salt;
     calls_.emplace(event.call.value, std::move(call));
     arrived_ = event.call;

@@ -5,7 +5,8 @@
 //              function and tenant, and ends once; those that wait are those the brain knows
 //   processes  each has one state and one number of its own; a call goes only to a replica that is
 //              ready, awake and has a slot; nothing with a call in flight is stopped or put to
-//              sleep; one cache domain at a time; what the brain counts is what is there
+//              sleep; one cache domain at a time; a call whose replica died has the next to itself;
+//              what the brain counts is what is there
 //   memory     reserved is no more than there is, unless a measurement or somebody else took it;
 //              then nothing starts. Held is no more than reserved
 //   devices    each is promised no more than it has, and to those that are there

@@ -1,9 +1,7 @@
 // Faults that the platform promises to bear, each played alone in a simulated world: crash loops,
-// clocks that jump, news that is doubled or late, calls that kill their replica, two that want the
-// same memory, a drain in the midst of a load.
+// clocks that jump, news that is doubled or late, two that want the same memory, a drain in the
+// midst of a load. Calls that kill their replica: crashes_test.cc.
 #include <algorithm>
-#include <map>
-#include <set>
 
 #include "domain/errors.h"
 #include "simulate/seconds.h"
@@ -11,18 +9,6 @@
 
 namespace glowplug::simulate {
 namespace {
-
-// Grants of calls that kill the replica that answers them.
-class Poison final : public Observer {
- public:
-  void turned(const Turn& turn) override {
-    for (const control::Effect& effect : turn.effects.list)
-      if (const auto* granted = std::get_if<control::GrantCall>(&effect))
-        if (calls.contains(granted->call)) victims.push_back(granted->replica);
-  }
-  std::set<domain::CallId> calls;
-  std::vector<domain::ProcessId> victims;
-};
 
 class Faults : public WatchedWorld {
  protected:
@@ -35,7 +21,7 @@ class Faults : public WatchedWorld {
 
 // --- a function that never starts ---
 
-TEST_F(Faults, CrashLoop_StartsSeldomAnswersAtOnceAndComesBackByItself) {
+TEST_F(Faults, CrashLoopOnStart_StartsSeldomAnswersAtOnceAndComesBackByItself) {
   make(exact());
   StartCount starts;
   world->watch(starts);
@@ -139,37 +125,6 @@ TEST_F(Faults, NewsOfAProcessThatIsGone_IsIgnored) {
            control::ProcessGone{gone, "again", control::Ending::Itself}})
     world->post(late);
   EXPECT_EQ(answer(function).outcome, CallOutcome::Answered);
-}
-
-// --- a call that kills whatever answers it ---
-
-TEST_F(Faults, CallsThatKillTheirReplica_DoNotTakeTheFunctionAwayFromOthers) {
-  WorldModel model = exact();
-  model.function.slots = 1;
-  make(model);
-  Poison poison;
-  world->watch(poison);
-  const std::uint32_t function = world->deploy("f");
-  answer(function);
-  ends.results.clear();
-  std::uint64_t number = 1;  // of the last call
-  for (int second = 0; second < 300; ++second) {
-    ++number;
-    if (second % 10 == 5) poison.calls.insert({number});
-    call(function);
-    pass_by(50ms);
-    for (const domain::ProcessId victim : std::exchange(poison.victims, {}))
-      world->crash(victim, World::Death::Itself, "died of a call");
-    pass_by(950ms);
-  }
-  settle_all();
-  std::size_t killed = 0;
-  for (const CallResult& result : ends.results) {
-    const bool poisonous = poison.calls.contains(result.call);
-    killed += poisonous && result.outcome == CallOutcome::Broken ? 1 : 0;
-    if (!poisonous) { EXPECT_EQ(result.outcome, CallOutcome::Answered) << result.error; }
-  }
-  EXPECT_EQ(killed, 30u);
 }
 
 // --- two that want the same bytes ---

@@ -183,6 +183,24 @@ class Starves final : public Controller {
   std::map<domain::CallId, domain::CallId> names_;
 };
 
+// Does not know which call is tried again, and must have its replica to itself.
+class LetsSuspectsShare final : public Controller {
+ public:
+  explicit LetsSuspectsShare(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    if (const auto* arrived = std::get_if<control::CallArrived>(&event)) {
+      control::CallArrived plain = *arrived;
+      plain.retry_of.reset();
+      return brain_.handle(plain, now, wall);
+    }
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
 template <typename Mutant>
 std::unique_ptr<Controller> make(control::BrainOptions options) {
   return std::make_unique<Mutant>(options);
@@ -224,6 +242,11 @@ TEST(Mutants, ForgetsBudgets_IsCaught) {
 }
 TEST(Mutants, ForgetsMemoryBudgets_IsCaught) {
   EXPECT_GE(broken_rules(&make<ForgetsMemoryBudgets>, 4 * kSeeds)["budgets"], 2);
+}
+
+// Where several calls are tried again at once, or others wait beside one.
+TEST(Mutants, LetsSuspectsShare_IsCaught) {
+  EXPECT_GE(broken_rules(&make<LetsSuspectsShare>, 2 * kSeeds)["processes"], 4);
 }
 
 // Not by a seed in which no two calls ever wait for one function.

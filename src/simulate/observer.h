@@ -41,7 +41,7 @@ constexpr std::string_view to_string(CallOutcome outcome) {
 }
 
 struct CallResult {
-  domain::CallId call;
+  domain::CallId call;  // its first number: one that is tried again gets another
   std::uint32_t function = 0;
   int prompt_tokens = 0, output_tokens = 0;
   std::optional<domain::DeviceId> device;  // the first one that answered it; none = the CPU
@@ -49,7 +49,7 @@ struct CallResult {
   Time arrived{}, ended{};
   std::optional<Time> granted, first_token;
   CallOutcome outcome = CallOutcome::Answered;
-  std::string error;  // code of a refusal
+  std::string error;  // code of a refusal, or why a request is to blame for what it broke
   bool cold = false;
   domain::Tier tier = domain::Tier::Replica;
   Duration start_wait{};  // for a start: all phases but the queue

@@ -1,6 +1,7 @@
 // Every process, from its start to its end: simulate/checkers.h.
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -53,6 +54,7 @@ class ProcessChecker final : public Checker {
     State state = State::Starting;
     std::string function;  // empty: a spare, or a template
     int slots = 1, in_flight = 0;
+    bool alone = false;  // what it runs must have it to itself
     std::optional<domain::CacheDomain> domain;
   };
   struct Running {
@@ -76,13 +78,18 @@ class ProcessChecker final : public Checker {
 
   void on(const control::CallArrived& event) {
     if (event.weight != 1) weights_[event.call.value] = event.weight;
+    if (event.retry_of) lone_.insert(event.call.value);
   }
   void on(const control::CallEnded& event) { end(event.call); }
   void on(const control::CallAbandoned& event) { end(event.call); }
   void end(domain::CallId call) {
     const auto found = running_.find(call.value);
+    lone_.erase(call.value);
     if (found == running_.end()) return;
-    if (Process* process = find(found->second.replica)) process->in_flight -= found->second.weight;
+    if (Process* process = find(found->second.replica)) {
+      process->in_flight -= found->second.weight;
+      process->alone &= process->in_flight > 0;
+    }
     running_.erase(found);
     weights_.erase(call.value);
   }
@@ -154,6 +161,11 @@ class ProcessChecker final : public Checker {
            effect.replica.value);
     const auto weighs = weights_.find(effect.call.value);
     const int weight = weighs == weights_.end() ? 1 : weighs->second;
+    const bool lone = lone_.contains(effect.call.value);
+    if (process->in_flight > 0 && (lone || process->alone))
+      fail("call {} is granted replica {}, which a call must have to itself whose last one died",
+           effect.call.value, effect.replica.value);
+    process->alone = lone;
     process->in_flight += weight;
     if (process->in_flight > process->slots)
       fail("replica {} has {} slots and {} calls", effect.replica.value, process->slots,
@@ -196,6 +208,7 @@ class ProcessChecker final : public Checker {
   std::unordered_map<std::uint64_t, Process> processes_;
   std::unordered_map<std::uint64_t, Running> running_;  // by call
   std::unordered_map<std::uint64_t, int> weights_;      // of calls that weigh more than one
+  std::unordered_set<std::uint64_t> lone_;              // calls that are tried again
   std::size_t replicas_ = 0, templates_ = 0;
   std::uint64_t last_ = 0;
   Time now_{};

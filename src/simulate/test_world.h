@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,15 +23,19 @@ class Ends final : public Observer {
   std::vector<CallResult> results;
 };
 
-// Counts what is started.
+// Counts what is started, and what is tried again.
 class StartCount final : public Observer {
  public:
   void turned(const Turn& turn) override {
+    if (const auto* arrived = std::get_if<control::CallArrived>(&turn.event))
+      if (arrived->retry_of) again_.insert(arrived->call);
     for (const control::Effect& effect : turn.effects.list) {
       if (const auto* start = std::get_if<control::StartProcess>(&effect)) {
         ++of[start->manifest.name];
         loads += start->from ? 0 : 1;
       }
+      if (const auto* granted = std::get_if<control::GrantCall>(&effect))
+        retries += again_.contains(granted->call) ? 1 : 0;
       if (const auto* refused = std::get_if<control::RefuseCall>(&effect))
         retry_after_most = std::max(retry_after_most, refused->retry_after_s);
     }
@@ -38,6 +43,10 @@ class StartCount final : public Observer {
   std::map<std::string, int> of;
   int loads = 0;  // of a file: all but forks
   int retry_after_most = 0;
+  int retries = 0;  // that were granted a replica
+
+ private:
+  std::set<domain::CallId> again_;
 };
 
 // Without chance: a start takes what the model says.

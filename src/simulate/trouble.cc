@@ -50,6 +50,7 @@ void Trouble::act() {
       return;
     case Due::What::DiskHeals: return world_.slow_disk(1);
     case Due::What::PostHeals: return world_.set_post({});
+    case Due::What::CallsHeal: return world_.set_deadly(due.function, false);
     case Due::What::MemoryHeals: return world_.post(control::MemorySetAside{0});
     case Due::What::AllHeals: return heal();
   }
@@ -60,7 +61,11 @@ void Trouble::heal() {
   world_.slow_disk(1);
   world_.set_post({});
   world_.fail_prepares(0);
-  for (std::uint32_t i = 0; i < world_.functions(); ++i) world_.fail_starts(i, 0);
+  for (std::uint32_t i = 0; i < world_.functions(); ++i) {
+    world_.fail_starts(i, 0);
+    world_.poison(i, 0);
+    world_.set_deadly(i, false);
+  }
   world_.mend_devices();
   world_.post(control::MemorySetAside{0});
 }
@@ -71,7 +76,7 @@ std::uint32_t Trouble::any_function() {
 
 bool Trouble::fault() {
   if (world_.functions() == 0) return false;
-  switch (random_.below(13)) {
+  switch (random_.below(15)) {
     case 0:
     case 1: return crash_one(World::Kind::Replica);
     case 2: return crash_one(World::Kind::Template);
@@ -91,6 +96,8 @@ bool Trouble::fault() {
     case 9: return outgrow_one();
     case 10: return step_wall();
     case 11: return break_device() || crash_one(World::Kind::Replica);
+    case 12: world_.poison(any_function(), random_.between(1, 5)); return true;
+    case 13: return make_deadly();
     default: return crash_one(World::Kind::Replica);
   }
 }
@@ -98,7 +105,7 @@ bool Trouble::fault() {
 bool Trouble::crash_one(World::Kind kind) {
   const std::vector<domain::ProcessId> there = world_.processes(kind);
   if (there.empty()) return false;
-  const auto death = random_.below(3) == 0 ? World::Death::Killed : World::Death::Itself;
+  const auto death = static_cast<World::Death>(random_.below(3));
   return world_.crash(there[random_.below(there.size())], death, "crashed");
 }
 
@@ -141,6 +148,15 @@ bool Trouble::step_wall() {
 bool Trouble::break_device() {
   if (world_.devices().empty()) return false;
   world_.break_device({random_.below(world_.devices().size())}, random_.between(1, 60) * 1s);
+  return true;
+}
+
+// All calls of a function kill what runs them, for a while.
+bool Trouble::make_deadly() {
+  const std::uint32_t function = any_function();
+  world_.set_deadly(function, true);
+  due_.put(world_.now() + random_.between(1, 40) * 1s,
+           {.what = Due::What::CallsHeal, .function = function});
   return true;
 }
 

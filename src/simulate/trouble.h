@@ -1,7 +1,7 @@
-// What goes wrong in a world, from a seed: crashes, stalls, slow disks, starts and fetches that
-// fail, devices on which all starts fail, news that is late, lost or doubled, memory that somebody
-// else takes, clocks that step; and what operators do meanwhile: deploy, split, stop, warm,
-// preload, delete. It ends at a given moment, when everything is healed.
+// What goes wrong in a world, from a seed: crashes, requests that kill what runs them, stalls, slow
+// disks, starts and fetches that fail, devices on which all starts fail, news that is late, lost or
+// doubled, memory that somebody else takes, clocks that step; and what operators do meanwhile:
+// deploy, split, stop, warm, preload, delete. It ends at a given moment, when everything is healed.
 //
 // Thread: the world's.
 #pragma once
@@ -34,9 +34,18 @@ class Trouble final : public Interruption {
 
  private:
   struct Due {
-    enum class What { Fault, Act, Redeploy, DiskHeals, PostHeals, MemoryHeals, AllHeals };
+    enum class What {
+      Fault,
+      Act,
+      Redeploy,
+      DiskHeals,
+      PostHeals,
+      MemoryHeals,
+      CallsHeal,
+      AllHeals
+    };
     What what = What::Fault;
-    std::uint32_t function = 0;  // of Redeploy
+    std::uint32_t function = 0;  // of Redeploy and CallsHeal
   };
 
   bool fault();
@@ -47,6 +56,7 @@ class Trouble final : public Interruption {
   bool take_memory();
   bool step_wall();
   bool break_device();
+  bool make_deadly();
   void operate();
   void deploy_changed(std::uint32_t function);
   void heal();

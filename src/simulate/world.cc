@@ -77,7 +77,7 @@ void World::split(std::uint32_t number, const domain::Manifest& other, int weigh
 }
 
 void World::arrive(const Request& request) {
-  const Function& function = functions_.at(request.function);
+  Function& function = functions_.at(request.function);
   const domain::CallId id{++last_call_};
   Call call;
   call.result = {.call = id,
@@ -92,19 +92,15 @@ void World::arrive(const Request& request) {
     result.output_tokens = std::min(result.output_tokens, context / 2);
     result.prompt_tokens = std::min(result.prompt_tokens, context - result.output_tokens);
   }
-  calls_.push_back(std::move(call));
+  call.kills = function.poison > 0;
+  function.poison -= call.kills ? 1 : 0;
+  call.domain.tenant = request.tenant == 0 ? "" : "t" + std::to_string(request.tenant);
+  calls_.push_back(call);
   ++open_;
   if (options_.leave_chance > 0 && random_.chance(options_.leave_chance))
     at(from_seconds(random_.exponential(to_seconds(options_.patience))),
        {Happening::What::Leave, id.value});
-  post(control::CallArrived{
-      .call = id,
-      .function = function.name,
-      .deadline = now_ + domain::kQueueTimeoutMax,
-      .keep_alive =
-          options_.keep_alive ? std::optional(options_.keep_alive(request.function)) : std::nullopt,
-      .domain = {.tenant = request.tenant == 0 ? "" : "t" + std::to_string(request.tenant),
-                 .salt = ""}});
+  arrive(id, call, std::nullopt);
 }
 
 void World::post_at(Time when, control::Event event) {
@@ -223,6 +219,7 @@ void World::happen(const Happening& happening) {
   switch (happening.what) {
     case What::Leave: return leave(domain::CallId{happening.id});
     case What::TimeOut: return time_out(static_cast<std::uint32_t>(happening.id));
+    case What::Kill: return kill_by(domain::CallId{happening.id});
     case What::Post: {
       const auto posted = posts_.extract(happening.id);
       return post(std::move(posted.mapped()));

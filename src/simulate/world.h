@@ -70,7 +70,7 @@ class World final {
   std::size_t calls_open() const { return open_; }
 
   // Faults (world_faults.cc). Each returns false where there is nothing to do it to.
-  enum class Death { Itself, Killed };
+  enum class Death { Itself, Killed, OutOfMemory };
   bool crash(domain::ProcessId process, Death death, const std::string& cause);
   bool stall(domain::ProcessId process, Duration length);
   // A replica holds more than was foreseen, for the rest of its life.
@@ -80,6 +80,9 @@ class World final {
   void slow_disk(double factor) { disk_factor_ = factor; }
   void drop_page_cache() { page_cache_ = PageCacheModel(model_.machine.page_cache_bytes); }
   void lose_model(std::uint32_t function);
+  // The next requests of a function kill whatever runs them; or all of them do, until it is off.
+  void poison(std::uint32_t function, int requests) { functions_.at(function).poison = requests; }
+  void set_deadly(std::uint32_t function, bool deadly) { functions_.at(function).deadly = deadly; }
   void step_wall(std::chrono::milliseconds by) { wall_offset_ += by; }
   // Starts on it fail for so long.
   void break_device(domain::DeviceId device, Duration length) { broken_[device] = now_ + length; }
@@ -115,6 +118,8 @@ class World final {
     int revision = 0;       // that the manifest is of
     int last_revision = 0;  // a split has another beside it
     int failing = 0;        // so many of its next starts fail
+    int poison = 0;         // so many of its next requests kill
+    bool deadly = false;    // all of them do, while they run
     bool on_disk = true;
     std::deque<domain::CallId> granted = {};  // those that ended are left out when they come first
     bool deadline_watched = false;            // of the first of them
@@ -147,7 +152,10 @@ class World final {
     CallResult result;
     CallStage stage = CallStage::Waiting;
     domain::ProcessId replica;
-    int revision = 0;  // that answers it
+    int revision = 0;    // that answers it
+    bool kills = false;  // whatever runs it
+    bool again = false;  // its first replica broke off
+    domain::CacheDomain domain = {};
   };
   struct Happening {
     enum class What {
@@ -162,7 +170,8 @@ class World final {
       InVain,
       Asleep,
       Awake,
-      GoOn
+      GoOn,
+      Kill  // by the call
     };
     What what;
     std::uint64_t id = 0;
@@ -189,6 +198,10 @@ class World final {
   void first_token(domain::CallId id);
   void finish(domain::CallId id, CallOutcome outcome);
   void close(domain::CallId id, CallOutcome outcome);
+  void arrive(domain::CallId id, const Call& call, std::optional<domain::CallId> retry_of);
+  void try_again(domain::CallId id);
+  void kill_by(domain::CallId id);
+  void drop(domain::CallId id);
   Call* find_call(domain::CallId id);
 
   // world_processes.cc
@@ -231,7 +244,8 @@ class World final {
   std::deque<std::optional<Call>> calls_;  // from first_call_ on, by number
   std::uint64_t first_call_ = 1, last_call_ = 0;
   std::size_t open_ = 0;
-  std::deque<control::Event> events_;  // waiting for their turn
+  std::map<domain::CallId, domain::CallId> retries_;  // of calls that are open, by their first try
+  std::deque<control::Event> events_;                 // waiting for their turn
   bool handling_ = false;
   Timeline<Happening> timeline_;
   std::map<std::uint64_t, control::Event> posts_;        // of Happening::What::Post

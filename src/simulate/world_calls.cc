@@ -3,9 +3,15 @@
 #include <utility>
 
 #include "domain/errors.h"
+#include "domain/limits.h"
 #include "simulate/world.h"
 
 namespace glowplug::simulate {
+namespace {
+
+constexpr Duration kKillsAfter = std::chrono::milliseconds(1);
+
+}  // namespace
 
 World::Call* World::find_call(domain::CallId id) {
   if (id.value < first_call_ || id.value > last_call_) return nullptr;
@@ -13,15 +19,32 @@ World::Call* World::find_call(domain::CallId id) {
   return call ? &*call : nullptr;
 }
 
+void World::arrive(domain::CallId id, const Call& call, std::optional<domain::CallId> retry_of) {
+  const std::uint32_t function = call.result.function;
+  control::CallArrived arrived{.call = id,
+                               .function = functions_.at(function).name,
+                               .deadline = now_ + domain::kQueueTimeoutMax,
+                               .keep_alive = options_.keep_alive
+                                                 ? std::optional(options_.keep_alive(function))
+                                                 : std::nullopt,
+                               .domain = call.domain,
+                               .prompt = {},
+                               .retry_of = retry_of};
+  if (retry_of)
+    post_at(now_, std::move(arrived));  // once the end of its replica is seen
+  else
+    post(std::move(arrived));
+}
+
 void World::carry_out(const control::GrantCall& effect) {
   Call* call = find_call(effect.call);
   if (call == nullptr || call->stage != CallStage::Waiting) {  // left in the same turn
-    events_.push_back(control::CallEnded{effect.call});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
     return;
   }
   const auto replica = processes_.find(effect.replica);
   if (replica == processes_.end() || replica->second.stage != Stage::Ready) {
-    events_.push_back(control::CallEnded{effect.call});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
     call->result.error = domain::error::kReplicaFailed;
     return close(effect.call, CallOutcome::Refused);
   }
@@ -47,6 +70,14 @@ void World::carry_out(const control::GrantCall& effect) {
        .output_tokens = result.output_tokens},
       now_);
   watch_deadline(result.function, effect.call);
+  if (call->kills || functions_.at(result.function).deadly)
+    at(kKillsAfter, {Happening::What::Kill, effect.call.value});
+}
+
+void World::kill_by(domain::CallId id) {
+  const Call* call = find_call(id);
+  if (call != nullptr && call->stage == CallStage::Running)
+    crash(call->replica, Death::Itself, "died of a call");
 }
 
 // Deadlines of a function's calls come in the order of their grants, so that one happening on the
@@ -68,6 +99,7 @@ void World::carry_out(const control::RefuseCall& effect) {
 }
 
 void World::leave(domain::CallId id) {
+  if (const auto again = retries_.find(id); again != retries_.end()) id = again->second;
   Call* call = find_call(id);
   if (call == nullptr) return;
   if (call->stage == CallStage::Running) return finish(id, CallOutcome::Left);
@@ -116,9 +148,28 @@ void World::finish(domain::CallId id, CallOutcome outcome) {
       schedule_measure();
     }
   }
-  close(id, outcome);
-  tell(control::CallEnded{id, outcome == CallOutcome::Broken ? control::CallOutcome::ReplicaBroke
-                                                             : control::CallOutcome::Answered});
+  if (outcome == CallOutcome::Broken && controller_.brain().blames(id))
+    call->result.error = domain::error::kPoisonousRequest;
+  if (outcome == CallOutcome::Broken && !call->again && !call->result.first_token)
+    try_again(id);
+  else
+    close(id, outcome);
+  tell(control::CallEnded{id, outcome == CallOutcome::Answered ? control::CallOutcome::Answered
+                              : outcome == CallOutcome::Broken ? control::CallOutcome::ReplicaBroke
+                                                               : control::CallOutcome::Stopped});
+}
+
+// As the gateway does, once, before the caller has had a byte.
+void World::try_again(domain::CallId id) {
+  Call again = *find_call(id);
+  again.stage = CallStage::Waiting;
+  again.again = true;
+  again.result.granted.reset();
+  const domain::CallId second{++last_call_};
+  calls_.push_back(again);
+  retries_.emplace(id, second);
+  drop(id);
+  arrive(second, again, id);
 }
 
 void World::close(domain::CallId id, CallOutcome outcome) {
@@ -126,8 +177,13 @@ void World::close(domain::CallId id, CallOutcome outcome) {
   result.outcome = outcome;
   result.ended = now_;
   for (Observer* observer : observers_) observer->call_ended(result);
-  calls_[id.value - first_call_].reset();
+  retries_.erase(result.call);
   --open_;
+  drop(id);
+}
+
+void World::drop(domain::CallId id) {
+  calls_[id.value - first_call_].reset();
   while (!calls_.empty() && !calls_.front()) {
     calls_.pop_front();
     ++first_call_;

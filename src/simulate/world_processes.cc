@@ -280,7 +280,10 @@ void World::gone(domain::ProcessId id, const std::string& cause, control::Ending
 
 bool World::crash(domain::ProcessId id, Death death, const std::string& cause) {
   if (!processes_.contains(id)) return false;
-  gone(id, cause, death == Death::Killed ? control::Ending::Killed : control::Ending::Itself);
+  gone(id, cause,
+       death == Death::Itself   ? control::Ending::Itself
+       : death == Death::Killed ? control::Ending::Killed
+                                : control::Ending::OutOfMemory);
   return true;
 }
 

@@ -21,9 +21,9 @@
 
 #include "base/unique_fd.h"
 #include "domain/errors.h"
-#include "worker/escape_probe.h"
 #include "worker/fake_answer.h"
 #include "worker/fake_embeddings.h"
+#include "worker/fake_faults.h"
 #include "worker/fake_replies.h"
 #include "worker/fake_slots.h"
 #include "worker/fake_stream.h"
@@ -325,6 +325,7 @@ bool FakeServer::Connection::generate(const Request& request, Api api) {
     plan->id = prefix + std::to_string(++server_.serial_);
   }
   plan->created = std::time(nullptr);
+  strike_request(server_.options_.fake, *parsed);
   const PromptMemory::Placed placed = place(*parsed, *plan);
   bool done = false;
   if (plan->stream) {
@@ -396,9 +397,7 @@ bool FakeServer::Connection::send_stream(const Request& request, const Answer& p
 // answer.
 bool FakeServer::Connection::pace_token(int emitted, Clock::time_point started) {
   const FakeOptions& fake = server_.options_.fake;
-  if (fake.fault == FakeFault::kCrashAfterTokens && emitted >= fake.fault_tokens) std::abort();
-  if (fake.fault == FakeFault::kHoldMegabytes) hold_memory(fake.fault_tokens);
-  if (fake.fault == FakeFault::kEscape && emitted == 0) try_escape(fake.fault_escape);
+  strike_token(fake, emitted);
   auto due = Clock::now();
   if (fake.fault == FakeFault::kHangAfterTokens && emitted >= fake.fault_tokens) {
     due = Clock::time_point::max();

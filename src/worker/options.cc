@@ -71,11 +71,15 @@ Result<void> store_fault(FakeOptions& fake, std::string_view option, std::string
                                                {"exit_after_load", FakeFault::kExitAfterLoad},
                                                {"escape", FakeFault::kEscape},
                                                {"crash_after_tokens", FakeFault::kCrashAfterTokens},
+                                               {"crash_on_prompt", FakeFault::kCrashOnPrompt},
                                                {"hold_megabytes", FakeFault::kHoldMegabytes},
                                                {"hang_after_tokens", FakeFault::kHangAfterTokens}});
   if (!stored) return stored;
-  if (fake.fault == FakeFault::kEscape) {
-    fake.fault_escape = text.substr(std::min(text.size(), text.find(':') + 1));
+  const bool has_text = fake.fault == FakeFault::kEscape || fake.fault == FakeFault::kCrashOnPrompt;
+  if (has_text) {
+    if (colon == std::string_view::npos || colon + 1 == text.size())
+      return refuse(option, "needs a text, as in crash_on_prompt:word");
+    fake.fault_text = text.substr(colon + 1);
     return {};
   }
   const bool counts = fake.fault == FakeFault::kCrashAfterTokens ||

@@ -26,6 +26,7 @@ enum class FakeFault {
   kNeverReady,        // loads half way and then says nothing more
   kExitAfterLoad,     // says ready, then exits with status 3
   kCrashAfterTokens,  // dies by SIGABRT once one answer has this many tokens
+  kCrashOnPrompt,     // dies by SIGABRT of a prompt that has this text in it
   kEscape,  // each answer begins with an attempt to leave the sandbox; the log says how it went
   kHoldMegabytes,    // takes so much memory with its first answer, and keeps it
   kHangAfterTokens,  // one answer stops growing at this many tokens and its connection stays open
@@ -35,8 +36,8 @@ struct FakeOptions {
   int load_ms = 0;
   double tokens_per_second = 0;  // of one answer; 0 means as fast as it goes
   FakeFault fault = FakeFault::kNone;
-  int fault_tokens = 0;      // or megabytes
-  std::string fault_escape;  // one of domain::kEscapeWays
+  int fault_tokens = 0;    // or megabytes
+  std::string fault_text;  // one of domain::kEscapeWays, or of a prompt
 };
 
 struct Options {

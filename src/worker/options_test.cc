@@ -87,6 +87,17 @@ TEST(Options, RefusalNamesTheOption) {
   EXPECT_TRUE(refused(fake_line({"--fake-fault", "hang_after_tokens"})).find("needs a number") !=
               std::string::npos);
   EXPECT_TRUE(refused(fake_line({"--fake-fault", "never_ready:1"})).starts_with("--fake-fault:"));
+  for (const std::string text : {"crash_on_prompt", "crash_on_prompt:", "escape"})
+    EXPECT_TRUE(refused(fake_line({"--fake-fault", text})).find("needs a text") !=
+                std::string::npos)
+        << text;
+}
+
+TEST(Options, FaultOfAPrompt_KeepsItsText) {
+  const auto parsed = parse_options(fake_line({"--fake-fault", "crash_on_prompt:a: b"}));
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(parsed->fake.fault, FakeFault::kCrashOnPrompt);
+  EXPECT_EQ(parsed->fake.fault_text, "a: b");
 }
 
 TEST(Options, LlamaNeedsAModel) {

@@ -194,6 +194,96 @@ def test_line_47_crash_loop_does_not_start_without_end(server: Server, deploy, t
     assert 1 <= count <= 5, count
 
 
+# Crash loops while serving (fault 12) and requests that kill (fault 58) ---------------------------------------------
+
+
+def decided(server: Server, name: str) -> list[str]:
+    return [one["decision"] for one in server.decisions(name)]
+
+
+def test_crash_loop_while_serving_is_quarantined_and_probed(
+    server: Server, deploy, echo: str
+) -> None:
+    """Fault 12. Every call kills its replica: after five deaths calls are refused at once, then one is let through."""
+    name = deploy("dies-of-all", fault="crash_on_prompt:boom")
+    for attempt in range(5):
+        reply = server.chat(name, f"boom {attempt}", max_tokens=1)
+        assert reply.status_code >= 500, reply.text
+        if reply.json()["error"]["code"] == "function_failed":
+            break
+    started = time.monotonic()
+    refused = server.chat(name, "hello", max_tokens=1)
+    assert time.monotonic() - started < 0.5
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "function_failed")
+    assert "keeps crashing: 5 of its replicas died" in refused.json()["error"]["message"]
+    assert "signal 6" in refused.json()["error"]["message"]
+    wait_seconds = int(refused.headers["retry-after"])
+    assert 1 <= wait_seconds <= 13
+    row = server.function(name)
+    assert row["state"] == "failed" and "keeps crashing" in row["reason"], row
+    assert server.chat(echo, max_tokens=1).status_code == 200, "its neighbour is untouched"
+    until = time.monotonic() + wait_seconds
+    wait_until(lambda: time.monotonic() > until, wait_seconds + 5, "the pause is over")
+    assert server.chat(name, "hello", max_tokens=1).status_code == 200
+    for decision in ("quarantine", "probe", "recovered"):
+        assert decision in decided(server, name), decided(server, name)
+    assert server.chat(name, "hello", max_tokens=1).status_code == 200
+
+
+@pytest.mark.parametrize("anew", ["the same", "changed"])
+def test_deploying_anew_ends_the_quarantine(server: Server, deploy, anew: str) -> None:
+    fault = "crash_on_prompt:boom"
+    name = deploy("quarantined", fault=fault)
+    wait_until(
+        lambda: server.chat(name, "boom", max_tokens=1).json()["error"]["code"] == "function_failed",
+        10,
+        "it is in quarantine",
+    )
+    changed = {"context": 4096} if anew == "changed" else {}
+    server.deploy(fake(name, fault=fault, **changed))
+    assert server.chat(name, "hello", max_tokens=1).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_request_that_kills_is_told_so_and_the_function_goes_on(
+    server: Server, deploy, stream: bool
+) -> None:
+    """Fault 58. Many more than five replicas die of one request that comes again and again between others."""
+    name = deploy("poisoned", fault="crash_on_prompt:boom")
+    for _ in range(4):
+        assert server.chat(name, "hello", max_tokens=1).status_code == 200
+        reply = server.chat(name, "boom", max_tokens=1, stream=stream)
+        assert reply.status_code == 422, reply.text
+        assert reply.json()["error"]["code"] == "poisonous_request"
+        assert reply.headers["x-should-retry"] == "false"
+    assert server.chat(name, "hello", max_tokens=1).status_code == 200
+    assert decided(server, name).count("blame") == 4
+    assert "quarantine" not in decided(server, name)
+    assert server.function(name)["state"] == "ready"
+    why = server.get(f"/v1/functions/{name}/why/{reply.headers['x-request-id']}").json()
+    assert (why["outcome"], why["status"], why["tries"]) == ("broken", 422, 2)
+    wait_until(
+        lambda: "blame"
+        in [
+            one["decision"]
+            for one in server.get(f"/v1/functions/{name}/why/{why['request']}").json()["decisions"]
+        ],
+        5,
+        "its anatomy says who is to blame",
+    )
+
+
+def test_those_that_ran_beside_the_killer_are_answered(server: Server, deploy) -> None:
+    name = deploy("mixed", fault="crash_on_prompt:boom", tokens_per_second=20, scale={"min": 0, "max": 1})
+    assert server.chat(name, "hello", max_tokens=1).status_code == 200
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        others = [pool.submit(server.chat, name, f"hello {i}", max_tokens=30) for i in range(3)]
+        wait_until(lambda: server.function(name)["in_flight"] == 3, 5, "they run")
+        killer = server.chat(name, "boom", max_tokens=1)
+        assert [one.result().status_code for one in others] == [200, 200, 200]
+    assert (killer.status_code, killer.json()["error"]["code"]) == (422, "poisonous_request")
+
+
 @pytest.mark.parametrize("template", ["off", "on"])
 def test_line_47_repaired_function_works_at_once(server: Server, deploy, template: str) -> None:
     name = deploy("repaired", fault="crash_on_load", template=template)
