@@ -269,18 +269,15 @@ def test_ends_of_replicas_are_counted_by_why(plain_server: Server) -> None:
 
 def test_ends_of_templates_and_spares_are_counted_apart(tmp_path: Path) -> None:
     with Server("--spares", "1", folder=tmp_path) as server, SumWatch(server):
-        server.deploy(fake("forked", template="on"))
+        server.deploy(fake("forked", template="on", keep_alive="0s"))
         assert server.chat("forked", max_tokens=1).status_code == 200
-        [spare] = wait_until(server.spare_pids, 10, "a spare stands by")
+        wait_until(lambda: server.function("forked")["tier"] == "spare", 10, "a spare stands by")
+        assert server.chat("forked", max_tokens=1).status_code == 200
+        wait_for_ends(server, "spare", {"handed_over": 1})
+        wait_for_ends(server, "replica", {"stopped": 2})
+        [spare] = wait_until(server.spare_pids, 10, "another spare stands by")
         os.kill(spare, signal.SIGKILL)
-        wait_for_ends(server, "spare", {"killed": 1})
-        wait_until(server.spare_pids, 30, "another one")
-        assert server.post("/v1/functions/forked/stop").status_code == 202
-        wait_until(lambda: server.function("forked")["state"] == "cold", 5, "at zero")
-        assert server.chat("forked", max_tokens=1).status_code == 200
-        counts = look(server)
-        assert counts.ended["spare", "cpu", "handed_over"] == 1, counts.ended
-        assert counts.ended["replica", "cpu", "stopped"] == 1, counts.ended
+        wait_for_ends(server, "spare", {"handed_over": 1, "killed": 1})
         [template] = server.template_pids()
         os.kill(template, signal.SIGKILL)
         wait_for_ends(server, "template", {"killed": 1})
