@@ -186,13 +186,13 @@ void LivePlatform::on_wants(domain::ProcessId process, std::uint64_t state) {
 void LivePlatform::on_measured(domain::ProcessId process, const std::string& line) {
   tuner_.on_measured(process, line);
 }
-void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
-                           control::Ending ending) {
+void LivePlatform::on_gone(domain::ProcessId process, const runtime::ProcessEnd& end) {
   memory_.gone(process);
-  if (tuner_.owns(process)) return tuner_.on_gone(process, cause);
+  if (tuner_.owns(process)) return tuner_.on_gone(process, end.cause);
   prompts_.gone(process);
   sleepers_.forget(process);
-  post(control::ProcessGone{process, cause, ending});
+  bad_sleepers_.erase(process);
+  post(control::ProcessGone{process, end.cause, end.ending});
 }
 
 // --- the brain's turn ---
@@ -308,6 +308,7 @@ bool LivePlatform::may_load(const control::StartProcess& effect) {
   const std::string& path = effect.facts.path;
   if (path.empty()) return true;
   if (const std::string fault = fault_of(effect.facts); !fault.empty()) {
+    supervisor_.not_started(effect);
     events_.push_back(control::ProcessGone{effect.process, fault, control::Ending::Asked});
     return false;
   }
@@ -357,6 +358,7 @@ void LivePlatform::turn(domain::ProcessId replica, std::vector<runtime::SleepSte
   sleepers_.run(replica, *endpoint, std::move(steps), limit,
                 [this, replica, reached = std::move(reached)](const Result<void>& outcome) {
                   if (outcome) return post(reached);
+                  bad_sleepers_.insert(replica);
                   post(control::SleepFailed{replica, outcome.error().message});
                 });
 }
@@ -377,7 +379,9 @@ void LivePlatform::carry_out(const control::StopProcess& effect) {
 
 void LivePlatform::carry_out(const control::KillProcess& effect) {
   sleepers_.forget(effect.process);
-  supervisor_.kill(effect.process);
+  supervisor_.kill(effect.process, bad_sleepers_.contains(effect.process)
+                                       ? domain::ExitReason::SleepFailed
+                                       : domain::ExitReason::Stopped);
 }
 
 void LivePlatform::carry_out(const control::GrantCall& effect) {

@@ -15,6 +15,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include <boost/asio/io_context.hpp>
@@ -97,6 +98,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   std::vector<control::Decision> decisions() const override {
     return {decisions_.begin(), decisions_.end()};
   }
+  control::ProcessCounts process_counts() const override { return supervisor_.counts(); }
   bool admitting() const override { return !draining_; }
 
   void on_progress(domain::ProcessId process, double fraction) override;
@@ -105,8 +107,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void on_kept(domain::ProcessId process, std::vector<runtime::KeptCopy> copies) override;
   void on_wants(domain::ProcessId process, std::uint64_t state) override;
   void on_measured(domain::ProcessId process, const std::string& line) override;
-  void on_gone(domain::ProcessId process, const std::string& cause,
-               control::Ending ending) override;
+  void on_gone(domain::ProcessId process, const runtime::ProcessEnd& end) override;
 
  private:
   using Done = std::function<void(Result<control::Grant>, int retry_after_s)>;
@@ -166,7 +167,8 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   ClockWatch clock_watch_;
   std::map<domain::CallId, Caller> callers_;  // not yet answered
   std::map<domain::CallId, domain::ProcessId> granted_;
-  std::deque<control::Event> events_;  // waiting for their turn
+  std::set<domain::ProcessId> bad_sleepers_;  // did not sleep or wake: what ends them is counted so
+  std::deque<control::Event> events_;         // waiting for their turn
   std::deque<control::Decision> decisions_;
   std::uint64_t last_call_ = 0;
   bool handling_ = false;

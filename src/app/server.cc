@@ -25,6 +25,7 @@
 #include "base/read_file.h"
 #include "base/units.h"
 #include "domain/limits.h"
+#include "gateway/call_counts.h"
 #include "gateway/gateway.h"
 #include "models/catalogue.h"
 #include "models/manifest_reader.h"
@@ -151,8 +152,20 @@ class Shutdown final {
   }
 
   void leave() {
+    say_calls();
     platform_.kill_all();
     loop_.stop();
+  }
+
+  // Nobody can ask for the metrics any more.
+  void say_calls() const {
+    using gateway::CallFate;
+    const gateway::CallCounts& calls = gateway_.calls();
+    spdlog::info(
+        "calls: {} arrived = {} answered + {} refused + {} broken + {} cancelled + {} cut off",
+        calls.arrived_count(), calls.ended_count(CallFate::Answered),
+        calls.ended_count(CallFate::Refused), calls.ended_count(CallFate::Broken),
+        calls.ended_count(CallFate::Cancelled), calls.open_count());
   }
 
   boost::asio::io_context& loop_;

@@ -140,7 +140,7 @@ bool Tuner::start(domain::Trial trial) {
   timer_.async_wait([this, process = process_](boost::system::error_code code) {
     if (code || !current_ || process != process_) return;
     too_late_ = true;
-    supervisor_.kill(process);
+    supervisor_.kill(process, domain::ExitReason::StartOverdue);
   });
   return true;
 }

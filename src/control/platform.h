@@ -16,6 +16,7 @@
 #include "control/checkpoints.h"
 #include "control/effects.h"
 #include "control/events.h"
+#include "control/process_counts.h"
 #include "control/views.h"
 
 namespace glowplug::control {
@@ -132,7 +133,8 @@ class Platform {
   virtual std::vector<DeviceView> devices() const = 0;
   virtual std::vector<std::string> logs(const std::string& function) const = 0;  // oldest first
   virtual std::vector<Decision> decisions() const = 0;                           // oldest first
-  virtual bool admitting() const = 0;  // false while draining: /readyz
+  virtual ProcessCounts process_counts() const = 0;  // since this server began
+  virtual bool admitting() const = 0;                // false while draining: /readyz
 };
 
 inline std::vector<FunctionView> Platform::functions() const {

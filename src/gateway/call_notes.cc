@@ -25,12 +25,19 @@ void begin_record(Exchange& exchange, const std::string& function, const Request
   exchange.server.calls.begin(std::move(record));
 }
 
-CallFate fate_of(const CallRecord& record, const CallResult& result) {
+CallFate fate_of(const OpenCall& call, const CallResult& result) {
   if (result.client_gone) return CallFate::Cancelled;
   if (!result.broken_by.empty()) return CallFate::Broken;
   if (!result.failure) return CallFate::Answered;
   const bool broken = result.replica_broke || result.failure->status >= 500;
-  return record.tries > 0 && broken ? CallFate::Broken : CallFate::Refused;
+  return call.is_granted() && broken ? CallFate::Broken : CallFate::Refused;
+}
+
+std::string_view reason_of(const OpenCall& call, const CallResult& result) {
+  if (result.client_gone)
+    return call.is_granted() ? call_reason::kAnswering : call_reason::kWaiting;
+  if (!result.broken_by.empty()) return result.broken_by;
+  return result.failure ? std::string_view(result.failure->code) : call_reason::kComplete;
 }
 
 }  // namespace
@@ -41,6 +48,7 @@ void note_arrival(Exchange& exchange, const CallPlan& plan) {
 
 void note_grant(Exchange& exchange, const control::Grant& grant) {
   exchange.server.metrics.observe_grant(grant.manifest.name, grant);
+  exchange.client.call->granted();
   CallRecord* record = exchange.server.calls.find(exchange.request_id);
   if (record == nullptr) return;
   record->fate = CallFate::Running;
@@ -65,12 +73,14 @@ void note_end(Exchange& exchange, const std::string& function, const CallResult&
   const int status = result.client_gone ? kClientGone
                      : result.failure   ? result.failure->status
                                         : result.status;
+  const CallFate fate = fate_of(*exchange.client.call, result);
+  exchange.client.call->end(function, fate, reason_of(*exchange.client.call, result));
   Metrics& metrics = exchange.server.metrics;
   metrics.count_request(function, status);
   metrics.count_tokens(function, result.usage);
   CallRecord* record = exchange.server.calls.find(exchange.request_id);
   if (record == nullptr) return;
-  record->fate = fate_of(*record, result);
+  record->fate = fate;
   record->status = status;
   record->error =
       (result.failure ? result.failure->code : result.broken_by).substr(0, kCodeBytesMax);

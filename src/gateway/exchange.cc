@@ -28,6 +28,15 @@ std::string http_date(WallTime now) {
   return std::string(text, length);
 }
 
+void count(const Exchange& exchange, const Reply& reply) {
+  const bool is_error = reply.status >= 400;
+  if (exchange.client.call)
+    exchange.client.call->end("", is_error ? CallFate::Refused : CallFate::Answered,
+                              is_error ? std::string_view(reply.error) : call_reason::kComplete);
+  else if (is_error)
+    exchange.server.metrics.count_request_refused(reply.error);
+}
+
 bool may_have_body(int status) { return status != 204 && status != 304; }
 
 }  // namespace
@@ -66,6 +75,12 @@ void Client::schedule(Time at) {
     boost::system::error_code ignored;
     self->socket.cancel(ignored);
   });
+}
+
+void Client::begin_call() { call.emplace(server_.metrics.calls()); }
+
+void Client::leave_call() {
+  if (call) call->end("", CallFate::Cancelled, call_reason::kSending);
 }
 
 Coroutine<bool> Client::write(std::string_view bytes) {
@@ -143,6 +158,7 @@ Reply Exchange::error_reply(const ErrorAnswer& answer, int retry_after_s) const 
     reply.headers +=
         fmt::format("retry-after: {}\r\nretry-after-ms: {}\r\n", seconds, seconds * 1000);
   }
+  reply.error = answer.code;
   if (!answer.retry && answer.status >= 422) reply.headers += "x-should-retry: false\r\n";
   return reply;
 }
@@ -176,6 +192,7 @@ std::string Exchange::head(const Reply& reply, std::optional<std::size_t> length
 }
 
 Coroutine<> Exchange::send(Reply reply) {
+  count(*this, reply);
   if (server.draining) keep_alive = false;
   std::string message = head(reply, reply.body.size());
   if (method != "HEAD" && may_have_body(reply.status)) message += reply.body;

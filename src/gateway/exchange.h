@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -71,6 +72,10 @@ class Client final : public std::enable_shared_from_this<Client> {
   boost::beast::flat_buffer buffer;
   bool idle = false;  // between two requests
 
+  void begin_call();             // the head of a call has come
+  void leave_call();             // and the rest of it never will
+  std::optional<OpenCall> call;  // of the latest request; none when that is no call
+
  private:
   void schedule(Time at);
   void wait_readable();
@@ -90,6 +95,7 @@ struct Reply {
   std::string body;
   std::string content_type = "application/json";
   std::string headers;  // more header lines, each ending in \r\n
+  std::string error;    // of an error, its code: it is counted under that
 };
 
 Reply json_reply(int status, std::string body);
@@ -119,6 +125,7 @@ struct Exchange {
   // The header block; no content-length with an empty `length`, then the body is chunked or ends
   // with the connection.
   std::string head(const Reply& reply, std::optional<std::size_t> length) const;
+  // Counts it too: a call that has no end yet has it now.
   Coroutine<> send(Reply reply);
   // A piece of a streamed body as it goes over the wire: a chunk, or bare in HTTP/1.0.
   std::string frame(std::string_view piece) const;

@@ -32,7 +32,10 @@ Coroutine<> accept_loop(std::shared_ptr<Server> server, std::shared_ptr<tcp::acc
       co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
       continue;
     }
-    if (server->clients.size() >= domain::kConnectionsMax) continue;  // the socket closes here
+    if (server->clients.size() >= domain::kConnectionsMax) {
+      server->metrics.count_connection_refused();
+      continue;  // the socket closes here
+    }
     asio::co_spawn(server->io, serve_connection(server, std::move(socket), side), asio::detached);
   }
 }
@@ -131,6 +134,7 @@ Result<void> Gateway::open() {
 int Gateway::port() const { return main_ ? main_->port : 0; }
 int Gateway::admin_port() const { return admin_ ? admin_->port : 0; }
 std::size_t Gateway::in_flight() const { return server_->in_flight; }
+const CallCounts& Gateway::calls() const { return server_->metrics.calls(); }
 
 void Gateway::stop_accepting() {
   server_->draining = true;

@@ -57,6 +57,7 @@ struct GatewayOptions {
 };
 
 struct Server;
+class CallCounts;
 
 class Gateway final {
  public:
@@ -73,6 +74,7 @@ class Gateway final {
   void stop_accepting();  // idle connections close now, busy ones after their current answer,
                           // streams of function events as soon as what is owed is said
   std::size_t in_flight() const;  // requests being answered
+  const CallCounts& calls() const;
 
  private:
   struct Listener;

@@ -9,6 +9,7 @@
 #include "domain/limits.h"
 #include "gateway/exchange.h"
 #include "gateway/pipeline.h"
+#include "gateway/routes.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -92,8 +93,18 @@ struct ReadOutcome {
   std::optional<Error> fault;
 };
 
-Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) {
+// Known from the head on, however long the body takes.
+bool is_call(const Parser& parser, Side side) {
+  const auto method = parser.get().method_string();
+  const auto target = parser.get().target();
+  const std::string_view path(target.data(), std::min(target.find('?'), target.size()));
+  const RouteMatch match = find_route({method.data(), method.size()}, path, side);
+  return match.route != nullptr && match.route->infers == Infers::Yes;
+}
+
+Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, Side side, bool first) {
   ReadOutcome outcome;
+  client.call.reset();
   if (client.buffer.size() == 0) {
     client.idle = true;
     client.arm(first ? domain::kHeaderTimeout : domain::kIdleConnectionTimeout);
@@ -108,6 +119,8 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) 
   auto [head_ec, head_count] =
       co_await http::async_read_header(client.socket, client.buffer, parser, kAwait);
   boost::system::error_code ec = head_ec;
+  const bool has_head = !ec || ec == http::error::body_limit;
+  if (has_head && is_call(parser, side)) client.begin_call();
   if (!ec) outcome.fault = coding_fault(parser);
   if (outcome.fault) {
     client.disarm();
@@ -116,7 +129,10 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) 
   if (!ec && !parser.is_done()) {
     const auto expect = parser.get()[http::field::expect];
     if (boost::beast::iequals(expect, "100-continue")) {
-      if (!co_await client.write("HTTP/1.1 100 Continue\r\n\r\n")) co_return outcome;
+      if (!co_await client.write("HTTP/1.1 100 Continue\r\n\r\n")) {
+        client.leave_call();
+        co_return outcome;
+      }
     }
     client.arm(domain::kBodyTimeout);
     auto [body_ec, body_count] =
@@ -128,6 +144,8 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, bool first) 
     outcome.ok = true;
   } else if (client.timed_out() || !(client_left(ec) || ec == asio::error::operation_aborted)) {
     outcome.fault = read_fault(ec, client.timed_out());
+  } else {
+    client.leave_call();
   }
   co_return outcome;
 }
@@ -146,6 +164,7 @@ Coroutine<std::string> run_guarded(Exchange& exchange) {
 Coroutine<> answer_fault(Exchange& exchange, const std::string& fault) {
   spdlog::error("request={} {} {} {}", exchange.request_id, exchange.method, exchange.path, fault);
   exchange.keep_alive = false;
+  if (exchange.client.call) exchange.client.call->end("", CallFate::Broken, error::kServerError);
   if (exchange.answered) co_return;
   Reply reply = exchange.error_reply(Error{std::string(error::kServerError), fault, ""});
   co_await exchange.send(std::move(reply));
@@ -174,7 +193,7 @@ Coroutine<> serve_connection(std::shared_ptr<Server> server, asio::ip::tcp::sock
     Parser parser;
     parser.header_limit(static_cast<std::uint32_t>(domain::kHeaderBytesMax));
     parser.body_limit(domain::kBodyBytesMax);
-    const ReadOutcome read = co_await read_request(*client, parser, first);
+    const ReadOutcome read = co_await read_request(*client, parser, side, first);
     first = false;
     if (!read.ok && !read.fault) break;
     if (server->closed) break;

@@ -65,6 +65,7 @@ Reply envelope_error(const Exchange& exchange, const ErrorAnswer& answer, BodyFo
   boost::system::error_code ec;
   Reply reply = envelope(answer.status, json::parse(error_json(answer), ec), form);
   reply.headers = exchange.error_reply(answer, retry_after_s).headers;
+  reply.error = answer.code;
   return reply;
 }
 
@@ -218,6 +219,7 @@ Coroutine<> run_invoke(Exchange& exchange) {
     if (!known.empty()) note_refusal(exchange, known, answer);
     reply = envelope_error(exchange, answer, event.form);
   } else if (!prepared->plan) {
+    exchange.client.call->end(known, CallFate::Answered, call_reason::kDryRun);
     reply = json_reply(204, "");
   } else {
     CallResult result = co_await perform(exchange, *prepared->plan);

@@ -5,6 +5,7 @@
 
 #include "domain/limits.h"
 #include "fmt/format.h"
+#include "gateway/process_metrics.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -144,6 +145,10 @@ void Metrics::count_request(const std::string& function, int status) {
   if (Series* series = series_of(function)) ++series->requests[status];
 }
 
+void Metrics::count_request_refused(std::string_view code) {
+  ++requests_refused_[known_reason(code)];
+}
+
 void Metrics::count_tokens(const std::string& function, const Usage& usage) {
   if (Series* series = series_of(function)) {
     series->tokens.prompt_tokens += usage.prompt_tokens;
@@ -200,6 +205,22 @@ void Metrics::write_requests(MetricsText& text) const {
     series.first_token.write(text, "glowplug_time_to_first_token_seconds", label(name));
 }
 
+void Metrics::write_refused(MetricsText& text) const {
+  text.family("glowplug_call_retries", "counter",
+              "Calls sent again because a replica failed before it answered.");
+  text.sample("glowplug_call_retries_total", "", retries_);
+  text.family("glowplug_requests_refused", "counter",
+              "Requests that are no calls and were answered with an error, by its code.");
+  for (const auto& [code, number] : requests_refused_)
+    text.sample("glowplug_requests_refused_total", fmt::format("reason=\"{}\"", code), number);
+  text.family("glowplug_event_streams_refused", "counter",
+              "Streams of function events refused because too many are open.");
+  text.sample("glowplug_event_streams_refused_total", "", streams_refused_);
+  text.family("glowplug_connections_refused", "counter",
+              "Connections closed at once because too many are open.");
+  text.sample("glowplug_connections_refused_total", "", connections_refused_);
+}
+
 void Metrics::write_starts(MetricsText& text,
                            const std::vector<control::FunctionView>& functions) const {
   text.family("glowplug_cold_start_seconds", "histogram",
@@ -229,23 +250,21 @@ void Metrics::write_starts(MetricsText& text,
 std::string Metrics::render(const std::vector<control::FunctionView>& functions,
                             std::size_t connections, MetricsFormat format,
                             const std::optional<control::CacheCounters>& cache,
-                            const MemoryOf& memory_of) {
+                            const MemoryOf& memory_of, const control::ProcessCounts& processes) {
   std::set<std::string_view> names;
   for (const auto& view : functions) names.insert(view.manifest.name);
   std::erase_if(series_, [&names](const auto& one) { return !names.contains(one.first); });
   MetricsText text(format);
+  calls_.keep_only(names);
+  calls_.write(text);
   write_requests(text);
   write_starts(text, functions);
-  text.family("glowplug_call_retries", "counter",
-              "Calls sent again because a replica failed before it answered.");
-  text.sample("glowplug_call_retries_total", "", retries_);
-  text.family("glowplug_event_streams_refused", "counter",
-              "Streams of function events refused because too many are open.");
-  text.sample("glowplug_event_streams_refused_total", "", streams_refused_);
+  write_refused(text);
   text.family("glowplug_connections", "gauge", "Open client connections.");
   text.sample("glowplug_connections", "", connections);
   write_views(text, functions);
   write_templates(text, functions);
+  write_processes(text, processes);
   write_memory(text, functions, memory_of);
   if (cache) write_cache(text, *cache);
   if (cache && cache->prompts) write_prompts(text, *cache->prompts);

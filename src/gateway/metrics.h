@@ -11,12 +11,15 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "control/cache_admin.h"
 #include "control/platform.h"
+#include "control/process_counts.h"
+#include "gateway/call_counts.h"
 #include "gateway/event_stream.h"
 #include "gateway/memory_metrics.h"
 #include "gateway/metrics_text.h"
@@ -35,11 +38,14 @@ class Metrics final {
   void observe_restore(domain::Tier tier, Duration took);  // of a cold call, 0 for none
   void count_retry() { ++retries_; }
   void count_stream_refused() { ++streams_refused_; }
+  void count_connection_refused() { ++connections_refused_; }
+  void count_request_refused(std::string_view code);  // of a request that is no call
+  CallCounts& calls() { return calls_; }
 
   // Forgets what it has counted of functions that are not among these.
   std::string render(const std::vector<control::FunctionView>& functions, std::size_t connections,
                      MetricsFormat format, const std::optional<control::CacheCounters>& cache = {},
-                     const MemoryOf& memory_of = {});
+                     const MemoryOf& memory_of = {}, const control::ProcessCounts& processes = {});
 
  private:
   static constexpr std::array<double, 14> kFirstTokenBounds{
@@ -74,6 +80,7 @@ class Metrics final {
   void observe_phase(domain::Phase phase, domain::Tier tier, Duration took);
   Series* series_of(const std::string& function);
   void write_requests(MetricsText& text) const;
+  void write_refused(MetricsText& text) const;
   void write_starts(MetricsText& text, const std::vector<control::FunctionView>& functions) const;
 
   const Clock& clock_;
@@ -81,6 +88,9 @@ class Metrics final {
   std::map<std::pair<domain::Phase, domain::Tier>, Histogram> start_phases_;
   std::uint64_t retries_ = 0;
   std::uint64_t streams_refused_ = 0;
+  std::uint64_t connections_refused_ = 0;
+  std::map<std::string_view, std::uint64_t> requests_refused_;  // by code
+  CallCounts calls_;
 };
 
 }  // namespace glowplug::gateway

@@ -27,7 +27,7 @@ Reply answer_metrics(Exchange& exchange) {
   reply.body = exchange.server.metrics.render(
       exchange.server.platform.functions(), exchange.server.clients.size(),
       open ? MetricsFormat::OpenMetrics : MetricsFormat::PrometheusText, cache,
-      exchange.server.options.memory_of);
+      exchange.server.options.memory_of, exchange.server.platform.process_counts());
   reply.content_type = open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                             : "text/plain; version=0.0.4; charset=utf-8";
   return reply;

@@ -152,6 +152,7 @@ class FakePlatform final : public control::Platform {
   }
   std::vector<std::string> logs(const std::string&) const override { return {"a line"}; }
   std::vector<control::Decision> decisions() const override { return decided; }
+  control::ProcessCounts process_counts() const override { return processes; }
   bool admitting() const override { return admits; }
 
   FakeCheckpoints saved;
@@ -164,6 +165,7 @@ class FakePlatform final : public control::Platform {
   std::string socket_path;
   control::Grant granting;  // what a grant says beside the call's own
   std::vector<control::Decision> decided;
+  control::ProcessCounts processes;
   std::optional<Error> refusal;
   std::function<void(Result<control::Grant>, int)> held;
   bool hold = false;

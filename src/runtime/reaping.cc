@@ -115,11 +115,10 @@ std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes) {
                      format_bytes(*limit_bytes));
 }
 
-void note_memory_kill(const Leaf& leaf, std::string& cause, control::Ending& ending) {
-  if (leaf.oom_kills().value_or(0) == 0) return;
-  ending = control::Ending::OutOfMemory;
-  cause =
-      describe_memory_kill(leaf.met_memory_limit() ? leaf.in_force().memory_bytes : std::nullopt);
+std::optional<std::string> memory_kill_in(const Leaf& leaf) {
+  if (leaf.oom_kills().value_or(0) == 0) return std::nullopt;
+  return describe_memory_kill(leaf.met_memory_limit() ? leaf.in_force().memory_bytes
+                                                      : std::nullopt);
 }
 
 control::Ending ending_of(const siginfo_t& info, bool asked) {

@@ -34,6 +34,7 @@ namespace asio = boost::asio;
 namespace fs = std::filesystem;
 using Code = boost::system::error_code;
 using Descriptor = asio::posix::stream_descriptor;
+using domain::ExitReason;
 using namespace std::chrono_literals;
 
 constexpr std::size_t kLogLineBytesMax = 4096;
@@ -93,8 +94,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
       if (code || self->pid_ > 0) return;
       const std::string cause =
           fmt::format("did not fork within {:g} s", to_seconds(self->times_.fork_limit));
-      if (self->cause_.empty()) self->cause_ = "its template " + cause;
-      if (const auto origin = self->template_.lock()) origin->kill(cause);
+      self->facts_.ask("its template " + cause, ExitReason::Unborn);
+      if (const auto origin = self->template_.lock()) origin->kill(cause, ExitReason::ForkOverdue);
     });
   }
 
@@ -109,19 +110,21 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     probe_.emplace(
         loop_, ReadinessProbe::Options{.endpoint = plan_.endpoint, .path = plan_.ready_path},
         [this] { became_ready({}); });  // the probe is a member: it does not outlive `this`
-    watch_load(plan_.start_timeout, fmt::format("did not answer 200 on {} within {:g} s",
-                                                plan_.ready_path, to_seconds(plan_.start_timeout)));
+    watch_load(plan_.start_timeout,
+               fmt::format("did not answer 200 on {} within {:g} s", plan_.ready_path,
+                           to_seconds(plan_.start_timeout)),
+               ExitReason::StartOverdue);
   }
 
   void stop() {
     // What has ended by itself, its caller may have seen first.
     if (reaped_ || stopping_ || (pid_ > 0 && standing_of(pid_) == Standing::Ended)) return;
     stopping_ = true;
-    if (cause_.empty()) cause_ = "stopped";
+    facts_.ask("stopped", ExitReason::Stopped);
     if (pid_ < 0) return;  // ended as soon as it says who it is
     load_timer_.cancel();
     const bool is_ours = plan_.readiness == Readiness::ControlChannel;
-    if (!ready_ && is_ahead() && is_ours) return kill("stopped");  // nobody has called it
+    if (!ready_ && is_ahead() && is_ours) return kill("stopped", ExitReason::Stopped);
     if (!ready_ || !states_.is_bound() || !states_.keep(control(), StateOrders::Why::Idle))
       return terminate();
     load_timer_.expires_after(kKeepLimit);
@@ -132,12 +135,12 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   StateOrders& states() { return states_; }
 
-  void kill(const std::string& cause) {
+  void kill(const std::string& cause, ExitReason reason) {
     if (reaped_) return;
-    if (cause_.empty()) cause_ = cause;
+    facts_.ask(cause, reason);
     if (pid_ < 0) return;
     hurry();
-    kill_sent_ = ::kill(-pid_, SIGKILL) == 0;
+    facts_.kill_sent = ::kill(-pid_, SIGKILL) == 0;
   }
 
   // What was started ahead gives way to everybody until it is ready; it must not do so as it ends.
@@ -174,25 +177,27 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     terminated_ = true;
     ::kill(-pid_, SIGTERM);
     ::kill(-pid_, SIGCONT);  // it may be frozen
-    kill_after(times_.stop_grace, "");
+    kill_after(times_.stop_grace, "", ExitReason::StopOverdue);
   }
 
-  void watch_load(Duration limit, std::string cause) {
+  void watch_load(Duration limit, const std::string& cause, ExitReason reason) {
     load_timer_.expires_after(limit);
-    load_timer_.async_wait([self = shared_from_this(), cause = std::move(cause)](Code code) {
-      if (!code && !self->ready_ && !self->stopping_) self->kill(cause);
+    load_timer_.async_wait([self = shared_from_this(), cause, reason](Code code) {
+      if (!code && !self->ready_ && !self->stopping_) self->kill(cause, reason);
     });
   }
 
   void watch_progress() {
-    watch_load(times_.load_stall_timeout, fmt::format("no progress while loading for {:g} s",
-                                                      to_seconds(times_.load_stall_timeout)));
+    watch_load(
+        times_.load_stall_timeout,
+        fmt::format("no progress while loading for {:g} s", to_seconds(times_.load_stall_timeout)),
+        ExitReason::LoadStalled);
   }
 
-  void kill_after(Duration grace, std::string cause) {
+  void kill_after(Duration grace, const std::string& cause, ExitReason reason) {
     end_timer_.expires_after(grace);
-    end_timer_.async_wait([self = shared_from_this(), cause = std::move(cause)](Code code) {
-      if (!code) self->kill(cause);
+    end_timer_.async_wait([self = shared_from_this(), cause, reason](Code code) {
+      if (!code) self->kill(cause, reason);
     });
   }
 
@@ -220,10 +225,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void control_closed() {
     if (pid_ > 0 || listener_ == nullptr) return;
     reaped_ = true;
-    if (cause_.empty()) {
-      cause_ = failed_cause_.empty() ? kTemplateGone : failed_cause_;
-      ending_ = control::Ending::Itself;
-    }
+    if (facts_.asked.empty()) end_.ending = control::Ending::Itself;
+    facts_.ask(facts_.failed.empty() ? kTemplateGone : facts_.failed, ExitReason::Unborn);
     await_unborn(kUnbornLooks);
   }
 
@@ -232,8 +235,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void await_unborn(int looks) {
     const auto origin = template_.lock();
     const bool died = origin && origin->pid_ > 0 && reap_member(origin->pid_);
-    if (died && cause_ == kTemplateGone) cause_ = "ended before it said its number";
-    if (!origin || origin->pid_ < 0 || looks == 0 || died) return finish();
+    if (died && facts_.asked == kTemplateGone) facts_.asked = "ended before it said its number";
+    if (!origin || origin->pid_ < 0 || looks == 0 || died) return finish_unborn();
     end_timer_.expires_after(kLingerPause);
     end_timer_.async_wait([self = shared_from_this(), looks](Code code) {
       if (!code) self->await_unborn(looks - 1);
@@ -255,8 +258,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     load_timer_.cancel();
     watch_exit();
     const Result<void> recorded = write_pid_file(plan_.folder, pid);
-    if (!recorded) return kill(recorded.error().message);
-    if (!cause_.empty()) return kill(cause_);  // ended while it was unborn
+    if (!recorded) return kill(recorded.error().message, ExitReason::ServerFault);
+    if (!facts_.asked.empty()) return kill(facts_.asked, facts_.asked_as);  // while it was unborn
     watch_progress();
   }
 
@@ -269,7 +272,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     std::string text = printable(line);
     if (end == LineEnd::Cut) text += " …";
     if (listener_ != nullptr) listener_->printed(process_, text);
-    if (!text.empty()) last_line_ = std::move(text);
+    if (!text.empty()) facts_.last_line = std::move(text);
   }
 
   void take_control(std::size_t size) {
@@ -288,27 +291,33 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   void break_control(const std::string& why) {
     control_broken_ = true;
     const std::string cause = "broke the control protocol: a line " + why;
-    return pid_ > 0 ? kill(cause) : never_born(cause);
+    return pid_ > 0 ? kill(cause, ExitReason::Protocol) : never_born(cause, ExitReason::Protocol);
   }
 
   // Nobody is left to wait for: the closed channels end a child that nobody knows.
-  void never_born(const std::string& cause) {
+  void never_born(const std::string& cause, ExitReason reason = ExitReason::ServerFault) {
     if (reaped_) return;
     control_broken_ = reaped_ = true;
-    cause_ = cause;
+    facts_ = {.asked = cause, .asked_as = reason, .failed = {}, .last_line = {}};
+    finish_unborn();
+  }
+
+  void finish_unborn() {
+    end_.cause = facts_.asked;
+    end_.reason = facts_.asked_as;
     finish();
   }
 
   void obey(const ControlMessage& message) {
     if (reaping_) {
-      if (const auto* failed = std::get_if<WorkerFailed>(&message)) failed_cause_ = failed->cause;
+      if (const auto* failed = std::get_if<WorkerFailed>(&message)) facts_.failed = failed->cause;
       return;
     }
     if (const auto* forked = std::get_if<WorkerForked>(&message))
       return pid_ < 0 ? born(forked->pid) : break_control("says forked twice");
     if (const auto* ready = std::get_if<WorkerReady>(&message)) return became_ready(*ready);
     if (const auto* loading = std::get_if<WorkerLoading>(&message)) {
-      if (ready_ || !cause_.empty() || loading->progress <= progress_) return;
+      if (ready_ || !facts_.asked.empty() || loading->progress <= progress_) return;
       progress_ = loading->progress;
       watch_progress();
       return listener_->progress(process_, progress_);
@@ -319,8 +328,9 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     if (const auto* wants = std::get_if<WorkerWants>(&message))
       return states_.note_wanted() ? listener_->wants(process_, wants->id)
                                    : (void)states_.give(control(), wants->id, UniqueFd());
-    failed_cause_ = std::get<WorkerFailed>(message).cause;
-    if (!stopping_ && pid_ > 0) kill_after(kFailedGrace, "failed and did not exit");
+    facts_.failed = std::get<WorkerFailed>(message).cause;
+    if (!stopping_ && pid_ > 0)
+      kill_after(kFailedGrace, "failed and did not exit", ExitReason::LoadFailed);
   }
 
   void took_copies(const WorkerKept& said) {
@@ -332,7 +342,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void became_ready(const WorkerReady& said) {
-    if (ready_ || reaping_ || pid_ < 0 || !cause_.empty() || listener_ == nullptr) return;
+    if (ready_ || reaping_ || pid_ < 0 || !facts_.asked.empty() || listener_ == nullptr) return;
     hurry();
     ready_ = true;
     load_timer_.cancel();
@@ -355,16 +365,8 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
     const std::optional<siginfo_t> info = reap(pid_);
     reaped_ = true;
     if (plan_.readiness == Readiness::Http) strays_ = Strays(plan_.folder);
-    const bool own = !cause_.empty();
-    ending_ = info ? ending_of(*info, own) : control::Ending::Asked;
-    if (!own || ending_ == control::Ending::Itself)
-      cause_ = info ? describe_exit(info->si_code, info->si_status) : "ended";
-    // A broken answer may have asked for the stop before the exit was seen.
-    if (info && !kill_sent_ && info->si_code == CLD_KILLED && info->si_status == SIGKILL && leaf_)
-      note_memory_kill(*leaf_, cause_, ending_);
-    const bool asked = own && (cause_ == "stopped" || cause_ == "killed");
-    const std::string& detail = !failed_cause_.empty() ? failed_cause_ : last_line_;
-    if (!asked && !detail.empty()) cause_ += ": " + detail;
+    const bool by_others = killed_by_others(facts_, info);
+    end_ = end_of(facts_, info, by_others && leaf_ ? memory_kill_in(*leaf_) : std::nullopt);
     linger(kLingerLooks);
   }
 
@@ -383,8 +385,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void linger(int looks) {
-    const bool gone = group_gone(pid_) && strays_.gone();
-    if (gone || looks == 0) return finish();
+    if ((group_gone(pid_) && strays_.gone()) || looks == 0) return finish();
     end_timer_.expires_after(kLingerPause);
     end_timer_.async_wait([self = shared_from_this(), looks](Code code) {
       if (!code) self->linger(looks - 1);
@@ -393,7 +394,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
 
   void finish() {
     close();
-    if (listener_ != nullptr) std::exchange(listener_, nullptr)->gone(process_, cause_, ending_);
+    if (listener_ != nullptr) std::exchange(listener_, nullptr)->gone(process_, end_);
   }
 
   void close() {
@@ -427,12 +428,11 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   LineSplitter output_lines_{kLogLineBytesMax};
   LineSplitter control_lines_{kControlLineBytesMax};
   Strays strays_;
-  std::string cause_;  // why we end it; empty while it lives or when it ended by itself
-  std::string failed_cause_, last_line_;  // the worker's own words; the last that it printed
-  control::Ending ending_ = control::Ending::Asked;
+  EndFacts facts_;
+  ProcessEnd end_;  // once it has ended
   double progress_ = -1;
-  bool ready_ = false, stopping_ = false, control_broken_ = false, kill_sent_ = false,
-       reaping_ = false, reaped_ = false, terminated_ = false;
+  bool ready_ = false, stopping_ = false, control_broken_ = false, reaping_ = false,
+       reaped_ = false, terminated_ = false;
 };
 
 ReplicaProcess::ReplicaProcess(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -492,7 +492,7 @@ void ReplicaProcess::keep() {
 void ReplicaProcess::give(std::uint64_t id, UniqueFd state) {
   (void)state_->states().give(state_->control(), id, std::move(state));
 }
-void ReplicaProcess::kill() { state_->kill("killed"); }
+void ReplicaProcess::kill(domain::ExitReason reason) { state_->kill("killed", reason); }
 const control::Endpoint& ReplicaProcess::endpoint() const { return state_->endpoint(); }
 pid_t ReplicaProcess::pid() const { return state_->pid(); }
 int ReplicaProcess::control() const { return state_->control(); }

@@ -24,12 +24,12 @@
 
 #include "base/result.h"
 #include "base/time_types.h"
-#include "control/events.h"
 #include "control/platform.h"
 #include "domain/ids.h"
 #include "runtime/child_spawn.h"
 #include "runtime/launch_plan.h"
 #include "runtime/leaf_cgroup.h"
+#include "runtime/process_end.h"
 #include "runtime/state_orders.h"
 
 namespace boost::asio {
@@ -56,8 +56,7 @@ class ReplicaListener {
   virtual void kept(domain::ProcessId process, std::vector<KeptCopy> copies) = 0;
   virtual void wants(domain::ProcessId process, std::uint64_t state) = 0;
   virtual void printed(domain::ProcessId process, std::string_view line) = 0;
-  virtual void gone(domain::ProcessId process, const std::string& cause,
-                    control::Ending ending) = 0;  // last, once
+  virtual void gone(domain::ProcessId process, const ProcessEnd& end) = 0;  // last, once
 };
 
 class ReplicaProcess final {
@@ -81,7 +80,7 @@ class ReplicaProcess final {
   ReplicaProcess& operator=(const ReplicaProcess&) = delete;
 
   void stop();  // of a replica that was told what it may remember: once its states are kept
-  void kill();
+  void kill(domain::ExitReason reason = domain::ExitReason::Stopped);  // counted so
   // Of prompt states (state_orders.h). A replica that does not hear is one that ends.
   void remember(std::span<const RememberedPrompt> prompts);
   void keep();

@@ -8,6 +8,7 @@
 #include <boost/json/object.hpp>
 
 #include "runtime/order.h"
+#include "runtime/process_end.h"
 #include "runtime/reaping.h"
 #include "runtime/state_orders.h"
 
@@ -22,9 +23,11 @@ constexpr Duration kAfterADeath = std::chrono::seconds(10);  // one that cannot 
 
 }  // namespace
 
-StandbyPool::StandbyPool(boost::asio::io_context& loop, std::string worker_path, int count)
+StandbyPool::StandbyPool(boost::asio::io_context& loop, std::string worker_path, int count,
+                         control::ProcessCounts& counts)
     : loop_(loop),
       worker_path_(std::move(worker_path)),
+      counts_(counts),
       count_(static_cast<std::size_t>(count)),
       timer_(loop) {
   if (count_ > 0) fill_in(Duration(0));
@@ -58,6 +61,7 @@ void StandbyPool::fill() {
       return fill_in(kAfterADeath);
     }
     workers_.push_back({std::move(*child), std::move(pidfd)});
+    counts_.standby_started();
     watch(std::prev(workers_.end()));
   }
 }
@@ -69,7 +73,8 @@ void StandbyPool::watch(std::list<Worker>::iterator worker) {
                              if (standing_of(worker->child.pid) == Standing::Runs)
                                return watch(worker);
                              ::kill(-worker->child.pid, SIGKILL);  // while its number is a zombie's
-                             reap(worker->child.pid);
+                             const auto info = reap(worker->child.pid);
+                             counts_.standby_ended(end_of({}, info, std::nullopt).reason);
                              workers_.erase(worker);
                              fill_in(kAfterADeath);
                            });
@@ -88,6 +93,7 @@ std::optional<SpawnedChild> StandbyPool::take(const LaunchPlan& plan, const Leaf
   SpawnedChild child = std::move(worker->child);
   child.pidfd.reset(worker->pidfd.release());
   workers_.erase(worker);
+  counts_.standby_ended(domain::ExitReason::HandedOver);
   fill_in(kAfterATake);
   return child;
 }

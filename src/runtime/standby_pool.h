@@ -20,6 +20,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "control/process_counts.h"
 #include "runtime/child_spawn.h"
 #include "runtime/launch_plan.h"
 #include "runtime/leaf_cgroup.h"
@@ -28,7 +29,8 @@ namespace glowplug::runtime {
 
 class StandbyPool final {
  public:
-  StandbyPool(boost::asio::io_context& loop, std::string worker_path, int count);
+  StandbyPool(boost::asio::io_context& loop, std::string worker_path, int count,
+              control::ProcessCounts& counts);
   ~StandbyPool();  // kills them
   StandbyPool(const StandbyPool&) = delete;
   StandbyPool& operator=(const StandbyPool&) = delete;
@@ -50,6 +52,7 @@ class StandbyPool final {
 
   boost::asio::io_context& loop_;
   const std::string worker_path_;
+  control::ProcessCounts& counts_;
   const std::size_t count_;
   std::list<Worker> workers_;
   boost::asio::steady_timer timer_;

@@ -108,6 +108,9 @@ TEST_F(StandbyTest, OneThatWasKilled_IsReapedAndTheStartExecutesItsOwn) {
   const pid_t pid = *standing_by().begin();
   ASSERT_EQ(::kill(pid, SIGKILL), 0);
   EXPECT_TRUE(until([pid] { return !children().contains(pid); }));
+  const auto counts = supervisor_->counts().all();
+  const auto& standby = counts.at({control::ProcessKind::Standby, control::Place::Cpu});
+  EXPECT_EQ(standby.ended_for(domain::ExitReason::Killed), 1u);
   EXPECT_TRUE(started(1)) << seen_.cause[1];
 }
 

@@ -80,7 +80,8 @@ class Supervisor::State final : public ReplicaListener {
                 options_.templates_dir} {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     reap_leftovers(options_.run_dir);
-    if (options_.standby > 0) standby_.emplace(loop, options_.worker_path, options_.standby);
+    if (options_.standby > 0)
+      standby_.emplace(loop, options_.worker_path, options_.standby, counts_);
     if (!options_.cgroups) return;
     tree_.emplace(CgroupTree::open({}));
     sweep(kSweeps);
@@ -89,6 +90,15 @@ class Supervisor::State final : public ReplicaListener {
   void set_server_url(std::string url) { places_.server_url = std::move(url); }
 
   Result<void> start(const control::StartProcess& start) {
+    Result<void> running = run(start);
+    if (running)
+      counts_.started(start);
+    else
+      counts_.not_started(start);
+    return running;
+  }
+
+  Result<void> run(const control::StartProcess& start) {
     GLOWPLUG_ASSERT(!processes_.contains(start.process));
     const ReplicaProcess* from = start.from ? find(*start.from) : nullptr;
     if (start.from && from == nullptr)
@@ -136,6 +146,7 @@ class Supervisor::State final : public ReplicaListener {
   void assign(const control::AssignReplica& assign) {
     const auto found = processes_.find(assign.replica);
     if (found == processes_.end()) return;
+    counts_.handed_over(assign.replica);
     found->second.function = assign.function;
     make_log_room(assign.function);
   }
@@ -150,6 +161,7 @@ class Supervisor::State final : public ReplicaListener {
   }
 
   std::size_t running() const { return processes_.size(); }
+  control::ProcessCounts& counts() { return counts_; }
 
   CgroupReport cgroups() const {
     if (!tree_) return {.layers = "none", .refused = {}};
@@ -219,10 +231,12 @@ class Supervisor::State final : public ReplicaListener {
     });
   }
 
-  void gone(domain::ProcessId process, const std::string& cause, control::Ending ending) override {
+  void gone(domain::ProcessId process, const ProcessEnd& end) override {
+    const ProcessEnd told = end;  // its owner goes now
     processes_.erase(process);
+    counts_.ended(process, told.reason);
     sweep(kSweeps);
-    observer_.on_gone(process, cause, ending);
+    observer_.on_gone(process, told);
   }
 
   // Logs outlive replicas, so that a failure can be read afterwards; functions without replicas
@@ -246,6 +260,7 @@ class Supervisor::State final : public ReplicaListener {
   boost::asio::steady_timer sweep_timer_;
   LaunchPlaces places_;
   std::optional<CgroupTree> tree_;  // outlives the leaves in processes_
+  control::ProcessCounts counts_;   // outlives the pool, which counts too
   std::optional<StandbyPool> standby_;
   std::map<domain::ProcessId, Process> processes_;
   std::map<std::string, LogRing> logs_;
@@ -265,8 +280,8 @@ void Supervisor::stop(domain::ProcessId process) {
   if (ReplicaProcess* found = state_->find(process)) found->stop();
 }
 
-void Supervisor::kill(domain::ProcessId process) {
-  if (ReplicaProcess* found = state_->find(process)) found->kill();
+void Supervisor::kill(domain::ProcessId process, domain::ExitReason reason) {
+  if (ReplicaProcess* found = state_->find(process)) found->kill(reason);
 }
 
 void Supervisor::remember(domain::ProcessId process, std::span<const RememberedPrompt> prompts) {
@@ -310,6 +325,10 @@ std::vector<std::string> Supervisor::logs(const std::string& function) const {
 }
 
 std::size_t Supervisor::running() const { return state_->running(); }
+const control::ProcessCounts& Supervisor::counts() const { return state_->counts(); }
+void Supervisor::not_started(const control::StartProcess& start) {
+  state_->counts().not_started(start);
+}
 
 CgroupReport Supervisor::cgroups() const { return state_->cgroups(); }
 

@@ -25,8 +25,10 @@
 #include "control/effects.h"
 #include "control/events.h"
 #include "control/platform.h"
+#include "control/process_counts.h"
 #include "domain/ids.h"
 #include "domain/limits.h"
+#include "runtime/process_end.h"
 #include "runtime/state_orders.h"
 
 namespace boost::asio {
@@ -65,8 +67,7 @@ class ReplicaObserver {
   virtual void on_measured(domain::ProcessId process, const std::string& line);
   virtual void on_kept(domain::ProcessId process, std::vector<KeptCopy> copies) = 0;
   virtual void on_wants(domain::ProcessId process, std::uint64_t state) = 0;
-  virtual void on_gone(domain::ProcessId process, const std::string& cause,
-                       control::Ending ending) = 0;
+  virtual void on_gone(domain::ProcessId process, const ProcessEnd& end) = 0;
 };
 
 class Supervisor final {
@@ -82,7 +83,8 @@ class Supervisor final {
   Result<void> start(
       const control::StartProcess& start);  // on an error nothing runs and on_gone is not called
   void stop(domain::ProcessId process);  // SIGTERM, SIGKILL after stop_grace; unknown ids: nothing
-  void kill(domain::ProcessId process);
+  void kill(domain::ProcessId process,
+            domain::ExitReason reason = domain::ExitReason::Stopped);  // that it is counted under
   void kill_all();
   // Of prompt states; unknown ids: nothing.
   void remember(domain::ProcessId process, std::span<const RememberedPrompt> prompts);
@@ -99,6 +101,10 @@ class Supervisor final {
   std::vector<std::string> logs(
       const std::string& function) const;  // oldest first, "replica 3 | …", "template 2 | …"
   std::size_t running() const;
+  // Of all processes, workers that stand by among them.
+  const control::ProcessCounts& counts() const;
+  // What could not be ordered at all is counted too.
+  void not_started(const control::StartProcess& start);
   CgroupReport cgroups() const;
 
  private:

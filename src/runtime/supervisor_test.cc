@@ -118,6 +118,7 @@ TEST_F(SupervisorTest, Worker_OverItsMemoryLimit_IsKilledAndTheCauseNamesTheLimi
   start.limits = {.memory_bytes = 64'000'000};
   ASSERT_TRUE(supervisor_->start(start));
   EXPECT_EQ(until_gone(), "killed by the kernel: over its memory limit of 64.0 MB");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::OutOfMemory);
   EXPECT_EQ(seen_.ending[1], control::Ending::OutOfMemory);
 }
 
@@ -166,6 +167,7 @@ TEST_F(SupervisorTest, FailedCause_IsPartOfTheCause) {
   open("say '{\"state\":\"failed\",\"cause\":\"the file is cut short\"}'; echo noise; exit 1");
   ASSERT_TRUE(supervisor_->start(fake()));
   EXPECT_EQ(until_gone(), "exited with status 1: the file is cut short");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::LoadFailed);
 }
 
 TEST_F(SupervisorTest, Crash_NamesStatusAndLastLine) {
@@ -181,6 +183,7 @@ TEST_F(SupervisorTest, KilledFromOutside_SaysPossiblyOutOfMemory) {
   ASSERT_TRUE(until_ready());
   ::kill(*supervisor_->pid({1}), SIGKILL);
   EXPECT_EQ(until_gone(), "killed by signal 9 (Killed), possibly out of memory");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::Killed);
   EXPECT_EQ(seen_.ending[1], control::Ending::Killed);
 }
 
@@ -198,12 +201,35 @@ TEST_F(SupervisorTest, StopOfOneThatHasEnded_SaysOfWhatItEnded) {
   EXPECT_EQ(seen_.ending[1], control::Ending::Killed);
 }
 
+TEST_F(SupervisorTest, Ends_AreCounted) {
+  const auto count = [this] {
+    const auto all = supervisor_->counts().all();
+    const auto found = all.find({control::ProcessKind::Replica, control::Place::Cpu});
+    return found == all.end() ? control::ProcessCounts::Count{} : found->second;
+  };
+  open("ready; forever");
+  ASSERT_TRUE(supervisor_->start(fake()));
+  ASSERT_TRUE(until_ready());
+  EXPECT_EQ(count().started, 1u);
+  EXPECT_EQ(count().running, 1u);
+  ::kill(*supervisor_->pid({1}), SIGKILL);
+  until_gone();
+  EXPECT_EQ(count().running, 0u);
+  EXPECT_EQ(count().ended_for(domain::ExitReason::Killed), 1u);
+  control::StartProcess orphan = fake();
+  orphan.from = domain::ProcessId{77};
+  EXPECT_FALSE(supervisor_->start(orphan));
+  EXPECT_EQ(count().started, 2u);
+  EXPECT_EQ(count().ended_for(domain::ExitReason::NotStarted), 1u);
+}
+
 TEST_F(SupervisorTest, KillAsked_SaysKilled) {
   open("ready; forever");
   ASSERT_TRUE(supervisor_->start(fake()));
   ASSERT_TRUE(until_ready());
   supervisor_->kill({1});
   EXPECT_EQ(until_gone(), "killed");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::Stopped);
   EXPECT_EQ(seen_.ending[1], control::Ending::Asked);
 }
 
@@ -213,12 +239,14 @@ TEST_F(SupervisorTest, StopIgnored_EndsAfterTheGrace) {
   ASSERT_TRUE(until_ready());
   supervisor_->stop({1});
   EXPECT_EQ(until_gone(), "stopped");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::StopOverdue);
 }
 
 TEST_F(SupervisorTest, NoProgress_IsKilledAfterTheStall) {
   open("say '{\"state\":\"loading\",\"progress\":0.5}'; forever", 100ms);
   ASSERT_TRUE(supervisor_->start(fake()));
   EXPECT_EQ(until_gone(), "no progress while loading for 0.1 s");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::LoadStalled);
 }
 
 TEST_F(SupervisorTest, BrokenControlLines_AreKilled) {
@@ -228,6 +256,7 @@ TEST_F(SupervisorTest, BrokenControlLines_AreKilled) {
     open(body);
     ASSERT_TRUE(supervisor_->start(fake()));
     EXPECT_THAT(until_gone(), StartsWith("broke the control protocol: a line is ")) << body;
+    EXPECT_EQ(seen_.reason[1], domain::ExitReason::Protocol);
   }
 }
 
@@ -323,6 +352,7 @@ TEST_F(SupervisorTest, ProcessThatNeverAnswers_IsKilledAfterItsStartTimeout) {
   open("");
   ASSERT_TRUE(supervisor_->start(process({"sleep", "600"}, 200ms)));
   EXPECT_EQ(until_gone(), "did not answer 200 on /health within 0.2 s");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::StartOverdue);
 }
 
 }  // namespace

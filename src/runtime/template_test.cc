@@ -153,6 +153,7 @@ TEST_F(TemplateTest, KilledWithAnOrderOnItsDesk_TheReplicaIsGone) {
   ASSERT_TRUE(fork(2));
   ::kill(template_pid(), SIGKILL);
   EXPECT_EQ(until_gone(2), "its template is gone");
+  EXPECT_EQ(seen_.reason[2], domain::ExitReason::Unborn);
   until_gone(1);
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/run/2"));
   EXPECT_EQ(children(), before_);
@@ -163,6 +164,8 @@ TEST_F(TemplateTest, Hangs_IsKilledAndItsOrderIsGone) {
   ASSERT_TRUE(fork(2));
   EXPECT_EQ(until_gone(2), "its template did not fork within 0.3 s");
   EXPECT_EQ(until_gone(1), "did not fork within 0.3 s");
+  EXPECT_EQ(seen_.reason[1], domain::ExitReason::ForkOverdue);
+  EXPECT_EQ(seen_.reason[2], domain::ExitReason::Unborn);
   EXPECT_EQ(children(), before_);
 }
 
@@ -176,6 +179,7 @@ TEST_F(TemplateTest, ReplicaKilledOrStoppedBeforeItIsBorn_IsGone) {
   ::kill(template_pid(), SIGCONT);
   EXPECT_EQ(until_gone(2), "killed");
   EXPECT_EQ(until_gone(3), "stopped");
+  EXPECT_EQ(seen_.reason[3], domain::ExitReason::Stopped);
   ASSERT_TRUE(fork(4));
   EXPECT_TRUE(until_ready(4)) << seen_.cause[4];
 }
@@ -195,6 +199,7 @@ TEST_F(TemplateTest, CrashWhileLoading_NamesTheCause) {
     return start;
   }()));
   EXPECT_THAT(until_gone(2), HasSubstr("signal 6"));
+  EXPECT_EQ(seen_.reason[2], domain::ExitReason::Crashed);
 }
 
 }  // namespace

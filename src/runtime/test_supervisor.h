@@ -36,16 +36,18 @@ struct Recorder final : ReplicaObserver {
     for (KeptCopy& copy : copies) kept.push_back(std::move(copy.file));
   }
   void on_wants(domain::ProcessId, std::uint64_t state) override { wanted.push_back(state); }
-  void on_gone(domain::ProcessId replica, const std::string& text, control::Ending how) override {
-    ending[replica.value] = how;
+  void on_gone(domain::ProcessId replica, const ProcessEnd& end) override {
+    ending[replica.value] = end.ending;
+    reason[replica.value] = end.reason;
     ++gone;
-    cause[replica.value] = text;
+    cause[replica.value] = end.cause;
   }
   std::vector<double> progress;
   std::map<std::uint64_t, int> ready;
   std::map<std::uint64_t, std::optional<std::uint64_t>> bytes_read;
   std::map<std::uint64_t, std::string> cause, sandbox;
   std::map<std::uint64_t, control::Ending> ending;
+  std::map<std::uint64_t, domain::ExitReason> reason;
   std::vector<UniqueFd> kept;
   std::vector<std::uint64_t> wanted;
   int gone = 0;
