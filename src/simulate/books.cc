@@ -56,7 +56,7 @@ void Books::enter(const Turn& turn) {
   grants_.clear();
   ended_.clear();
   stopped_.clear();
-  froze_.clear();
+  freezes_.clear();
   changed_.clear();
   std::visit([this](const auto& event) { on(event); }, turn.event);
   for (const control::Effect& effect : turn.effects.list)
@@ -187,7 +187,7 @@ void Books::on(const control::GrantCall& effect) {
   call.pressing = its != nullptr && its->priority != domain::Priority::Batch;
   grants_.push_back({&call, replica, effect.revision, !replica->granted.has_value()});
   change(*replica, [&, this] {
-    if (replica->in_flight == 0) replica->worked_since = now_;
+    if (replica->in_flight == 0 && replica->idle_turn != turns_) replica->worked_since = now_;
     replica->in_flight += call.weight;
     replica->pressing += call.pressing ? call.weight : 0;
     replica->granted = now_;
@@ -216,6 +216,7 @@ void Books::end(domain::CallId id) {
     change(*replica, [&] {
       replica->in_flight -= call.weight;
       replica->pressing -= call.pressing ? call.weight : 0;
+      if (replica->in_flight == 0) replica->idle_turn = turns_;
     });
   }
   ended_.push_back(std::move(call));
@@ -263,7 +264,7 @@ void Books::on(const control::FreezeReplica& effect) {
   Replica* replica = look_up(effect.replica);
   if (replica == nullptr) return;
   replica->frozen = effect.frozen;
-  froze_.push_back(replica);
+  freezes_.push_back({replica, effect.frozen});
 }
 
 void Books::on(const control::ProcessReady& event) {

@@ -59,7 +59,8 @@ class Books final {
     int pressing = 0;              // of them, of what is not batch work
     bool frozen = false;
     std::optional<domain::CacheDomain> domain = {};
-    Time worked_since{};               // while something is in flight
+    Time worked_since{};               // while something is in flight at the end of each turn
+    std::uint64_t idle_turn = 0;       // the last one in which its last call ended
     std::optional<Time> granted = {};  // the last time
     std::uint64_t granted_turn = 0;
     bool works() const {
@@ -87,6 +88,11 @@ class Books final {
     bool is_first = false;  // of this replica
   };
 
+  struct Freeze {
+    const Replica* replica = nullptr;
+    bool frozen = false;
+  };
+
   void enter(const Turn& turn);
 
   std::uint64_t turns() const { return turns_; }
@@ -94,7 +100,7 @@ class Books final {
   const std::vector<Grant>& grants() const { return grants_; }
   const std::vector<Call>& ended() const { return ended_; }         // refused and left ones too
   const std::vector<Replica>& stopped() const { return stopped_; }  // as they were before
-  const std::vector<const Replica*>& froze() const { return froze_; }
+  const std::vector<Freeze>& freezes() const { return freezes_; }
   const std::vector<const Function*>& changed() const { return changed_; }
 
   const Call* find(domain::CallId id) const;
@@ -166,7 +172,7 @@ class Books final {
   std::vector<Grant> grants_;
   std::vector<Call> ended_;
   std::vector<Replica> stopped_;
-  std::vector<const Replica*> froze_;
+  std::vector<Freeze> freezes_;
   std::vector<const Function*> changed_;
 };
 

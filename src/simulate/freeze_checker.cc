@@ -19,7 +19,7 @@ class FreezeChecker final : public Checker {
   explicit FreezeChecker(const Books& books) : books_(books) {}
 
   void turned(const Turn& turn, Verdict& verdict) override {
-    for (const Books::Replica* one : books_.froze()) note(*one, turn.now, verdict);
+    for (const Books::Freeze& one : books_.freezes()) note(one, turn.now, verdict);
     if (known_.empty()) return;
     std::erase_if(known_, [this](const Known& one) {
       const Books::Replica* replica = books_.find(one.id);
@@ -40,21 +40,22 @@ class FreezeChecker final : public Checker {
     Duration stood{}, ran{};  // since it last had its time
   };
 
-  void note(const Books::Replica& replica, Time now, Verdict& verdict) {
+  void note(const Books::Freeze& freeze, Time now, Verdict& verdict) {
+    const Books::Replica& replica = *freeze.replica;
     const auto found = std::find_if(known_.begin(), known_.end(),
                                     [&replica](const Known& one) { return one.id == replica.id; });
     Known& known =
         found != known_.end()
             ? *found
             : known_.emplace_back(Known{.id = replica.id, .since = replica.worked_since});
-    if (known.frozen == replica.frozen)
+    if (known.frozen == freeze.frozen)
       verdict.fail(now, kRule,
                    fmt::format("replica {} is told twice to {}", replica.id.value,
-                               replica.frozen ? "stand still" : "go on"));
+                               freeze.frozen ? "stand still" : "go on"));
     (known.frozen ? known.stood : known.ran) += now - known.since;
     if (known.ran >= policy::kRunsLeast) known.stood = known.ran = Duration(0);
     known.since = now;
-    known.frozen = replica.frozen;
+    known.frozen = freeze.frozen;
   }
 
   // 1 for one that stands still.
