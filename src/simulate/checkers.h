@@ -19,13 +19,11 @@
 //              as it has none; those of scale.min stay while nobody needs their place; waiting
 //              calls up to limits.queue, no endless waking
 //   fairness   where others have all the replicas that a function may have, one of these takes no
-//              more calls once a caller without one has waited for a turn; a caller that waits is
-//              passed over by each of the others' later calls at most as often as there are
-//              callers, or where they share slots, for no longer than it had them itself and what
-//              ran at once
+//              more calls once a caller without one has waited for a turn; slots and new replicas
+//              that a waiting caller could have go to another's later calls only until these were
+//              served as much as its own, but for a turn and three times what ran at once
 //   freezes    batch work alone stands still, while others work, and no longer than it may before
-//   it
-//              has run
+//              it has run
 //
 // The first thing that does not hold is kept, and nothing after it.
 //

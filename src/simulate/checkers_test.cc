@@ -222,8 +222,8 @@ TEST_F(FairnessRule, ReplicasThatAreOthersTimeAndAgain_AreFound) {
     turn(at, arrival(++call, one, "t1"), {start(++process, one)});
     turn(at + 100ms, control::ProcessReady{.process = ProcessId{process}},
          {bound(process, "t1"), grant(call, process)});
-    turn(at + 200ms, end(call), {stop(process)});
-    turn(at + 300ms, control::ProcessGone{ProcessId{process}, "", control::Ending::Asked});
+    turn(at + 800ms, end(call), {stop(process)});
+    turn(at + 900ms, control::ProcessGone{ProcessId{process}, "", control::Ending::Asked});
   }
   EXPECT_EQ(found(), "fairness");
 }

@@ -1,6 +1,5 @@
 // Callers that share a function: simulate/checkers.h.
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <string>
 #include <vector>
@@ -20,8 +19,6 @@ constexpr std::size_t kLanesMost = 64;  // of one function; with more callers it
 // Service is known only once an answer ends, and is granted by what answers took before: three
 // times as much as ran at once may be wrong.
 constexpr double kUnknown = 3;
-
-double in_seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
 
 class FairnessChecker final : public Checker {
  public:
@@ -48,7 +45,6 @@ class FairnessChecker final : public Checker {
     int waiting = 0, in_flight = 0;
     double served = 0;                    // slot-seconds of those that ended
     std::vector<double> served_at_first;  // by lane, when it began to wait
-    int passed = 0;  // replicas that were bound to others' later calls, since it began to wait
   };
   struct Shares {
     std::vector<Lane> lanes;  // since somebody uses it
@@ -92,7 +88,6 @@ class FairnessChecker final : public Checker {
     ++shares.used;
     lane->calls.push_back(call.id);
     if (lane->waiting++ > 0) return;
-    lane->passed = 0;
     lane->served_at_first.clear();
     for (const Lane& one : shares.lanes) lane->served_at_first.push_back(one.served);
   }
@@ -106,7 +101,6 @@ class FairnessChecker final : public Checker {
       lane->waiting = std::max(0, lane->waiting - 1);
     else
       ++shares.used;
-    lane->passed = 0;
     lane->in_flight += call.weight;
     shares.in_flight += call.weight;
     shares.at_once = std::max(shares.at_once, shares.in_flight);
@@ -121,7 +115,7 @@ class FairnessChecker final : public Checker {
     } else if (call.granted && lane->in_flight >= call.weight) {
       lane->in_flight -= call.weight;
       shares.in_flight -= call.weight;
-      const double took = in_seconds(now - *call.granted);
+      const double took = to_seconds(now - *call.granted);
       lane->served += took * call.weight;
       shares.longest = std::max(shares.longest, took);
     } else {
@@ -136,22 +130,19 @@ class FairnessChecker final : public Checker {
     const Books::Function& function = *call.function;
     Shares& shares = shares_of(function);
     if (shares.lanes.size() < 2 || !function.is_settled()) return;
-    const bool apart = keeps_apart(function);
-    if (apart && !grant.is_first) return;
+    if (keeps_apart(function) && !grant.is_first) return;  // it is that caller's already
     const Lane* own = find(shares, call);
     if (own == nullptr) return;
     for (Lane& lane : shares.lanes) {
       if (&lane == own) continue;
       const Books::Call* first = first_of(lane);
       if (first == nullptr || first->id.value > call.id.value) continue;
-      if (apart)
-        check_place(lane, *first, call, now, verdict);
-      else
-        check_service(shares, lane, *own, *first, now, verdict);
+      check_service(shares, lane, *own, *first, now, verdict);
     }
   }
 
-  // While it has calls that wait, another's are served no more than its own.
+  // While one has calls that wait, another's later ones get what it could have only until they were
+  // served as much as its own.
   static void check_service(const Shares& shares, const Lane& waits, const Lane& other,
                             const Books::Call& first, Time now, Verdict& verdict) {
     const auto since = [&](const Lane& lane) {
@@ -160,7 +151,7 @@ class FairnessChecker final : public Checker {
       return lane.served - (was_there ? waits.served_at_first[at] : 0);
     };
     const double own = since(waits) + waits.in_flight * shares.longest;
-    const double slack = in_seconds(domain::kTurn) + kUnknown * shares.at_once * shares.longest;
+    const double slack = to_seconds(domain::kTurn) + kUnknown * shares.at_once * shares.longest;
     if (since(other) > own + slack)
       verdict.fail(
           now, kRule,
@@ -168,21 +159,6 @@ class FairnessChecker final : public Checker {
                       "since its own had {:.1f} s",
                       first.id.value, waits.caller.tenant, first.function->name,
                       other.caller.tenant, since(other), own));
-  }
-
-  // Which caller's a replica becomes: everybody may come first once, before it is its turn.
-  static void check_place(Lane& lane, const Books::Call& first, const Books::Call& call, Time now,
-                          Verdict& verdict) {
-    for (const Books::Replica* one : first.function->live)
-      if (one->domain == lane.caller) return;
-    ++lane.passed;
-    if (getenv("PASSED")) fprintf(stderr, "PASSED %d\n", lane.passed);
-    if (lane.passed > 1000)
-      verdict.fail(now, kRule,
-                   fmt::format("call {} of \"{}\" to {} waits, and {} replicas became others', now "
-                               "with call {}",
-                               first.id.value, lane.caller.tenant, first.function->name,
-                               lane.passed, call.id.value));
   }
 
   // Where a caller has waited for a turn behind others that have all the replicas that there may
