@@ -62,17 +62,22 @@ void Books::enter(const Turn& turn) {
   for (const control::Effect& effect : turn.effects.list)
     std::visit([this](const auto& one) { on(one); }, effect);
   if (!arrived_) return;
-  const auto call = calls_.find(arrived_->value);
-  if (call == calls_.end() || call->second.granted) return;
-  call->second.waits = call->second.waited = true;
-  ++call->second.function->waiting;
+  Call* call = look_up(*arrived_);
+  if (call == nullptr || call->granted) return;
+  call->waits = call->waited = true;
+  ++call->function->waiting;
   ++waiting_;
   held_ = arrived_;
 }
 
 const Books::Call* Books::find(domain::CallId id) const {
-  const auto found = calls_.find(id.value);
-  return found == calls_.end() ? nullptr : &found->second;
+  if (id.value < first_call_ || id.value - first_call_ >= calls_.size()) return nullptr;
+  const std::optional<Call>& call = calls_[id.value - first_call_];
+  return call ? &*call : nullptr;
+}
+
+Books::Call* Books::look_up(domain::CallId id) {
+  return const_cast<Call*>(std::as_const(*this).find(id));
 }
 
 const Books::Replica* Books::find(domain::ProcessId id) const {
@@ -162,20 +167,22 @@ void Books::on(const control::ModelLost&) {
 // --- calls ---
 
 void Books::on(const control::CallArrived& event) {
-  Function& function = function_named(event.function);
-  calls_.emplace(event.call.value, Call{.id = event.call,
-                                        .function = &function,
-                                        .caller = event.domain,
-                                        .weight = event.weight,
-                                        .arrived = now_});
+  if (calls_.empty()) first_call_ = std::max(first_call_, event.call.value);
+  if (event.call.value < first_call_ + calls_.size()) return;  // it came before
+  calls_.resize(event.call.value - first_call_);
+  calls_.emplace_back(Call{.id = event.call,
+                           .function = &function_named(event.function),
+                           .caller = event.domain,
+                           .weight = event.weight,
+                           .arrived = now_});
   arrived_ = event.call;
 }
 
 void Books::on(const control::GrantCall& effect) {
-  const auto found = calls_.find(effect.call.value);
+  Call* found = look_up(effect.call);
   Replica* replica = look_up(effect.replica);
-  if (found == calls_.end() || found->second.granted || replica == nullptr) return;
-  Call& call = found->second;
+  if (found == nullptr || found->granted || replica == nullptr) return;
+  Call& call = *found;
   if (std::exchange(call.waits, false)) {
     --call.function->waiting;
     --waiting_;
@@ -197,17 +204,17 @@ void Books::on(const control::GrantCall& effect) {
 
 void Books::on(const control::RefuseCall& effect) {
   const std::string& code = effect.error.code;
-  const auto found = calls_.find(effect.call.value);
-  if (found == calls_.end() || found->second.granted) return;
+  const Call* call = find(effect.call);
+  if (call == nullptr || call->granted) return;
   if (code != domain::error::kQueueFull && code != domain::error::kServerIsOverloaded)
-    disturb(*found->second.function);
+    disturb(*call->function);
   end(effect.call);
 }
 
 void Books::end(domain::CallId id) {
-  const auto found = calls_.find(id.value);
-  if (found == calls_.end()) return;
-  Call& call = found->second;
+  Call* found = look_up(id);
+  if (found == nullptr) return;
+  Call& call = *found;
   if (call.waits) {
     --call.function->waiting;
     --waiting_;
@@ -220,7 +227,8 @@ void Books::end(domain::CallId id) {
     });
   }
   ended_.push_back(std::move(call));
-  calls_.erase(found);
+  calls_[id.value - first_call_].reset();
+  for (; !calls_.empty() && !calls_.front(); ++first_call_) calls_.pop_front();
 }
 
 // --- replicas ---

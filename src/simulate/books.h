@@ -149,6 +149,7 @@ class Books final {
   void stop(domain::ProcessId id);
   void leave(Replica& replica);
   void move(domain::ProcessId id, Stage stage);
+  Call* look_up(domain::CallId id);
   void end(domain::CallId id);
   void note_change(Function& function);
   void disturb(Function& function);
@@ -162,7 +163,8 @@ class Books final {
   std::deque<Function> functions_;
   std::unordered_map<std::string, Function*> by_name_;
   std::unordered_map<std::uint64_t, Replica> replicas_;
-  std::unordered_map<std::uint64_t, Call> calls_;
+  std::deque<std::optional<Call>> calls_;  // from first_call_ on, by number: they come in its order
+  std::uint64_t first_call_ = 1;
   std::unordered_set<std::uint64_t> templates_;
   int working_ = 0, waiting_ = 0, coming_ = 0;
   bool draining_ = false;

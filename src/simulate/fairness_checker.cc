@@ -16,6 +16,7 @@ namespace {
 
 const std::string kRule = "fairness";
 constexpr std::size_t kLanesMost = 64;  // of one function; with more callers it is not looked at
+constexpr std::size_t kLeftMost = 64;   // calls that are kept in a list and wait no more
 // Service is known only once an answer ends, and is granted by what answers took before: three
 // times as much as ran at once may be wrong.
 constexpr double kUnknown = 3;
@@ -41,14 +42,15 @@ class FairnessChecker final : public Checker {
   // The calls of one caller to one function.
   struct Lane {
     domain::CacheDomain caller;
-    std::deque<domain::CallId> calls;  // those that waited; some have left since
+    std::vector<domain::CallId> calls;  // those that waited; some have left since
+    std::size_t first = 0;              // the ones before are answered
     int waiting = 0, in_flight = 0;
     double served = 0;                    // slot-seconds of those that ended
     std::vector<double> served_at_first;  // by lane, when it began to wait
   };
   struct Shares {
-    std::vector<Lane> lanes;  // since somebody uses it
-    int used = 0;             // calls that wait or run
+    std::vector<Lane> lanes;
+    int used = 0;  // calls that wait or run
     int in_flight = 0, at_once = 0;
     double longest = 0;  // seconds of an answer
   };
@@ -67,17 +69,18 @@ class FairnessChecker final : public Checker {
   }
   // Null where there are too many.
   static Lane* lane_of(Shares& shares, const Books::Call& call) {
-    if (shares.used == 0) shares.lanes.clear();
     if (Lane* known = find(shares, call)) return known;
+    if (shares.lanes.size() == kLanesMost && shares.used == 0) shares.lanes.clear();
     if (shares.lanes.size() == kLanesMost) return nullptr;
     return &shares.lanes.emplace_back(Lane{.caller = call.caller});
   }
   const Books::Call* first_of(Lane& lane) const {
-    while (!lane.calls.empty()) {
-      const Books::Call* call = books_.find(lane.calls.front());
+    for (; lane.first < lane.calls.size(); ++lane.first) {
+      const Books::Call* call = books_.find(lane.calls[lane.first]);
       if (call != nullptr && call->waits) return call;
-      lane.calls.pop_front();
     }
+    lane.calls.clear();
+    lane.first = 0;
     return nullptr;
   }
 
@@ -86,6 +89,12 @@ class FairnessChecker final : public Checker {
     Lane* lane = lane_of(shares, call);
     if (lane == nullptr) return;
     ++shares.used;
+    if (lane->calls.size() > kLeftMost + 2 * static_cast<std::size_t>(lane->waiting)) {
+      (void)first_of(*lane);
+      lane->calls.erase(lane->calls.begin(),
+                        lane->calls.begin() + static_cast<std::ptrdiff_t>(lane->first));
+      lane->first = 0;
+    }
     lane->calls.push_back(call.id);
     if (lane->waiting++ > 0) return;
     lane->served_at_first.clear();
