@@ -1,15 +1,17 @@
 // Memory and everything else that has a bound: simulate/checkers.h.
 #include <algorithm>
-#include <unordered_map>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "base/units.h"
+#include "simulate/books.h"
 #include "simulate/checkers.h"
 
 namespace glowplug::simulate {
 namespace {
 
+const std::string kRule = "bounds";
 constexpr int kWakesAtOnceMax = 100;
 
 class MemoryChecker final : public Checker {
@@ -40,58 +42,110 @@ class MemoryChecker final : public Checker {
   std::uint64_t memory_, before_ = 0;
 };
 
+// More replicas than a function's revisions may have together are there only while they have calls:
+// what is over the bound gets no more of them, and goes as soon as it has none. Which ones these
+// are is not seen from outside: so many of those that were busy then must not have been granted
+// another one.
 class BoundsChecker final : public Checker {
  public:
+  explicit BoundsChecker(const Books& books) : books_(books) {}
+
   void turned(const Turn& turn, Verdict& verdict) override {
-    if (const auto* put = std::get_if<control::FunctionPut>(&turn.event))
-      queues_[put->manifest.name] = put->manifest.limits.queue;
     check_wakes(turn, verdict);
-    for (const control::Effect& effect : turn.effects.list) {
-      if (const auto* start = std::get_if<control::StartProcess>(&effect);
-          start != nullptr && start->role == control::Role::Replica)
-        check_replicas(turn, start->manifest.name, start->revision, verdict);
-      if (const auto* assign = std::get_if<control::AssignReplica>(&effect))
-        check_replicas(turn, assign->function, std::nullopt, verdict);
-    }
+    check_queue(turn, verdict);
+    for (const Books::Function* function : books_.changed()) note_size(*function);
+    std::erase_if(over_, [](const Over& one) { return surplus(*one.function) <= 0; });
+    for (const Over& one : over_) check_surplus(one, turn, verdict);
+    for (const Books::Replica& one : books_.stopped()) check_least(one, turn, verdict);
   }
 
   void compare(const std::vector<control::FunctionView>& views, Time now,
                Verdict& verdict) override {
     for (const control::FunctionView& view : views) {
-      const int most = std::max(queues_[view.manifest.name], view.manifest.limits.queue);
-      if (view.waiting > most)
-        verdict.fail(now, "bounds",
-                     fmt::format("{} calls wait for {}, and limits.queue is {}", view.waiting,
-                                 view.manifest.name, most));
+      const Books::Function* function = books_.find(view.manifest.name);
+      const int there = function == nullptr ? 0 : function->replicas;
+      if (there != static_cast<int>(view.replicas.size()))
+        verdict.fail(now, kRule,
+                     fmt::format("{} replicas of {} are there, and the brain shows {}", there,
+                                 view.manifest.name, view.replicas.size()));
     }
   }
 
  private:
+  struct Over {
+    const Books::Function* function = nullptr;
+    int surplus = 0;
+    std::uint64_t since = 0;  // the turn in which it became so many
+  };
+
   void check_wakes(const Turn& turn, Verdict& verdict) {
     const bool again = std::holds_alternative<control::Tick>(turn.event) && turn.now == tick_at_;
     wakes_ = again ? wakes_ + 1 : 0;
     tick_at_ = turn.now;
     if (wakes_ > kWakesAtOnceMax)
-      verdict.fail(turn.now, "bounds",
+      verdict.fail(turn.now, kRule,
                    fmt::format("the brain wants to be woken at once, {} times", wakes_));
   }
 
-  static void check_replicas(const Turn& turn, const std::string& name, std::optional<int> revision,
-                             Verdict& verdict) {
-    const auto view = turn.brain.function(name);
-    if (!view) return;
-    std::unordered_map<int, int> live;
-    for (const control::ReplicaView& one : view->replicas)
-      if (one.state != domain::State::Draining) ++live[one.revision];
-    const int most = std::max(1, view->manifest.scale.max);
-    for (const auto& [of, count] : live)
-      if (count > most && (!revision || of == *revision))
-        verdict.fail(
-            turn.now, "bounds",
-            fmt::format("{} replicas of {} {}, and scale.max is {}", count, name, of, most));
+  void check_queue(const Turn& turn, Verdict& verdict) const {
+    if (!books_.held()) return;
+    const Books::Function& function = *books_.find(*books_.held())->function;
+    if (function.waiting > function.queue())
+      verdict.fail(turn.now, kRule,
+                   fmt::format("{} calls wait for {}, and limits.queue is {}", function.waiting,
+                               function.name, function.queue()));
   }
 
-  std::unordered_map<std::string, int> queues_;
+  static int surplus(const Books::Function& function) {
+    return static_cast<int>(function.live.size()) - function.most();
+  }
+
+  void note_size(const Books::Function& function) {
+    const int more = surplus(function);
+    if (more <= 0) return;
+    const auto known = std::find_if(over_.begin(), over_.end(), [&function](const Over& one) {
+      return one.function == &function;
+    });
+    Over& over = known == over_.end() ? over_.emplace_back() : *known;
+    if (more > over.surplus) over.since = books_.turns();
+    over.function = &function;
+    over.surplus = more;
+  }
+
+  static void check_surplus(const Over& over, const Turn& turn, Verdict& verdict) {
+    const std::vector<Books::Replica*>& live = over.function->live;
+    const auto ends = std::count_if(live.begin(), live.end(), [&over](const Books::Replica* one) {
+      return one->in_flight > 0 && one->granted_turn <= over.since;
+    });
+    const int more = surplus(*over.function);
+    if (ends < more)
+      verdict.fail(turn.now, kRule,
+                   fmt::format("{} replicas of {} are there, {} of them may be about to go, and "
+                               "scale.max is {}",
+                               live.size(), over.function->name, ends, over.function->most()));
+  }
+
+  // Nobody wants its place, nothing is new and nothing has failed: what scale.min says stays.
+  void check_least(const Books::Replica& replica, const Turn& turn, Verdict& verdict) const {
+    const Books::Function* function = replica.function;
+    const bool quiet = books_.waiting() == 0 && !books_.is_anything_coming() &&
+                       !books_.is_draining() && !books_.is_memory_taken() &&
+                       turn.outgrown_bytes == 0 &&
+                       std::holds_alternative<control::Tick>(turn.event);
+    const bool serves =
+        replica.stage == Books::Stage::Ready || replica.stage == Books::Stage::Asleep;
+    if (!quiet || function == nullptr || !function->is_settled() || !serves) return;
+    if (replica.revision != function->told.front().number || turn.now < function->undisturbed_from)
+      return;
+    const int least = function->told.front().least;
+    if (static_cast<int>(function->live.size()) < least)
+      verdict.fail(turn.now, kRule,
+                   fmt::format("replica {} of {} is stopped, {} are left, and scale.min is {}",
+                               replica.id.value, function->name, function->live.size(), least));
+  }
+
+  const Books& books_;
+  std::vector<Over> over_;
   int wakes_ = 0;
   Time tick_at_{};
 };
@@ -101,6 +155,8 @@ class BoundsChecker final : public Checker {
 std::unique_ptr<Checker> make_memory_checker(std::uint64_t memory_bytes) {
   return std::make_unique<MemoryChecker>(memory_bytes);
 }
-std::unique_ptr<Checker> make_bounds_checker() { return std::make_unique<BoundsChecker>(); }
+std::unique_ptr<Checker> make_bounds_checker(const Books& books) {
+  return std::make_unique<BoundsChecker>(books);
+}
 
 }  // namespace glowplug::simulate

@@ -11,15 +11,18 @@ constexpr std::uint64_t kCompareEvery =
 Checkers::Checkers(const WorldModel& model) {
   const Machine& machine = model.machine;
   checkers_.push_back(make_call_checker());
-  checkers_.push_back(make_process_checker());
+  checkers_.push_back(make_process_checker(books_));
   checkers_.push_back(make_memory_checker(machine.memory_bytes));
-  checkers_.push_back(make_device_checker(domain::each_alone(machine.devices)));
+  checkers_.push_back(make_device_checker(model));
   checkers_.push_back(make_budget_checker(model));
-  checkers_.push_back(make_bounds_checker());
+  checkers_.push_back(make_bounds_checker(books_));
+  checkers_.push_back(make_fairness_checker(books_));
+  checkers_.push_back(make_freeze_checker(books_));
 }
 
 void Checkers::turned(const Turn& turn) {
   verdict_.next_turn();
+  books_.enter(turn);
   for (const auto& checker : checkers_) checker->turned(turn, verdict_);
   if (verdict_.turns() % kCompareEvery != 0) return;
   std::vector<control::FunctionView> views;

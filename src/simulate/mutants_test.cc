@@ -2,11 +2,11 @@
 // on purpose, between world and brain, and none of them may pass.
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include <gtest/gtest.h>
 
 #include "simulate/scenario.h"
+#include "simulate/test_world.h"
 
 namespace glowplug::simulate {
 namespace {
@@ -70,6 +70,107 @@ class KeepsWhatWasSetAside final : public Controller {
   std::uint64_t most_ = 1;
 };
 
+// Does not hear of what those on a device hold: forgets what was to be promised of it.
+class ForgetsWhatDevicesHold final : public Controller {
+ public:
+  explicit ForgetsWhatDevicesHold(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    const auto* measured = std::get_if<control::MemoryMeasured>(&event);
+    if (measured != nullptr && brain_.device_ledger().allocation(measured->process) != nullptr)
+      return brain_.handle(control::Tick{}, now, wall);
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
+// Takes what is held there for thrice as much: promises more of a device than anybody may need.
+class LeaksOnDevices final : public Controller {
+ public:
+  explicit LeaksOnDevices(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    const auto* measured = std::get_if<control::MemoryMeasured>(&event);
+    if (measured == nullptr || brain_.device_ledger().allocation(measured->process) == nullptr)
+      return brain_.handle(event, now, wall);
+    return brain_.handle(control::MemoryMeasured{measured->process, 3 * measured->own_bytes,
+                                                 3 * measured->mapped_bytes},
+                         now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
+// Takes every device for twice as large as it is.
+class OvercommitsDevices final : public Controller {
+ public:
+  explicit OvercommitsDevices(control::BrainOptions options) : brain_(doubled(options)) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  static control::BrainOptions doubled(control::BrainOptions options) {
+    for (domain::Device& row : options.accelerators) row.memory_bytes *= 2;
+    return options;
+  }
+  control::Brain brain_;
+};
+
+// Hears of every manifest with something changed in it.
+template <void (*kChange)(domain::Manifest&)>
+class Misreads final : public Controller {
+ public:
+  explicit Misreads(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    if (const auto* put = std::get_if<control::FunctionPut>(&event)) {
+      control::FunctionPut changed = *put;
+      kChange(changed.manifest);
+      return brain_.handle(changed, now, wall);
+    }
+    if (const auto* set = std::get_if<control::TrafficSet>(&event)) {
+      control::TrafficSet changed = *set;
+      for (auto& one : changed.served) kChange(one.manifest);
+      return brain_.handle(changed, now, wall);
+    }
+    return brain_.handle(event, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
+void forget_memory_budget(domain::Manifest& manifest) { manifest.scale.budget.memory_bytes = 0; }
+void forget_max(domain::Manifest& manifest) { manifest.scale.max = domain::Scale{}.max; }
+void forget_min(domain::Manifest& manifest) { manifest.scale.min = 0; }
+void take_normal_for_batch(domain::Manifest& manifest) {
+  if (manifest.priority == domain::Priority::Normal) manifest.priority = domain::Priority::Batch;
+}
+void share_among_all(domain::Manifest& manifest) { manifest.share = domain::Share::Function; }
+
+// Lets batch work stand still, once it does.
+class NeverThaws final : public Controller {
+ public:
+  explicit NeverThaws(control::BrainOptions options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    control::Effects effects = brain_.handle(event, now, wall);
+    std::erase_if(effects.list, [](const control::Effect& effect) {
+      const auto* freeze = std::get_if<control::FreezeReplica>(&effect);
+      return freeze != nullptr && !freeze->frozen;
+    });
+    return effects;
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
 // Does not know what all replicas may cost together.
 class SpendsWithoutBound final : public Controller {
  public:
@@ -104,36 +205,18 @@ class ForgetsBudgets final : public Controller {
   control::Brain brain_;
 };
 
-// Does not hear of what the replicas of a function may reserve.
-class ForgetsMemoryBudgets final : public Controller {
- public:
-  explicit ForgetsMemoryBudgets(control::BrainOptions options) : brain_(options) {}
-  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
-    if (const auto* put = std::get_if<control::FunctionPut>(&event)) {
-      control::FunctionPut free = *put;
-      free.manifest.scale.budget.memory_bytes = 0;
-      return brain_.handle(free, now, wall);
-    }
-    if (const auto* set = std::get_if<control::TrafficSet>(&event)) {
-      control::TrafficSet free = *set;
-      for (auto& one : free.served) one.manifest.scale.budget.memory_bytes = 0;
-      return brain_.handle(free, now, wall);
-    }
-    return brain_.handle(event, now, wall);
-  }
-  const control::Brain& brain() const override { return brain_; }
+// Gives a place to another call than whose turn it is: to whoever came last, or to the first of the
+// tenant that it likes best, as long as that has one.
+enum class Likes { TheLast, OneTenant };
+constexpr const char* kLiked = "t1";
 
- private:
-  control::Brain brain_;
-};
-
-// Gives a place to whoever came last; who came first waits on.
-class Starves final : public Controller {
+template <Likes kLikes>
+class Swaps final : public Controller {
  public:
-  explicit Starves(control::BrainOptions options) : brain_(options) {}
+  explicit Swaps(control::BrainOptions options) : brain_(options) {}
   control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
     if (const auto* arrived = std::get_if<control::CallArrived>(&event))
-      waiting_[arrived->function].insert(arrived->call);
+      waiting_[arrived->function].emplace(arrived->call, arrived->domain.tenant);
     if (const auto* left = std::get_if<control::CallAbandoned>(&event))
       return brain_.handle(control::CallAbandoned{known_as(left->call)}, now, wall);
     if (const auto* ended = std::get_if<control::CallEnded>(&event))
@@ -161,25 +244,36 @@ class Starves final : public Controller {
     const auto found = names_.find(call);
     return found == names_.end() ? call : found->second;
   }
+  using Calls = std::map<domain::CallId, std::string>;  // with the tenant
+  static domain::CallId liked(const Calls& calls, const std::string& tenant) {
+    if constexpr (kLikes == Likes::TheLast) return calls.rbegin()->first;
+    const auto first_of = [&calls](const std::string& whose) {
+      return std::find_if(calls.begin(), calls.end(),
+                          [&whose](const auto& one) { return one.second == whose; });
+    };
+    const auto first = first_of(kLiked);
+    return (first == calls.end() ? first_of(tenant) : first)->first;
+  }
   void swap(domain::CallId& granted) {
-    const domain::CallId first = told_as(granted);
+    const domain::CallId next = told_as(granted);
     for (auto& [name, calls] : waiting_) {
-      if (!calls.contains(first)) continue;
-      const domain::CallId last = *calls.rbegin();
-      calls.erase(last);
-      if (last != first) {
-        const domain::CallId in_brain = known_as(last);
-        names_[granted] = last;
-        names_[in_brain] = first;
+      const auto found = calls.find(next);
+      if (found == calls.end()) continue;
+      const domain::CallId instead = liked(calls, found->second);
+      calls.erase(instead);
+      if (instead != next) {
+        const domain::CallId in_brain = known_as(instead);
+        names_[granted] = instead;
+        names_[in_brain] = next;
       }
-      granted = last;
+      granted = instead;
       return;
     }
-    granted = first;
+    granted = next;
   }
 
   control::Brain brain_;
-  std::map<std::string, std::set<domain::CallId>> waiting_;
+  std::map<std::string, Calls> waiting_;
   std::map<domain::CallId, domain::CallId> names_;
 };
 
@@ -241,7 +335,7 @@ TEST(Mutants, ForgetsBudgets_IsCaught) {
   EXPECT_GE(broken_rules(&make<ForgetsBudgets>, 4 * kSeeds)["budgets"], 2);
 }
 TEST(Mutants, ForgetsMemoryBudgets_IsCaught) {
-  EXPECT_GE(broken_rules(&make<ForgetsMemoryBudgets>, 4 * kSeeds)["budgets"], 2);
+  EXPECT_GE(broken_rules(&make<Misreads<forget_memory_budget>>, 4 * kSeeds)["budgets"], 2);
 }
 
 // Where several calls are tried again at once, or others wait beside one.
@@ -250,7 +344,62 @@ TEST(Mutants, LetsSuspectsShare_IsCaught) {
 }
 
 // Not by a seed in which no two calls ever wait for one function.
-TEST(Mutants, Starves_IsCaught) { EXPECT_GE(broken_rules(&make<Starves>)["calls"], kSeeds - 2); }
+TEST(Mutants, Starves_IsCaught) {
+  EXPECT_GE(broken_rules(&make<Swaps<Likes::TheLast>>)["calls"], kSeeds - 2);
+}
+
+// Where there are devices, and one of them is full.
+TEST(Mutants, ForgetsWhatDevicesHold_IsCaught) {
+  EXPECT_GE(broken_rules(&make<ForgetsWhatDevicesHold>, 4 * kSeeds)["devices"], 2);
+}
+TEST(Mutants, LeaksOnDevices_IsCaught) {
+  EXPECT_GE(broken_rules(&make<LeaksOnDevices>, 4 * kSeeds)["devices"], 4);
+}
+TEST(Mutants, OvercommitsDevices_IsCaught) {
+  EXPECT_GE(broken_rules(&make<OvercommitsDevices>, 4 * kSeeds)["devices"], 2);
+}
+
+TEST(Mutants, IgnoresMax_IsCaught) {
+  EXPECT_GE(broken_rules(&make<Misreads<forget_max>>, 4 * kSeeds)["bounds"], 4);
+}
+TEST(Mutants, IgnoresMin_IsCaught) {
+  EXPECT_GE(broken_rules(&make<Misreads<forget_min>>, 4 * kSeeds)["bounds"], 2);
+}
+
+TEST(Mutants, NeverThaws_IsCaught) {
+  EXPECT_GE(broken_rules(&make<NeverThaws>, 4 * kSeeds)["freezes"], 4);
+}
+TEST(Mutants, TakesNormalWorkForBatch_IsCaught) {
+  EXPECT_GE(broken_rules(&make<Misreads<take_normal_for_batch>>, 4 * kSeeds)["freezes"], 4);
+}
+
+TEST(Mutants, GivesOneTenantsReplicaToAnother_IsCaught) {
+  EXPECT_GE(broken_rules(&make<Misreads<share_among_all>>, 4 * kSeeds)["processes"], 4);
+}
+
+// One tenant has more calls than can be answered, the other one now and then.
+TEST(Mutants, LikesOneTenant_IsCaught) {
+  const auto broken = [](Controller& controller, const WorldModel& model) {
+    World world(model, {}, controller);
+    Checkers checkers(model);
+    world.watch(checkers);
+    const std::uint32_t function = world.deploy("f");
+    for (int i = 0; i < 2'000 && !checkers.violation(); ++i) {
+      world.arrive({.function = function, .tenant = 1, .prompt_tokens = 20, .output_tokens = 30});
+      if (i % 50 == 0)
+        world.arrive({.function = function, .tenant = 2, .prompt_tokens = 20, .output_tokens = 30});
+      world.run_until(world.now() + std::chrono::milliseconds(200));
+    }
+    return checkers.violation() ? checkers.violation()->rule : "";
+  };
+  WorldModel model = exact();
+  model.function.share = domain::Share::Function;
+  model.function.scale.max = 1;
+  BrainController fair(brain_options(model));
+  Swaps<Likes::OneTenant> unfair(brain_options(model));
+  EXPECT_EQ(broken(fair, model), "");
+  EXPECT_EQ(broken(unfair, model), "fairness");
+}
 
 }  // namespace
 }  // namespace glowplug::simulate

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/time_types.h"
@@ -15,6 +16,12 @@
 
 namespace glowplug::simulate {
 
+// What processes hold of one device; each of several holds an equal part.
+struct HeldOnDevice {
+  std::uint64_t bytes = 0;
+  std::uint64_t outgrown = 0;  // of them, as Turn::outgrown_bytes
+};
+
 // One event that the brain has handled, and what it wants done; none of it is done yet.
 struct Turn {
   const control::Event& event;
@@ -22,9 +29,10 @@ struct Turn {
   Time now{};
   WallTime wall{};
   const control::Brain& brain;
-  std::uint64_t reserved_bytes = 0;  // by the brain
-  std::uint64_t held_bytes = 0;      // by the processes
-  std::uint64_t outgrown_bytes = 0;  // of them, by a fault or beyond what can be foreseen
+  std::uint64_t reserved_bytes = 0;            // by the brain
+  std::uint64_t held_bytes = 0;                // by the processes
+  std::uint64_t outgrown_bytes = 0;            // of them, by a fault or beyond what can be foreseen
+  std::span<const HeldOnDevice> devices = {};  // by domain::DeviceId
 };
 
 enum class CallOutcome { Answered, Broken, TimedOut, Left, Refused };

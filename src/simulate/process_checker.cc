@@ -15,12 +15,15 @@ const std::string kRule = "processes";
 
 class ProcessChecker final : public Checker {
  public:
+  explicit ProcessChecker(const Books& books) : books_(books) {}
+
   void turned(const Turn& turn, Verdict& verdict) override {
     now_ = turn.now;
     verdict_ = &verdict;
     std::visit([this](const auto& event) { on(event); }, turn.event);
     for (const control::Effect& effect : turn.effects.list)
       std::visit([this](const auto& one) { on(one); }, effect);
+    for (const Books::Grant& grant : books_.grants()) check_domain(grant);
     if (turn.brain.replicas() != replicas_ || turn.brain.templates() != templates_)
       fail("{} replicas and {} templates are there, and the brain counts {} and {}", replicas_,
            templates_, turn.brain.replicas(), turn.brain.templates());
@@ -172,6 +175,13 @@ class ProcessChecker final : public Checker {
            process->in_flight);
     running_[effect.call.value] = {effect.replica, weight};
   }
+  // A call of one caller goes to no replica that holds another's prompts.
+  void check_domain(const Books::Grant& grant) {
+    const Books::Revision* its = grant.call->function->find(grant.revision);
+    if (its == nullptr || !its->keeps_apart || grant.replica->domain == grant.call->caller) return;
+    fail("call {} of \"{}\" is granted replica {}, which serves another cache domain",
+         grant.call->id.value, grant.call->caller.tenant, grant.replica->id.value);
+  }
   void on(const control::SleepReplica& effect) {
     Process* process = find(effect.replica);
     if (process == nullptr || process->state != State::Ready || process->in_flight > 0)
@@ -205,6 +215,7 @@ class ProcessChecker final : public Checker {
     process->state = State::Stopping;
   }
 
+  const Books& books_;
   std::unordered_map<std::uint64_t, Process> processes_;
   std::unordered_map<std::uint64_t, Running> running_;  // by call
   std::unordered_map<std::uint64_t, int> weights_;      // of calls that weigh more than one
@@ -217,6 +228,8 @@ class ProcessChecker final : public Checker {
 
 }  // namespace
 
-std::unique_ptr<Checker> make_process_checker() { return std::make_unique<ProcessChecker>(); }
+std::unique_ptr<Checker> make_process_checker(const Books& books) {
+  return std::make_unique<ProcessChecker>(books);
+}
 
 }  // namespace glowplug::simulate

@@ -36,6 +36,7 @@ World::World(WorldModel model, WorldOptions options, Controller& controller)
       controller_(controller),
       random_(options.seed),
       fleet_(domain::each_alone(model_.machine.devices)),
+      on_devices_(fleet_.size()),
       here_(model_.machine.cores),
       beside_(std::numeric_limits<int>::max()),
       page_cache_(model_.machine.page_cache_bytes),
@@ -162,7 +163,8 @@ void World::turn_of_brain() {
                   .brain = controller_.brain(),
                   .reserved_bytes = reserved_,
                   .held_bytes = memory_.total(),
-                  .outgrown_bytes = outgrown_ + unforeseen_};
+                  .outgrown_bytes = outgrown_ + unforeseen_,
+                  .devices = on_devices_};
   for (Observer* observer : observers_) observer->turned(turn);
   for (const control::Effect& effect : effects.list)
     std::visit([this](const auto& one) { carry_out(one); }, effect);

@@ -229,6 +229,9 @@ class World final {
   void end_after(domain::ProcessId id, Duration after);
   void after(domain::ProcessId id, Process& process, Duration delay, Happening::What what);
   void use_context(domain::ProcessId id, Process& process);
+  void set_held(domain::ProcessId id, const Process& process, std::uint64_t bytes);
+  enum class Count { In, Out };
+  void count_on_devices(domain::ProcessId id, const Process& process, Count how);
   void see(Process& process);
   void measure();
   void schedule_measure() { measure_at_ = measuring_.next(); }
@@ -252,6 +255,7 @@ class World final {
   std::map<std::uint64_t, std::function<void()>> acts_;  // of Happening::What::Do
   std::uint64_t last_post_ = 0, turns_ = 0;
   std::vector<domain::Device> fleet_;
+  std::vector<HeldOnDevice> on_devices_;
   std::map<domain::DeviceId, Time> broken_;  // until then
   Compute here_, beside_;
   MemoryBook memory_;

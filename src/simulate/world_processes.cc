@@ -138,6 +138,7 @@ void World::hold(domain::ProcessId id, Process& process, const control::StartPro
   const std::uint64_t most = process.fixed_bytes + process.context * profile.kv_bytes_per_token;
   process.unforeseen = most - std::min(most, foreseen(effect));
   unforeseen_ += process.unforeseen;
+  count_on_devices(id, process, Count::In);
 }
 
 void World::begin(domain::ProcessId id, Process& process, const control::StartProcess& effect) {
@@ -185,7 +186,7 @@ void World::loaded(domain::ProcessId id) {
   if (!process.devices.empty())
     beside_.open(id, *process.profile, std::max(1, process.profile->threads), now_,
                  speed_of(model_, fleet_.at(process.devices.front().value).type));
-  memory_.set(id, process.fixed_bytes);
+  set_held(id, process, process.fixed_bytes);
   measuring_.add(id, now_);
   schedule_measure();
   tell(control::ProcessReady{.process = id, .bytes_read = process.read_bytes});
@@ -265,6 +266,7 @@ void World::gone(domain::ProcessId id, const std::string& cause, control::Ending
     finish(call, CallOutcome::Broken);
   outgrown_ -= found->second.outgrown;
   unforeseen_ -= found->second.unforeseen;
+  count_on_devices(id, found->second, Count::Out);
   processes_.erase(id);
   memory_.remove(id);
   measuring_.remove(id);
@@ -306,8 +308,28 @@ bool World::stall(domain::ProcessId id, Duration length) {
 void World::use_context(domain::ProcessId id, Process& process) {
   if (process.tokens_now <= process.tokens) return;
   process.tokens = std::min(process.tokens_now, process.context);
-  memory_.set(id, process.fixed_bytes + process.outgrown +
-                      process.tokens * process.profile->kv_bytes_per_token);
+  set_held(id, process,
+           process.fixed_bytes + process.outgrown +
+               process.tokens * process.profile->kv_bytes_per_token);
+}
+
+void World::set_held(domain::ProcessId id, const Process& process, std::uint64_t bytes) {
+  count_on_devices(id, process, Count::Out);
+  memory_.set(id, bytes);
+  count_on_devices(id, process, Count::In);
+}
+
+// Nothing that is on a device is a fork, so that all it holds it made itself.
+void World::count_on_devices(domain::ProcessId id, const Process& process, Count how) {
+  const std::uint64_t count = process.devices.size();
+  if (count == 0) return;
+  const std::uint64_t held = (memory_.made(id) + count - 1) / count;
+  const std::uint64_t outgrown = (process.outgrown + process.unforeseen + count - 1) / count;
+  for (const domain::DeviceId device : process.devices) {
+    HeldOnDevice& on = on_devices_.at(device.value);
+    on.bytes = how == Count::In ? on.bytes + held : on.bytes - held;
+    on.outgrown = how == Count::In ? on.outgrown + outgrown : on.outgrown - outgrown;
+  }
 }
 
 bool World::is_broken(const Process& process) const {
@@ -322,9 +344,11 @@ bool World::outgrow(domain::ProcessId id, std::uint64_t bytes) {
   if (found == processes_.end() || found->second.stage != Stage::Ready ||
       found->second.role != control::Role::Replica)
     return false;
+  count_on_devices(id, found->second, Count::Out);
   found->second.outgrown += bytes;
   outgrown_ += bytes;
   memory_.set(id, memory_.made(id) + bytes);
+  count_on_devices(id, found->second, Count::In);
   return true;
 }
 
