@@ -1,11 +1,13 @@
 #include "app/decision_recorder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
