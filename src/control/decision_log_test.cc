@@ -220,7 +220,7 @@ TEST_F(Logged, LinesThatAreNone_AreToldAndEndNothing) {
     changed.at(at) = line;
     return first_difference(summed(changed));
   };
-  const auto turn = [](const std::string& text) { return text + R"(,"sum":"0"})"; };
+  const auto turn = [](const std::string& said) { return said + R"(,"sum":"0"})"; };
   EXPECT_THAT(with(0, "{}"), HasSubstr("line 1: this is no decision log"));
   EXPECT_THAT(with(0, "x"), HasSubstr("line 1: this is no decision log"));
   EXPECT_THAT(with(0, R"({"glowplug_log":9,"options":{}})"), HasSubstr("has version 9"));
