@@ -28,6 +28,7 @@ LivePlatform::LivePlatform(const Parts& parts)
       clock_(parts.clock),
       models_(parts.models),
       brain_(parts.brain),
+      recorder_(parts.recorder),
       // Owner of both lambdas: rollouts_, a member of this.
       rollouts_({.clock = parts.clock,
                  .store = parts.store,
@@ -119,7 +120,7 @@ void LivePlatform::began(const std::string& function, int revision, Duration aft
   if (handling_)
     events_.push_back(event);
   else
-    brain_.handle(event, clock_.now(), clock_.wall_now());
+    decide(event);
 }
 
 Result<control::PutOutcome> LivePlatform::put(const domain::Manifest& manifest,
@@ -204,13 +205,21 @@ void LivePlatform::post(control::Event event) {
   while (!events_.empty()) {
     const control::Event next = std::move(events_.front());
     events_.pop_front();
-    const control::Effects effects = brain_.handle(next, clock_.now(), clock_.wall_now());
+    const control::Effects effects = decide(next);
     for (const control::Effect& effect : effects.list)
       std::visit([this](const auto& one) { carry_out(one); }, effect);
     set_timer(effects.wake_at);
   }
   handling_ = false;
   watchers_.look([this](const std::string& function) { return brain_.status(function); });
+}
+
+control::Effects LivePlatform::decide(const control::Event& event) {
+  const Time now = clock_.now();
+  const WallTime wall = clock_.wall_now();
+  control::Effects effects = brain_.handle(event, now, wall);
+  if (recorder_ != nullptr) recorder_->turn(event, now, wall, effects, brain_);
+  return effects;
 }
 
 void LivePlatform::set_timer(std::optional<Time> at) {

@@ -23,6 +23,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include "app/clock_watch.h"
+#include "app/decision_recorder.h"
 #include "app/memory_watch.h"
 #include "app/prompt_states.h"
 #include "app/rollouts.h"
@@ -51,6 +52,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
     runtime::SupervisorOptions supervisor;
     models::PromptStore* prompts = nullptr;  // null: no prompt state outlives its replica
     std::string engine;                      // build of the engine, which its states fit
+    DecisionRecorder* recorder = nullptr;    // null: what is decided is not recorded
   };
   explicit LivePlatform(const Parts& parts);
   ~LivePlatform() override;
@@ -117,6 +119,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   };
 
   void post(control::Event event);
+  control::Effects decide(const control::Event& event);
   void carry_out(const control::PrepareModel& effect);
   void prepare(const domain::Manifest& manifest, int revision);
   void carry_out(const control::ReadModel& effect);
@@ -152,6 +155,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   const Clock& clock_;
   models::ModelStore& models_;
   control::Brain brain_;
+  DecisionRecorder* const recorder_;
   Rollouts rollouts_;
   control::WatchList watchers_;
   runtime::Supervisor supervisor_;

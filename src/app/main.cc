@@ -12,7 +12,11 @@ int main(int argc, char** argv) {
           [&version, &engine](const glowplug::cli::ServeOptions& options) {
             return glowplug::app::serve(options, version, engine);
           },
-      .simulate = &glowplug::app::simulate,
+      .simulate =
+          [&version](const glowplug::cli::SimulateOptions& options,
+                     const glowplug::cli::Console& console) {
+            return glowplug::app::simulate(options, console, version);
+          },
       .plan = &glowplug::app::plan,
       .version = version,
       .engine_commit = engine,

@@ -17,6 +17,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
+#include "app/decision_recorder.h"
 #include "app/device_fleet.h"
 #include "app/live_cache.h"
 #include "app/live_platform.h"
@@ -234,6 +235,24 @@ Result<std::unique_ptr<models::PromptStore>> open_prompts(const ServerConfig& co
       unix_seconds);
 }
 
+// Null when nothing is recorded. A server whose log cannot be written serves all the same.
+std::unique_ptr<DecisionRecorder> open_recorder(const ServerConfig& config, const Clock& clock,
+                                                const std::string& version,
+                                                const control::BrainOptions& brain) {
+  if (config.decision_log_bytes == 0) return nullptr;
+  auto recorder = DecisionRecorder::open({.folder = config.data_dir + "/decisions",
+                                          .bytes_max = config.decision_log_bytes,
+                                          .now = clock.wall_now(),
+                                          .build = "glowplug " + version},
+                                         brain);
+  if (recorder) {
+    spdlog::info("decisions are recorded: {}", (*recorder)->path());
+    return *std::move(recorder);
+  }
+  spdlog::warn("decisions are not recorded: {}", recorder.error().message);
+  return nullptr;
+}
+
 std::uint64_t replica_memory(const ServerConfig& config, const runtime::Machine& machine) {
   if (config.memory_bytes) return config.memory_bytes;
   return static_cast<std::uint64_t>(kMemoryShare * static_cast<double>(machine.memory_bytes));
@@ -276,7 +295,6 @@ void warn_of_cores(int declared, int there) {
 int serve(const cli::ServeOptions& options, const std::string& version,
           const std::string& engine_commit) {
   set_up_process();
-
   const Result<ServerConfig> config = server_config(options, env);
   if (!config) return cannot_start(config.error(), kExitUsage);
   spdlog::set_level(spdlog::level::from_str(config->log_level));
@@ -298,6 +316,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   const std::string templates_dir = share_dir + "/templates";
   auto prompts = open_prompts(*config, machine.memory_bytes);
   if (!prompts) return cannot_start(prompts.error());
+  const auto recorder = open_recorder(*config, clock, version, brain);
   LivePlatform platform(
       {.loop = loop,
        .clock = clock,
@@ -309,7 +328,8 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                       .templates_dir = templates_dir,
                       .standby = config->standby},
        .prompts = prompts->get(),
-       .engine = engine_build(version, engine_commit)});
+       .engine = engine_build(version, engine_commit),
+       .recorder = recorder.get()});
   LiveCache cache(loop, models, platform,
                   {.machine_bytes = machine.memory_bytes,
                    .template_bytes = brain.template_bytes,

@@ -282,6 +282,7 @@ const std::vector<std::string_view>& config_keys() {
                                                   "prompt_cache",
                                                   "cache_budget",
                                                   "cache_scrub",
+                                                  "decision_log",
                                                   "log_level",
                                                   "hub_url",
                                                   "hub_token_file",
@@ -320,6 +321,7 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.bytes("prompt_cache", {{"off", 0}}, settings.prompt_cache_bytes);
   reader.bytes("cache_budget", {{"auto", 0}}, settings.cache_budget_bytes);
   reader.interval("cache_scrub", settings.cache_scrub);
+  reader.bytes("decision_log", {{"off", 0}}, settings.decision_log_bytes);
   reader.flag("allow_process_engines", settings.allow_process_engines);
   reader.flag("allow_private_sources", settings.allow_private_sources);
   reader.word("log_level", {"trace", "debug", "info", "warn", "error"}, settings.log_level);
@@ -371,6 +373,7 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
       options.template_bytes.value_or(file.template_bytes.value_or(config.template_bytes));
   config.cache_budget_bytes =
       options.cache_budget_bytes.value_or(file.cache_budget_bytes.value_or(0));
+  config.decision_log_bytes = file.decision_log_bytes.value_or(0);
   config.cache_scrub = options.cache_scrub.value_or(file.cache_scrub.value_or(config.cache_scrub));
   config.allow_process_engines =
       options.allow_process_engines.value_or(file.allow_process_engines.value_or(false));

@@ -44,6 +44,7 @@ struct ServerConfig {
   std::uint64_t prompt_cache_bytes = std::uint64_t{1} << 30;  // of prompts on disk; 0 = none
   std::uint64_t template_bytes = cli::kTemplateMemoryAuto;    // 0 = no templates
   std::uint64_t cache_budget_bytes = 0;                       // 0 = what the disk gives
+  std::uint64_t decision_log_bytes = 0;                       // of all of its files; 0 = none
   Duration cache_scrub = cli::kCacheScrubDefault;
   bool allow_process_engines = false;
   bool allow_private_sources = false;
@@ -62,7 +63,7 @@ struct FileSettings {
       pip_index_url;
   std::optional<std::string> hub_token;  // what hub_token_file holds
   std::optional<std::uint64_t> memory_bytes, template_bytes, prompt_cache_bytes;
-  std::optional<std::uint64_t> cache_budget_bytes;
+  std::optional<std::uint64_t> cache_budget_bytes, decision_log_bytes;
   std::optional<Duration> cache_scrub;
   std::optional<int> cores, spares, standby, autoscaler_speed;
   std::optional<bool> allow_process_engines, allow_private_sources;

@@ -58,6 +58,7 @@ TEST_F(ServerConfigTest, NothingGiven_IsTheDefaults) {
   EXPECT_EQ(made->memory_bytes, 0u);
   EXPECT_EQ(made->log_level, "info");
   EXPECT_EQ(made->cache_budget_bytes, 0u);
+  EXPECT_EQ(made->decision_log_bytes, 0u);
   EXPECT_EQ(made->cache_scrub, std::chrono::hours(24));
   EXPECT_FALSE(made->allow_process_engines);
   EXPECT_EQ(made->hub_url, "https://huggingface.co");
@@ -76,7 +77,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
       "listen: 127.0.0.1:1\nadmin_listen: '[::1]:2'\ndata_dir: data\ncache_dir: /c/../d\n"
       "worker: ./w\nmemory: 2GiB\ncores: 16\nautoscaler_speed: 50\ntemplate_memory: off\nspares: "
       "3\nprompt_cache: off\n"
-      "cache_budget: 3GiB\ncache_scrub: off\nallow_process_engines: "
+      "cache_budget: 3GiB\ncache_scrub: off\ndecision_log: 64MiB\nallow_process_engines: "
       "true\nallow_private_sources: "
       "true\nlog_level: debug\n"
       "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n"
@@ -94,6 +95,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->autoscaler_speed, 50);
   EXPECT_EQ(made->spares, 3);
   EXPECT_EQ(made->prompt_cache_bytes, 0u);
+  EXPECT_EQ(made->decision_log_bytes, 64ull << 20);
   EXPECT_EQ(made->cache_budget_bytes, 3ull << 30);
   EXPECT_EQ(made->cache_scrub, Duration(0));
   EXPECT_TRUE(made->allow_process_engines);

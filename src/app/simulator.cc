@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include <boost/json.hpp>
 #include <fmt/format.h>
 
 #include "app/seed_runner.h"
@@ -70,7 +71,8 @@ int show_run(const SimulateOptions& options, const Console& console,
   return cli::to_int(ExitCode::Done);
 }
 
-int simulate_once(const SimulateOptions& options, const Console& console) {
+int simulate_once(const SimulateOptions& options, const Console& console,
+                  const std::string& version) {
   const auto world = world_of(options);
   if (!world) return report_failure(options, console, world.error());
   auto source = open_source(options);
@@ -84,6 +86,7 @@ int simulate_once(const SimulateOptions& options, const Console& console) {
       .model = *world,
       .seed = options.seed,
       .faults = options.faults,
+      .build = "glowplug " + version,
       .checks = options.unchecked ? simulate::Checks::Off : simulate::Checks::On};
   if (options.length || options.trace.empty())
     setup.trouble_length = options.length.value_or(std::chrono::hours(1));
@@ -161,47 +164,72 @@ int simulate_seeds(const SimulateOptions& options, const Console& console) {
 
 // --- a log once more ---
 
+// Where it broke off, or why it ends; nothing of one that is whole.
+std::string ending(const control::Replay& replay, bool torn) {
+  if (!replay.end())
+    return fmt::format("the log breaks off {} turn {}: its writer was killed, or writes still\n",
+                       torn ? "within" : "after", replay.turns() + (torn ? 1 : 0));
+  if (*replay.end() == control::kLogClosed) return "";
+  return fmt::format("the log ends before its writer did: {}\n", *replay.end());
+}
+
+int show_replay(const SimulateOptions& options, const Console& console,
+                const control::Replay& replay, bool torn) {
+  if (speaks_json(options)) {
+    boost::json::object said{{"turns", replay.turns()},
+                             {"lines", replay.lines()},
+                             {"same", true},
+                             {"policy", replay.origin().policy},
+                             {"build", replay.origin().build},
+                             {"end", nullptr},
+                             {"torn", torn}};
+    if (replay.end()) said["end"] = *replay.end();
+    console.out << boost::json::serialize(said) << "\n" << std::flush;
+    return cli::to_int(ExitCode::Done);
+  }
+  console.out << fmt::format("{} turns in {} lines: each is decided as it was\n", replay.turns(),
+                             replay.lines())
+              << std::flush;
+  console.err << ending(replay, torn) << std::flush;
+  return cli::to_int(ExitCode::Done);
+}
+
 int replay(const SimulateOptions& options, const Console& console) {
-  auto lines = simulate::LineReader::open(options.replay);
+  auto lines = simulate::LineReader::open(options.replay, simulate::kLogLineBytesMax);
   if (!lines) return report_failure(options, console, lines.error());
-  control::Replay replay;
+  const auto failed = [&](std::string_view code, const std::string& what) {
+    return report_failure(options, console, {std::string(code), what, "log"});
+  };
+  control::Replay replay(options.other_policy ? control::OtherPolicy::Replay
+                                              : control::OtherPolicy::Refuse);
+  bool torn = false;  // in the midst of its last line
   while (true) {
     const auto line = lines->next();
     if (!line) return report_failure(options, console, line.error());
     if (!*line) break;
+    torn = !lines->whole() && lines->line() > 1;
+    if (torn) break;
     const auto same = replay.take(**line);
-    if (!same)
-      return report_failure(
-          options, console,
-          {same.error().code, options.replay + ": " + same.error().message, "log"});
+    if (!same) return failed(same.error().code, options.replay + ": " + same.error().message);
     if (*same) continue;
     const control::Replay::Difference& difference = *replay.difference();
-    return report_failure(
-        options, console,
-        {std::string(domain::error::kServerError),
-         fmt::format("{}:{}: this is decided otherwise now\n  logged  {}\n  decided {}",
-                     options.replay, difference.line, difference.logged, difference.decided),
-         "log"});
+    return failed(
+        domain::error::kServerError,
+        fmt::format("{}:{}: this is decided otherwise now\n  logged  {}\n  decided {}",
+                    options.replay, difference.line, difference.logged, difference.decided));
   }
   if (replay.turns() == 0)
-    return report_failure(options, console,
-                          {std::string(domain::error::kInvalidValue),
-                           fmt::format("{}: the log has no turn", options.replay), "log"});
-  console.out << (speaks_json(options)
-                      ? fmt::format("{{\"turns\":{},\"lines\":{},\"same\":true}}\n", replay.turns(),
-                                    replay.lines())
-                      : fmt::format("{} turns in {} lines: each is decided as it was\n",
-                                    replay.turns(), replay.lines()))
-              << std::flush;
-  return cli::to_int(ExitCode::Done);
+    return failed(domain::error::kInvalidValue,
+                  fmt::format("{}: the log has no turn", options.replay));
+  return show_replay(options, console, replay, torn);
 }
 
 }  // namespace
 
-int simulate(const SimulateOptions& options, const Console& console) {
+int simulate(const SimulateOptions& options, const Console& console, const std::string& version) {
   if (options.replays) return replay(options, console);
   if (!options.seeds.empty()) return simulate_seeds(options, console);
-  return simulate_once(options, console);
+  return simulate_once(options, console, version);
 }
 
 }  // namespace glowplug::app

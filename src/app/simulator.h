@@ -10,6 +10,7 @@
 namespace glowplug::app {
 
 // The exit code; a failure is told on the console's err, and as JSON on out where that was wanted.
-int simulate(const cli::SimulateOptions& options, const cli::Console& console);
+int simulate(const cli::SimulateOptions& options, const cli::Console& console,
+             const std::string& version);
 
 }  // namespace glowplug::app

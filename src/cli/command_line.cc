@@ -114,7 +114,7 @@ constexpr const char* kServeFooter =
     "GLOWPLUG_CACHE_DIR, HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL), else from the file of --config.\n"
     "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, cores,\n"
     "template_memory, spares, standby, autoscaler_speed, prompt_cache, cache_budget,\n"
-    "cache_scrub, log_level, hub_url, hub_token_file, pip_index_url,\n"
+    "cache_scrub, decision_log, log_level, hub_url, hub_token_file, pip_index_url,\n"
     "allow_process_engines, allow_private_sources, prices, budget_per_hour, devices, nvml.\n"
     "Also on every command: --json, --url URL, --admin-url URL.";
 

@@ -141,6 +141,8 @@ void add_simulations(CLI::App& app, SimulateOptions& options, Simulation& chosen
   replay->add_option("file", options.replay, "The log")->required();
   replay->add_flag_callback(
       "--json", [&options] { options.json.emplace(); }, "The end as JSON");
+  replay->add_flag("--other-policy", options.other_policy,
+                   "Also a log of another policy version: says what is decided otherwise now");
   replay->callback([&options] { options.replays = true; });
 
   CLI::App* plan =

@@ -25,6 +25,7 @@ struct SimulateOptions {
   int jobs = 0;        // processes for them; 0 = as many as there are cores
   std::string replay;  // a decision log
   bool replays = false;
+  bool other_policy = false;  // also a log of another policy version
   int faults = 0;
   bool unchecked = false;  // without the rules that each turn must keep
   bool timed = false;      // says how long the brain's turns took

@@ -17,8 +17,9 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int kVersion = 1;
-constexpr std::uint64_t kAllEvery = 256;
+constexpr int kVersion = 2;
+constexpr std::uint64_t kOneMoreEvery = 4;  // turns: a view takes longer than many a turn
+constexpr std::string_view kSum = ",\"sum\":\"", kSumEnd = "\"}";
 
 // "Tick" of glowplug::control::Tick, as the compiler spells it: no list of names can fall behind
 // the types.
@@ -40,36 +41,32 @@ constexpr auto kEffectNames =
     words_of<Effect>(std::make_index_sequence<std::variant_size_v<Effect>>{});
 static_assert(kEventNames.front() == "FunctionPut" && kEffectNames.back() == "Decision");
 
-class Digest final {
- public:
-  void add(std::uint64_t value) {
-    for (int i = 0; i < 8; ++i, value >>= 8) add_byte(value & 0xff);
+void add(LogSum& digest, std::uint64_t value) {
+  std::array<char, sizeof(value)> bytes{};
+  for (char& byte : bytes) {
+    byte = static_cast<char>(value & 0xff);
+    value >>= 8;
   }
-  void add(std::string_view text) {
-    add(text.size());
-    for (const char c : text) add_byte(static_cast<unsigned char>(c));
-  }
-  std::uint64_t value() const { return value_; }
-
- private:
-  void add_byte(std::uint64_t byte) { value_ = (value_ ^ byte) * 0x100000001b3U; }
-  std::uint64_t value_ = 0xcbf29ce484222325U;
-};
-
-void add(Digest& digest, const FunctionView& view) {
-  digest.add(view.manifest.name);
+  digest.add({bytes.data(), bytes.size()});
+}
+void add(LogSum& digest, const std::string& text) {
+  add(digest, text.size());
+  digest.add(text);
+}
+void add(LogSum& digest, const FunctionView& view) {
+  add(digest, view.manifest.name);
   for (const std::int64_t number :
        {static_cast<std::int64_t>(view.revision), static_cast<std::int64_t>(view.state),
         static_cast<std::int64_t>(view.tier), static_cast<std::int64_t>(view.waiting),
         static_cast<std::int64_t>(view.in_flight), static_cast<std::int64_t>(view.memory_bytes),
         static_cast<std::int64_t>(view.calls), static_cast<std::int64_t>(view.cold_starts)})
-    digest.add(static_cast<std::uint64_t>(number));
-  digest.add(view.reason);
+    add(digest, static_cast<std::uint64_t>(number));
+  add(digest, view.reason);
   for (const ReplicaView& replica : view.replicas) {
-    digest.add(replica.replica.value);
-    digest.add(static_cast<std::uint64_t>(replica.state));
-    digest.add(static_cast<std::uint64_t>(replica.in_flight));
-    digest.add(replica.memory_bytes);
+    add(digest, replica.replica.value);
+    add(digest, static_cast<std::uint64_t>(replica.state));
+    add(digest, static_cast<std::uint64_t>(replica.in_flight));
+    add(digest, replica.memory_bytes);
   }
 }
 
@@ -78,25 +75,6 @@ template <typename One>
 void add_name(std::set<std::string>& names, const One& one) {
   if constexpr (requires { std::string(one.function); }) names.insert(one.function);
   if constexpr (requires { one.manifest.name; }) names.insert(one.manifest.name);
-}
-
-std::uint64_t digest_of(const Event& event, const Effects& effects, const Brain& brain,
-                        std::uint64_t turn) {
-  Digest digest;
-  digest.add(brain.reserved_bytes());
-  digest.add(brain.replicas());
-  digest.add(brain.templates());
-  if (turn % kAllEvery == 0) {
-    brain.each_function([&digest](const FunctionView& view) { add(digest, view); });
-    return digest.value();
-  }
-  std::set<std::string> names;
-  std::visit([&names](const auto& one) { add_name(names, one); }, event);
-  for (const Effect& effect : effects.list)
-    std::visit([&names](const auto& one) { add_name(names, one); }, effect);
-  for (const std::string& name : names)
-    if (const auto view = brain.function(name)) add(digest, *view);
-  return digest.value();
 }
 
 Error no_log(std::uint64_t line, const std::string& what) {
@@ -141,16 +119,22 @@ std::optional<std::int64_t> integer(const json::object& object, std::string_view
 
 }  // namespace
 
-std::string DecisionLog::head(const BrainOptions& options) {
-  LogTables none;
-  LogWriter writer(none);
+std::string DecisionLog::head(const BrainOptions& options, const LogOrigin& origin) {
+  LogWriter writer(tables_, secrets_);
+  writer.raw(
+      fmt::format("{{\"glowplug_log\":{},\"policy\":{},\"build\":", kVersion, origin.policy));
+  writer.string(origin.build);
+  writer.raw(",\"options\":");
   writer.object(options);
-  return fmt::format("{{\"glowplug_log\":{},\"options\":{}}}\n", kVersion, writer.take());
+  writer.raw("}\n");
+  std::string line = writer.take();
+  sum_.add(line);
+  return line;
 }
 
 std::string DecisionLog::turn(const Event& event, Time now, WallTime wall, const Effects& effects,
                               const Brain& brain) {
-  LogWriter writer(tables_);
+  LogWriter writer(tables_, secrets_);
   writer.raw(fmt::format("{{\"turn\":{},\"t\":{},\"wall\":{},\"event\":\"{}\",\"is\":", ++turns_,
                          now.time_since_epoch().count(), wall.time_since_epoch().count(),
                          kEventNames[event.index()]));
@@ -165,9 +149,51 @@ std::string DecisionLog::turn(const Event& event, Time now, WallTime wall, const
   }
   const std::string wake =
       effects.wake_at ? std::to_string(effects.wake_at->time_since_epoch().count()) : "null";
-  writer.raw(fmt::format("],\"wake\":{},\"seen\":\"{:016x}\"}}\n", wake,
-                         digest_of(event, effects, brain, turns_)));
-  return writer.take_definitions() + writer.take();
+  writer.raw(
+      fmt::format("],\"wake\":{},\"seen\":\"{:016x}\"", wake, digest_of(event, effects, brain)));
+  std::string lines = writer.take_definitions() + writer.take();
+  sum_.add(lines);
+  const std::string sum = fmt::format("{}{:016x}{}", kSum, sum_.value(), kSumEnd);
+  sum_.add(sum);
+  sum_.add("\n");
+  return lines + sum + "\n";
+}
+
+std::string DecisionLog::end(std::string_view why) {
+  LogTables none;
+  LogWriter writer(none);
+  writer.raw("{\"end\":");
+  writer.string(why);
+  writer.raw("}\n");
+  return writer.take();
+}
+
+std::uint64_t DecisionLog::digest_of(const Event& event, const Effects& effects,
+                                     const Brain& brain) {
+  LogSum digest;
+  add(digest, brain.reserved_bytes());
+  add(digest, brain.replicas());
+  add(digest, brain.templates());
+  std::set<std::string> names;
+  std::visit([&names](const auto& one) { add_name(names, one); }, event);
+  for (const Effect& effect : effects.list)
+    std::visit([&names](const auto& one) { add_name(names, one); }, effect);
+  if (turns_ % kOneMoreEvery == 0 && !known_.empty()) {
+    auto next = known_.upper_bound(looked_at_);
+    if (next == known_.end()) next = known_.begin();
+    looked_at_ = *next;
+    names.insert(looked_at_);
+  }
+  for (const std::string& name : names) {
+    const auto view = brain.function(name);
+    if (!view) {
+      known_.erase(name);
+      continue;
+    }
+    known_.insert(name);
+    add(digest, *view);
+  }
+  return digest.value();
 }
 
 // --- once more ---
@@ -175,14 +201,22 @@ std::string DecisionLog::turn(const Event& event, Time now, WallTime wall, const
 Result<bool> Replay::take(std::string_view line) {
   ++lines_;
   if (!brain_) return begin(line);
+  if (end_) return no_log(lines_, "something follows the end of the log");
   json::error_code code;
   const json::value value = json::parse(line, code);
   if (code || !value.is_object())
     return no_log(lines_, code ? fmt::format("this is no JSON: {}", code.message())
                                : "each line must be an object");
+  if (const json::value* why = value.get_object().if_contains("end")) {
+    if (!why->is_string() || !unmatched_.empty()) return no_log(lines_, "the end says why it is");
+    end_ = std::string(why->get_string());
+    return true;
+  }
   LogReader reader(tables_);
   if (reader.take_definition(value)) {
     if (!reader.ok()) return no_log(lines_, reader.fault());
+    sum_.add(line);
+    sum_.add("\n");
     unmatched_.emplace_back(lines_, line);
     return true;
   }
@@ -192,15 +226,14 @@ Result<bool> Replay::take(std::string_view line) {
 Result<bool> Replay::begin(std::string_view line) {
   json::error_code code;
   const json::value value = json::parse(line, code);
-  const json::value* options =
-      !code && value.is_object() ? value.get_object().if_contains("options") : nullptr;
-  const auto version =
-      !code && value.is_object() ? integer(value.get_object(), "glowplug_log") : std::nullopt;
-  if (options == nullptr || !version)
-    return no_log(lines_, "this is no decision log; it begins with {\"glowplug_log\":1,…}");
-  if (*version != kVersion)
-    return no_log(lines_, fmt::format("the log has version {}, and this program reads {}", *version,
-                                      kVersion));
+  const bool is_head =
+      !code && value.is_object() && integer(value.get_object(), "glowplug_log").has_value();
+  if (!is_head)
+    return no_log(lines_, "this is no decision log; it begins with {\"glowplug_log\":2,…}");
+  const json::object& head = value.get_object();
+  if (const auto same = check_origin(head); !same) return same.error();
+  const json::value* options = head.if_contains("options");
+  if (options == nullptr) return no_log(lines_, "the head has no options");
   BrainOptions read;
   LogReader reader(tables_);
   reader.object(*options, read);
@@ -208,11 +241,46 @@ Result<bool> Replay::begin(std::string_view line) {
   if (const std::string impossible = impossible_options(read); !impossible.empty())
     return no_log(lines_, "options: " + impossible);
   brain_.emplace(read);
-  again_.emplace();
-  const std::string head = DecisionLog::head(read);
-  if (head.substr(0, head.size() - 1) == line) return true;
-  difference_ = Difference{lines_, std::string(line), head};
+  sum_.add(line);
+  sum_.add("\n");
+  std::string decided = again_.head(read, origin_);
+  decided.pop_back();
+  if (decided == line) return true;
+  difference_ = Difference{lines_, std::string(line), decided};
   return false;
+}
+
+Result<void> Replay::check_origin(const json::object& head) {
+  const std::int64_t version = *integer(head, "glowplug_log");
+  if (version != kVersion)
+    return no_log(lines_, fmt::format("the log has version {}, and this program reads {}", version,
+                                      kVersion));
+  const auto policy = integer(head, "policy");
+  const json::value* build = head.if_contains("build");
+  if (!policy || build == nullptr || !build->is_string())
+    return no_log(lines_, "the head names no policy and build");
+  origin_ = {.policy = static_cast<int>(*policy), .build = std::string(build->get_string())};
+  if (*policy == policy::kPolicyVersion || other_ == OtherPolicy::Replay) return {};
+  return no_log(lines_,
+                fmt::format("it was decided by policy version {} ({}), and this program has "
+                            "version {}; replay it with that program, or with "
+                            "--other-policy to see what is decided otherwise now",
+                            *policy, origin_.build, policy::kPolicyVersion));
+}
+
+// Before anything of it is believed.
+Result<void> Replay::check_sum(std::string_view line) {
+  const std::size_t length = kSum.size() + 16 + kSumEnd.size();
+  const std::size_t at = line.size() - std::min(line.size(), length);
+  sum_.add(line.substr(0, at));
+  const std::string sum = fmt::format("{}{:016x}{}", kSum, sum_.value(), kSumEnd);
+  if (line.substr(at) != sum)
+    return no_log(lines_,
+                  "the log is damaged: here, or since the turn before, it is not as it was "
+                  "written");
+  sum_.add(sum);
+  sum_.add("\n");
+  return {};
 }
 
 // What no server would tell its brain, and a brain does not bear.
@@ -238,6 +306,7 @@ void Replay::note(const Effect& effect) {
 }
 
 Result<bool> Replay::turn(std::string_view line, const json::value& value) {
+  if (const auto whole = check_sum(line); !whole) return whole.error();
   const json::object& object = value.get_object();
   const auto now = integer(object, "t"), wall = integer(object, "wall");
   const json::value* name = object.if_contains("event");
@@ -258,7 +327,7 @@ Result<bool> Replay::turn(std::string_view line, const json::value& value) {
   const Effects effects = brain_->handle(*event, at, wall_at);
   for (const Effect& effect : effects.list) note(effect);
   ++turns_;
-  std::string decided = again_->turn(*event, at, wall_at, effects, *brain_);
+  std::string decided = again_.turn(*event, at, wall_at, effects, *brain_);
   unmatched_.emplace_back(lines_, line);
   for (const auto& [number, logged] : std::exchange(unmatched_, {})) {
     const std::string one = decided.substr(0, decided.find('\n'));

@@ -1,8 +1,10 @@
 #include "control/decision_log.h"
 
+#include <functional>
 #include <sstream>
 
 #include <boost/json.hpp>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -21,11 +23,12 @@ class Logged : public ::testing::Test {
   inline static const BrainOptions kOptions{
       .memory_bytes = 1000 * kMB, .template_bytes = 200 * kMB, .cores = 2};
 
-  Logged() : text(DecisionLog::head(kOptions)) {}
+  Logged() : text(log.head(kOptions, {.build = "glowplug \"test\""})) {}
 
   const Effects& post(const Event& event) {
     now += 10ms;
     effects = brain.handle(event, now, WallTime(1234ms));
+    if (change) change(effects);
     text += log.turn(event, now, WallTime(1234ms), effects, brain);
     return effects;
   }
@@ -61,8 +64,9 @@ class Logged : public ::testing::Test {
     return all;
   }
   // "" when each line is decided as it was, else the number of the first that is not.
-  static std::string first_difference(const std::vector<std::string>& lines) {
-    Replay replay;
+  static std::string first_difference(const std::vector<std::string>& lines,
+                                      OtherPolicy other = OtherPolicy::Refuse) {
+    Replay replay(other);
     for (const std::string& line : lines) {
       const auto same = replay.take(line);
       if (!same) return same.error().message;
@@ -75,8 +79,25 @@ class Logged : public ::testing::Test {
   DecisionLog log;
   std::string text;
   Effects effects;
+  std::function<void(Effects&)> change;  // what another policy would have decided
   Time now{1000s};
 };
+
+// The same lines with sums that fit them again.
+std::vector<std::string> summed(std::vector<std::string> lines) {
+  LogSum sum;
+  for (std::string& line : lines) {
+    const std::size_t at = line.find(",\"sum\":");
+    if (at != std::string::npos) {
+      sum.add(line.substr(0, at));
+      line = fmt::format("{},\"sum\":\"{:016x}\"}}", line.substr(0, at), sum.value());
+      sum.add(line.substr(at) + "\n");
+    } else {
+      sum.add(line + "\n");
+    }
+  }
+  return lines;
+}
 
 TEST_F(Logged, EachLine_IsDecidedAsItWas) {
   live();
@@ -110,27 +131,85 @@ TEST_F(Logged, PromptsAndSecrets_AreNotInIt) {
   EXPECT_EQ(first_difference(lines()), "");
 }
 
-TEST_F(Logged, Hidden_KeepsLengthAndEqualityAndIsHiddenOnce) {
-  const std::string text_a = "what the owner wrote", text_b = "what the owner wrotf";
-  EXPECT_EQ(hidden(text_a).size(), text_a.size());
-  EXPECT_EQ(hidden(text_a), hidden(text_a));
-  EXPECT_NE(hidden(text_a), hidden(text_b));
-  EXPECT_EQ(hidden(hidden(text_a)), hidden(text_a));
-  EXPECT_EQ(hidden(std::string()), "");
-  const auto tokens = std::make_shared<const std::vector<std::int32_t>>(500, 7);
-  EXPECT_EQ(hidden(tokens)->size(), 500u);
-  EXPECT_EQ(*hidden(hidden(tokens)), *hidden(tokens));
+TEST_F(Logged, Secrets_KeepTheirLengthAndWhichAreEqual) {
+  domain::Manifest manifest;
+  manifest.model = "https://models.example/m.gguf?signature=abcd";
+  manifest.engine.process.command = {"serve", "--key=sesame"};
+  manifest.engine.process.env = {{"A", "what the owner wrote"}, {"B", "what the owner wrotf"}};
+  manifest.prime = {"what the owner wrote", "x", ""};
+  post(FunctionPut{manifest, 1});
+  EXPECT_THAT(text, HasSubstr(R"("model":"https://models.example/m.gguf#1..............")"));
+  EXPECT_THAT(text, HasSubstr(R"("command":["#2...","#3.........."])"));
+  EXPECT_THAT(text, HasSubstr(R"("env":["A","#4..................","B","#5..................")"));
+  EXPECT_THAT(text, HasSubstr(R"("prime":["#4..................","#6",""])"));
+  post(CallArrived{.call = {1}, .deadline = now + 60s, .domain = {.tenant = "t", .salt = "x"}});
+  EXPECT_THAT(text, HasSubstr(R"("domain":{"tenant":"t","salt":"#6"})"));
+  EXPECT_EQ(first_difference(lines()), "");
 }
 
 TEST_F(Logged, AnswerThatIsOtherNow_IsNamedByItsLine) {
+  change = [](Effects& decided) {
+    for (Effect& effect : decided.list)
+      if (auto* grant = std::get_if<GrantCall>(&effect)) grant->cold = false;
+  };
   live();
-  std::vector<std::string> changed = lines();
+  const std::vector<std::string> changed = lines();
   const auto of_grant = std::find_if(changed.begin(), changed.end(), [](const std::string& line) {
     return line.find("GrantCall") != std::string::npos;
   });
   ASSERT_NE(of_grant, changed.end());
-  of_grant->replace(of_grant->find("\"cold\":true"), 11, "\"cold\":null");
   EXPECT_EQ(first_difference(changed), std::to_string(of_grant - changed.begin() + 1));
+}
+
+TEST_F(Logged, LogOfAnotherPolicy_IsRefusedWithItsVersionAndBuild) {
+  live();
+  std::vector<std::string> older = lines();
+  const std::string now_said = fmt::format("\"policy\":{}", policy::kPolicyVersion);
+  older.front().replace(older.front().find(now_said), now_said.size(), "\"policy\":77");
+  older = summed(older);
+  EXPECT_THAT(first_difference(older), HasSubstr("line 1: it was decided by policy version 77 "
+                                                 "(glowplug \"test\"), and this program has"));
+  EXPECT_EQ(first_difference(older, OtherPolicy::Replay), "");
+}
+
+TEST_F(Logged, Damage_IsNoOtherDecision) {
+  live();
+  const std::vector<std::string> good = lines();
+  EXPECT_EQ(summed(good), good);
+  const auto damaged = [&good](std::string_view what, std::string_view with) {
+    std::vector<std::string> changed = good;
+    for (std::size_t i = 0; i < changed.size(); ++i) {
+      const std::size_t found = changed[i].find(what);
+      if (found == std::string::npos) continue;
+      changed[i].replace(found, what.size(), with);
+      return std::pair(i + 1, first_difference(changed));
+    }
+    return std::pair<std::size_t, std::string>(0, "not found");
+  };
+  const std::pair<const char*, const char*> damages[] = {
+      {"\"cold\":true", "\"cold\":null"},
+      {"\"after\":40000000", "\"after\":40000001"},
+      {"\"seen\":\"", "\"seen\":\"0"}};
+  for (const auto& [what, with] : damages) {
+    const auto [line, told] = damaged(what, with);
+    EXPECT_THAT(told, HasSubstr(fmt::format("line {}: the log is damaged", line)));
+  }
+  // In a definition, whose sum the next turn has.
+  EXPECT_THAT(damaged("\"weight_bytes\":5", "\"weight_bytes\":6").second,
+              HasSubstr("the log is damaged"));
+}
+
+TEST_F(Logged, End_IsTheLastLine) {
+  live();
+  std::vector<std::string> ended = lines();
+  std::string end = DecisionLog::end("full");
+  end.pop_back();
+  ended.push_back(end);
+  Replay replay;
+  for (const std::string& line : ended) ASSERT_TRUE(replay.take(line).value());
+  EXPECT_EQ(replay.end(), "full");
+  ended.push_back(ended.at(1));
+  EXPECT_THAT(first_difference(ended), HasSubstr("something follows the end"));
 }
 
 TEST_F(Logged, LinesThatAreNone_AreToldAndEndNothing) {
@@ -139,26 +218,30 @@ TEST_F(Logged, LinesThatAreNone_AreToldAndEndNothing) {
   const auto with = [&good](std::size_t at, const std::string& line) {
     std::vector<std::string> changed = good;
     changed.at(at) = line;
-    return first_difference(changed);
+    return first_difference(summed(changed));
   };
+  const auto turn = [](const std::string& said) { return said + R"(,"sum":"0"})"; };
   EXPECT_THAT(with(0, "{}"), HasSubstr("line 1: this is no decision log"));
   EXPECT_THAT(with(0, "x"), HasSubstr("line 1: this is no decision log"));
   EXPECT_THAT(with(0, R"({"glowplug_log":9,"options":{}})"), HasSubstr("has version 9"));
+  EXPECT_THAT(with(0, R"({"glowplug_log":2,"policy":1})"), HasSubstr("names no policy and build"));
   EXPECT_THAT(with(2, "not json"), HasSubstr("line 3: this is no JSON"));
-  EXPECT_THAT(with(2, R"({"turn":1,"t":1,"wall":1,"event":"Nothing","is":{}})"),
+  EXPECT_THAT(with(2, turn(R"({"turn":1,"t":1,"wall":1,"event":"Nothing","is":{})")),
               HasSubstr("there is no event `Nothing`"));
-  EXPECT_THAT(with(2, R"({"turn":1,"t":1,"wall":1,"event":"FunctionPut","is":{"manifest":7}})"),
-              HasSubstr("`manifest` names a manifest that no line before says"));
-  EXPECT_THAT(with(2, R"({"turn":1,"t":1,"wall":1,"event":"CallEnded","is":{"outcome":9}})"),
+  EXPECT_THAT(
+      with(2, turn(R"({"turn":1,"t":1,"wall":1,"event":"FunctionPut","is":{"manifest":7})")),
+      HasSubstr("`manifest` names a manifest that no line before says"));
+  EXPECT_THAT(with(2, turn(R"({"turn":1,"t":1,"wall":1,"event":"CallEnded","is":{"outcome":9})")),
               HasSubstr("`outcome` is no enumerator"));
-  EXPECT_THAT(with(2, R"({"turn":1,"event":"Tick"})"), HasSubstr("a turn has t, wall, event"));
+  EXPECT_THAT(with(2, turn(R"({"turn":1,"event":"Tick")")), HasSubstr("a turn has t, wall, event"));
   std::vector<std::string> cut = good;
   cut.erase(cut.begin() + 2);
-  EXPECT_THAT(first_difference(cut), HasSubstr("turn 1 is missing here"));
+  EXPECT_THAT(first_difference(cut), HasSubstr("the log is damaged"));
+  EXPECT_THAT(first_difference(summed(cut)), HasSubstr("turn 1 is missing here"));
   std::vector<std::string> ended = good;
   ended.resize(good.size() - 7);  // the call waits still
-  ended.push_back(R"({"turn":4,"t":1,"wall":1,"event":"CallEnded","is":{"call":1}})");
-  EXPECT_THAT(first_difference(ended), HasSubstr("call 1 ends here and was never granted"));
+  ended.push_back(turn(R"({"turn":4,"t":1,"wall":1,"event":"CallEnded","is":{"call":1})"));
+  EXPECT_THAT(first_difference(summed(ended)), HasSubstr("call 1 ends here and was never granted"));
 }
 
 // Every event comes back as it went, whatever its members hold.
@@ -175,7 +258,7 @@ std::string twice(const One& one) {
   One back{};
   reader.object(boost::json::parse(text), back);
   EXPECT_EQ(reader.fault(), "") << text;
-  LogWriter rewriter(again);
+  LogWriter rewriter(again, Secrets::AsTheyAre);
   rewriter.object(back);
   EXPECT_EQ(rewriter.take(), text);
   return text;

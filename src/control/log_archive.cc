@@ -1,5 +1,6 @@
 #include "control/log_archive.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -11,10 +12,6 @@ namespace glowplug::control {
 namespace {
 
 constexpr std::uint64_t kBasis = 0xcbf29ce484222325U, kPrime = 0x100000001b3U;
-constexpr char kMark = '\x01';  // begins a text that is hidden already
-constexpr std::string_view kDigits =
-    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
-constexpr std::int32_t kTokenMark = -0x51ed;  // no token
 
 // The length of a character of UTF-8 that begins here; 0 = it is none.
 std::size_t character_at(std::string_view text) {
@@ -36,29 +33,6 @@ std::size_t character_at(std::string_view text) {
 }
 
 }  // namespace
-
-std::string hidden(const std::string& text) {
-  if (text.empty() || text.front() == kMark) return text;
-  std::uint64_t number = kBasis;
-  for (const char c : text) number = (number ^ static_cast<unsigned char>(c)) * kPrime;
-  std::string stands(text.size(), '.');
-  stands.front() = kMark;
-  for (std::size_t i = 1; i < std::min<std::size_t>(12, stands.size()); ++i, number >>= 6)
-    stands[i] = kDigits[number & 63];
-  return stands;
-}
-
-domain::SharedTokens hidden(const domain::SharedTokens& tokens) {
-  if (tokens == nullptr || tokens->size() < 3 || tokens->front() == kTokenMark) return tokens;
-  std::uint64_t number = kBasis;
-  for (const std::int32_t token : *tokens)
-    number = (number ^ static_cast<std::uint32_t>(token)) * kPrime;
-  std::vector<std::int32_t> stands(tokens->size());
-  stands[0] = kTokenMark;
-  stands[1] = static_cast<std::int32_t>(number & 0x7fffffff);
-  stands[2] = static_cast<std::int32_t>((number >> 32) & 0x7fffffff);
-  return std::make_shared<const std::vector<std::int32_t>>(std::move(stands));
-}
 
 // --- writing ---
 
@@ -91,6 +65,25 @@ void LogWriter::fraction(double value) {
   text_ += '"';
 }
 
+std::uint64_t LogWriter::stand_in(std::uint64_t hash) {
+  return tables_.hidden.try_emplace(hash, tables_.hidden.size() + 1).first->second;
+}
+
+// "#7......": as long as the text, or longer where the number is.
+std::string LogWriter::hidden(const std::string& text) {
+  if (text.empty() || secrets_ == Secrets::AsTheyAre) return text;
+  std::uint64_t hash = kBasis;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * kPrime;
+  std::string stands = fmt::format("#{}", stand_in(hash));
+  stands.resize(std::max(stands.size(), text.size()), '.');
+  return stands;
+}
+
+void LogWriter::hide(std::string_view name, std::string& text) {
+  std::string stands = hidden(text);
+  (*this)(name, stands);
+}
+
 void LogWriter::hide(std::string_view name, std::vector<std::string>& texts) {
   std::vector<std::string> stand;
   for (const std::string& text : texts) stand.push_back(hidden(text));
@@ -107,10 +100,17 @@ void LogWriter::hide(std::string_view name, std::map<std::string, std::string>& 
   (*this)(name, stand);
 }
 
+// A signed URL carries its key behind the question mark.
+void LogWriter::hide_query(std::string_view name, std::string& url) {
+  const std::size_t query = std::min(url.size(), url.find('?'));
+  std::string shown = url.substr(0, query) + hidden(url.substr(query));
+  (*this)(name, shown);
+}
+
 template <typename Value>
 int LogWriter::number_of(const Value& value, std::string_view kind,
                          std::map<std::string, int>& numbers) {
-  LogWriter whole(tables_);
+  LogWriter whole(tables_, secrets_);
   whole.object(value);
   std::string text = whole.take();
   const auto known = numbers.find(text);
@@ -128,14 +128,17 @@ void LogWriter::write(const domain::ModelFacts& facts) {
   number(number_of(facts, "facts", tables_.facts_numbers));
 }
 
-// {"count":300,"digest":[…]}: what stands for them, without the zeros.
+// {"count":300,"number":7}: the number stands for them, and is the first of those that are read.
 void LogWriter::write(const domain::SharedTokens& tokens) {
-  const domain::SharedTokens stand = hidden(tokens);
-  if (stand == nullptr) return raw("null");
-  fmt::format_to(std::back_inserter(text_), "{{\"count\":{},\"digest\":[", stand->size());
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, stand->size()); ++i)
-    fmt::format_to(std::back_inserter(text_), "{}{}", i == 0 ? "" : ",", (*stand)[i]);
-  raw("]}");
+  if (tokens == nullptr || tokens->empty()) return raw("null");
+  std::uint64_t number = static_cast<std::uint32_t>(tokens->front());
+  if (secrets_ == Secrets::Hidden) {
+    std::uint64_t hash = kBasis;
+    for (const std::int32_t token : *tokens)
+      hash = (hash ^ static_cast<std::uint32_t>(token)) * kPrime;
+    number = stand_in(hash);
+  }
+  raw(fmt::format("{{\"count\":{},\"number\":{}}}", tokens->size(), number));
 }
 
 // --- reading ---
@@ -189,16 +192,14 @@ void LogReader::read(const boost::json::value& from, domain::ModelFacts& facts) 
 
 void LogReader::read(const boost::json::value& from, domain::SharedTokens& tokens) {
   const boost::json::value* count = member(from, "count");
-  const boost::json::value* digest = member(from, "digest");
-  if (count == nullptr || digest == nullptr || !digest->is_array())
-    return fail("must have count and digest");
+  const boost::json::value* number = member(from, "number");
+  if (count == nullptr || number == nullptr) return fail("must have count and number");
   const std::uint64_t size = whole(*count);
-  if (size > static_cast<std::uint64_t>(domain::kContextMax) || digest->get_array().size() > size)
-    return fail("has too many tokens");
-  std::vector<std::int32_t> stands(size);
-  for (std::size_t i = 0; i < digest->get_array().size(); ++i)
-    stands[i] = static_cast<std::int32_t>(integer(digest->get_array()[i]));
-  tokens = std::make_shared<const std::vector<std::int32_t>>(std::move(stands));
+  if (size < 1 || size > static_cast<std::uint64_t>(domain::kContextMax))
+    return fail("has no such count of tokens");
+  std::vector<std::int32_t> stand(size);
+  stand.front() = static_cast<std::int32_t>(whole(*number));
+  tokens = std::make_shared<const std::vector<std::int32_t>>(std::move(stand));
 }
 
 void LogReader::read(const boost::json::value& from, std::map<std::string, std::string>& texts) {

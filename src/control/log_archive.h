@@ -5,9 +5,9 @@
 // nanoseconds, wall time milliseconds, enumerators numbers. Manifests and model facts, which come
 // again and again, are written once each and named by number after that.
 //
-// What nobody is to read later is replaced by a text of the same length that stands for it: prompts
-// and secrets (hidden). Equal ones stay equal and different ones different, so that decisions are
-// the same; hiding what is hidden changes nothing.
+// What nobody is to read later is replaced by what stands for it: prompts and secrets. That is a
+// number for each that is different, in the order in which they come, so that it tells nothing but
+// the length and which ones are equal, and decisions are the same.
 //
 // Thread: one owner.
 #pragma once
@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -31,9 +32,6 @@
 
 namespace glowplug::control {
 
-std::string hidden(const std::string& text);
-domain::SharedTokens hidden(const domain::SharedTokens& tokens);
-
 template <typename Value>
 inline constexpr bool kIsId =
     std::is_same_v<Value, domain::CallId> || std::is_same_v<Value, domain::ProcessId>;
@@ -46,16 +44,21 @@ struct IsOptional : std::false_type {};
 template <typename Value>
 struct IsOptional<std::optional<Value>> : std::true_type {};
 
+// A log that was read holds what stands for secrets, and is written again as it is.
+enum class Secrets { Hidden, AsTheyAre };
+
 // What is written once: by number from 1, in the order of their first use.
 struct LogTables {
   std::map<std::string, int> manifest_numbers, facts_numbers;  // writing: by their text
+  std::unordered_map<std::uint64_t, std::uint64_t> hidden;     // writing: by a hash of theirs
   std::vector<domain::Manifest> manifests;                     // reading
   std::vector<domain::ModelFacts> facts;
 };
 
 class LogWriter final {
  public:
-  explicit LogWriter(LogTables& tables) : tables_(tables) {}
+  explicit LogWriter(LogTables& tables, Secrets secrets = Secrets::Hidden)
+      : tables_(tables), secrets_(secrets) {}
 
   // A member, unless it says nothing.
   template <typename Value>
@@ -71,8 +74,10 @@ class LogWriter final {
         said == "[]" || said == "{}")
       text_.resize(before);
   }
+  void hide(std::string_view name, std::string& text);
   void hide(std::string_view name, std::vector<std::string>& texts);
-  void hide(std::string_view name, std::map<std::string, std::string>& texts);
+  void hide(std::string_view name, std::map<std::string, std::string>& texts);  // the values
+  void hide_query(std::string_view name, std::string& url);
 
   template <typename Value>
   void object(const Value& value) {
@@ -130,8 +135,11 @@ class LogWriter final {
 
   template <typename Value>
   int number_of(const Value& value, std::string_view kind, std::map<std::string, int>& numbers);
+  std::uint64_t stand_in(std::uint64_t hash);
+  std::string hidden(const std::string& text);
 
   LogTables& tables_;
+  Secrets secrets_;
   std::string text_, definitions_;
 };
 
@@ -155,6 +163,7 @@ class LogReader final {
   void hide(std::string_view name, Value& value) {
     (*this)(name, value);
   }
+  void hide_query(std::string_view name, std::string& url) { (*this)(name, url); }
   template <typename Value>
   void object(const boost::json::value& from, Value& value) {
     if (!from.is_object()) return fail("must be an object");

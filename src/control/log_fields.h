@@ -29,7 +29,7 @@ constexpr int count_of(Tier) { return static_cast<int>(kTierNames.size()); }
 template <typename A>
 void fields(A& a, CacheDomain& v) {
   a("tenant", v.tenant);
-  a("salt", v.salt);
+  a.hide("salt", v.salt);
 }
 template <typename A>
 void fields(A& a, PromptLink& v) {
@@ -45,7 +45,7 @@ void fields(A& a, EngineSleep& v) {
 }
 template <typename A>
 void fields(A& a, ProcessEngine& v) {
-  a("command", v.command);
+  a.hide("command", v.command);
   a("ready", v.ready);
   a.hide("env", v.env);
   a("start_timeout", v.start_timeout);
@@ -120,7 +120,7 @@ void fields(A& a, Tuning& v) {
 template <typename A>
 void fields(A& a, Manifest& v) {
   a("name", v.name);
-  a("model", v.model);
+  a.hide_query("model", v.model);
   a("model_sha256", v.model_sha256);
   a("task", v.task);
   a("engine", v.engine);

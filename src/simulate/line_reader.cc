@@ -26,13 +26,13 @@ struct LineReader::File {
   }
 };
 
-LineReader::LineReader(std::string path, std::unique_ptr<File> file)
-    : path_(std::move(path)), file_(std::move(file)) {}
+LineReader::LineReader(std::string path, std::unique_ptr<File> file, std::size_t line_bytes_max)
+    : path_(std::move(path)), line_bytes_max_(line_bytes_max), file_(std::move(file)) {}
 LineReader::LineReader(LineReader&&) noexcept = default;
 LineReader& LineReader::operator=(LineReader&&) noexcept = default;
 LineReader::~LineReader() = default;
 
-Result<LineReader> LineReader::open(const std::string& path) {
+Result<LineReader> LineReader::open(const std::string& path, std::size_t line_bytes_max) {
   const auto cannot = [&path](const std::string& why) {
     return Error{std::string(domain::error::kInvalidValue),
                  fmt::format("'{}' cannot be read: {}", path, why), "trace"};
@@ -42,14 +42,14 @@ Result<LineReader> LineReader::open(const std::string& path) {
     const int copy = ::dup(STDIN_FILENO);
     if (copy >= 0) file->handle = ::gzdopen(copy, "rb");
     if (file->handle == nullptr) return cannot(std::generic_category().message(errno));
-    return LineReader("stdin", std::move(file));
+    return LineReader("stdin", std::move(file), line_bytes_max);
   }
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return cannot(std::generic_category().message(errno));
   if (S_ISDIR(status.st_mode)) return cannot("it is a folder");
   file->handle = ::gzopen(path.c_str(), "rb");
   if (file->handle == nullptr) return cannot(std::generic_category().message(errno));
-  return LineReader(path, std::move(file));
+  return LineReader(path, std::move(file), line_bytes_max);
 }
 
 Error LineReader::fault(const std::string& what, const std::string& field) const {
@@ -82,9 +82,9 @@ Result<std::optional<std::string_view>> LineReader::next() {
   std::size_t end = std::string::npos;
   while ((end = buffer_.find('\n', at_ + looked)) == std::string::npos) {
     looked = buffer_.size() - at_;
-    if (looked > kLineBytesMax) {
+    if (looked > line_bytes_max_) {
       ++line_;
-      return fault(fmt::format("the line is longer than {} bytes", kLineBytesMax));
+      return fault(fmt::format("the line is longer than {} bytes", line_bytes_max_));
     }
     if (fill()) continue;
     if (!broken_.empty()) {
@@ -96,6 +96,7 @@ Result<std::optional<std::string_view>> LineReader::next() {
     break;
   }
   std::string_view text(buffer_.data() + at_, end - at_);
+  whole_ = end < buffer_.size();
   at_ = std::min(end + 1, buffer_.size());
   if (++line_ == 1 && text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   if (text.ends_with('\r')) text.remove_suffix(1);

@@ -23,10 +23,10 @@ enum Stream : std::uint64_t { kWorld = 1, kTrouble };
 
 class Logger final : public Observer {
  public:
-  Logger(const std::function<void(std::string_view)>& write, const control::BrainOptions& options)
-      : write_(write) {
-    write_(control::DecisionLog::head(options));
+  Logger(const RunSetup& setup, const control::BrainOptions& options) : write_(setup.log) {
+    write_(log_.head(options, {.build = setup.build}));
   }
+  void close() { write_(control::DecisionLog::end(control::kLogClosed)); }
   void turned(const Turn& turn) override {
     write_(log_.turn(turn.event, turn.now, turn.wall, turn.effects, turn.brain));
   }
@@ -88,7 +88,7 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& calls) {
   if (setup.checks == Checks::On) world.watch(checkers);
   world.watch(totals);
   std::optional<Logger> logger;
-  if (setup.log) world.watch(logger.emplace(setup.log, options));
+  if (setup.log) world.watch(logger.emplace(setup, options));
   std::optional<Trouble> trouble;
   if (setup.faults > 0)
     trouble.emplace(world, TroubleOptions{.seed = seeds.split(kTrouble).bits(),
@@ -111,6 +111,7 @@ Result<RunOutcome> run_once(const RunSetup& setup, RequestSource& calls) {
     settle(world, world.now() + kLastCallWithin, interruption);
     if (setup.checks == Checks::On) checkers.at_end(world.now());
   }
+  if (logger) logger->close();
   totals.end(world.now(), world.busy_core_seconds());
   Figures figures = totals.figures();
   if (setup.stopwatch) figures.turns = timed.turns();

@@ -31,6 +31,7 @@ struct RunSetup {
   KeepAlive keep_alive = KeepAlive::AsDeployed;
   control::EvictionOrder eviction = control::EvictionOrder::Worth;
   std::function<void(std::string_view)> log = nullptr;  // takes lines of the decision log
+  std::string build = "";                               // of this program, for its head
   Checks checks = Checks::On;
   TimedController::Stopwatch stopwatch = nullptr;  // times the brain's turns, and changes none
 };
