@@ -179,13 +179,12 @@ void LivePlatform::on_wants(domain::ProcessId process, std::uint64_t state) {
 void LivePlatform::on_measured(domain::ProcessId process, const std::string& line) {
   tuner_.on_measured(process, line);
 }
-void LivePlatform::on_gone(domain::ProcessId process, const std::string& cause,
-                           control::Ending ending) {
-  memory_.gone(process);
-  if (tuner_.owns(process)) return tuner_.on_gone(process, cause);
-  prompts_.gone(process);
-  sleepers_.forget(process);
-  post(control::ProcessGone{process, cause, ending});
+void LivePlatform::on_gone(const control::ProcessGone& end) {
+  memory_.gone(end.process);
+  if (tuner_.owns(end.process)) return tuner_.on_gone(end.process, end.cause);
+  prompts_.gone(end.process);
+  sleepers_.forget(end.process);
+  post(end);
 }
 
 // --- the brain's turn ---

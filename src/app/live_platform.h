@@ -103,8 +103,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void on_kept(domain::ProcessId process, std::vector<runtime::KeptCopy> copies) override;
   void on_wants(domain::ProcessId process, std::uint64_t state) override;
   void on_measured(domain::ProcessId process, const std::string& line) override;
-  void on_gone(domain::ProcessId process, const std::string& cause,
-               control::Ending ending) override;
+  void on_gone(const control::ProcessGone& end) override;
 
  private:
   using Done = std::function<void(Result<control::Grant>, int retry_after_s)>;

@@ -391,8 +391,9 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void finish() {
+    const auto most = leaf_ ? leaf_->peak() : std::nullopt;
     close();
-    if (listener_ != nullptr) std::exchange(listener_, nullptr)->gone(process_, cause_, ending_);
+    if (auto* told = std::exchange(listener_, nullptr)) told->gone({process_, cause_, ending_, most});
   }
 
   void close() {
@@ -427,8 +428,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   LineSplitter control_lines_{kControlLineBytesMax};
   Strays strays_;
   std::string cause_;         // why we end it; empty while it lives or when it ended by itself
-  std::string failed_cause_;  // the worker's own words
-  std::string last_line_;
+  std::string failed_cause_, last_line_;  // the worker's own words; what it printed last
   control::Ending ending_ = control::Ending::Asked;
   double progress_ = -1;
   bool ready_ = false, stopping_ = false, control_broken_ = false, kill_sent_ = false,

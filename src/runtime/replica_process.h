@@ -56,8 +56,7 @@ class ReplicaListener {
   virtual void kept(domain::ProcessId process, std::vector<KeptCopy> copies) = 0;
   virtual void wants(domain::ProcessId process, std::uint64_t state) = 0;
   virtual void printed(domain::ProcessId process, std::string_view line) = 0;
-  virtual void gone(domain::ProcessId process, const std::string& cause,
-                    control::Ending ending) = 0;  // last, once
+  virtual void gone(const control::ProcessGone& end) = 0;  // last, once
 };
 
 class ReplicaProcess final {

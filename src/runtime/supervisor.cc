@@ -219,10 +219,10 @@ class Supervisor::State final : public ReplicaListener {
     });
   }
 
-  void gone(domain::ProcessId process, const std::string& cause, control::Ending ending) override {
-    processes_.erase(process);
+  void gone(const control::ProcessGone& end) override {
+    processes_.erase(end.process);
     sweep(kSweeps);
-    observer_.on_gone(process, cause, ending);
+    observer_.on_gone(end);
   }
 
   // Logs outlive replicas, so that a failure can be read afterwards; functions without replicas

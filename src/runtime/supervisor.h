@@ -65,8 +65,7 @@ class ReplicaObserver {
   virtual void on_measured(domain::ProcessId process, const std::string& line);
   virtual void on_kept(domain::ProcessId process, std::vector<KeptCopy> copies) = 0;
   virtual void on_wants(domain::ProcessId process, std::uint64_t state) = 0;
-  virtual void on_gone(domain::ProcessId process, const std::string& cause,
-                       control::Ending ending) = 0;
+  virtual void on_gone(const control::ProcessGone& end) = 0;
 };
 
 class Supervisor final {

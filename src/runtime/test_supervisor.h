@@ -36,14 +36,15 @@ struct Recorder final : ReplicaObserver {
     for (KeptCopy& copy : copies) kept.push_back(std::move(copy.file));
   }
   void on_wants(domain::ProcessId, std::uint64_t state) override { wanted.push_back(state); }
-  void on_gone(domain::ProcessId replica, const std::string& text, control::Ending how) override {
-    ending[replica.value] = how;
+  void on_gone(const control::ProcessGone& end) override {
+    ending[end.process.value] = end.ending;
     ++gone;
-    cause[replica.value] = text;
+    cause[end.process.value] = end.cause;
+    most_bytes[end.process.value] = end.most_bytes;
   }
   std::vector<double> progress;
   std::map<std::uint64_t, int> ready;
-  std::map<std::uint64_t, std::optional<std::uint64_t>> bytes_read;
+  std::map<std::uint64_t, std::optional<std::uint64_t>> bytes_read, most_bytes;
   std::map<std::uint64_t, std::string> cause, sandbox;
   std::map<std::uint64_t, control::Ending> ending;
   std::vector<UniqueFd> kept;
