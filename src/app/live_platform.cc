@@ -193,7 +193,7 @@ void LivePlatform::on_gone(domain::ProcessId process, const runtime::ProcessEnd&
   prompts_.gone(process);
   sleepers_.forget(process);
   bad_sleepers_.erase(process);
-  post(control::ProcessGone{process, end.cause, end.ending});
+  post(control::ProcessGone{process, end.cause, end.ending, end.most_bytes});
 }
 
 // --- the brain's turn ---

@@ -8,16 +8,15 @@
 //
 // Rules: one start at a time per function and cache domain however many calls wait. A revision
 // replaces the old one only once it is ready. An idle replica stops after keep_alive, or earlier
-// when its memory is needed (policy/evictor.h); one with a call in flight is never
-// stopped, but when others have waited for its memory it gets no new calls. A failed start is
-// remembered for a while (policy/retry.h), so that a broken model cannot cause a storm of loads.
+// when its memory is needed (policy/evictor.h); one with a call in flight is never stopped, but when
+// others have waited for its memory it gets no new calls. A failed start is remembered for a while
+// (policy/retry.h), so that a broken model cannot cause a storm of loads.
 // A replica serves one cache domain: its first grant binds it. Calls of a domain that no replica
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
-// goes.
-// Several revisions may serve side by side, each with its share of the calls; a call waits for a
-// replica of the one that was chosen for it. An engine that can sleep does so before its replica
-// stops; a call for it wakes it rather than starts another. A revision whose replicas go on dying
-// is put in quarantine: brain_crashes.cc.
+// goes. Several revisions may serve side by side, each with its share of the calls; a call waits
+// for a replica of the one that was chosen for it. An engine that can sleep does so before its
+// replica stops; a call wakes it, and starts no other. A revision whose replicas go on dying is put
+// in quarantine: brain_crashes.cc.
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
@@ -300,6 +299,7 @@ class Brain final : BrainState {
   std::uint64_t reservation_of(const Account& account) const;
   static const Accounts& accounts_of(const Generation& generation);
   void measured(ReplicaEntry& entry, const MemoryMeasured& event);
+  void note_unmeasured(const Replica& gone, std::uint64_t most_bytes);
   void measured(TemplateEntry& entry, const MemoryMeasured& event);
   void note_learned(const std::string& label, const Account& account, int samples);
   void reserve(std::uint64_t& bytes, std::uint64_t needed, const std::string& label,

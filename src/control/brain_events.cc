@@ -266,6 +266,7 @@ void Brain::on(const ProcessGone& event) {
   if (entry == replicas_.end()) return;
   unlist(*entry);
   const Replica replica = std::move(entry->second);
+  if (event.most_bytes) note_unmeasured(replica, *event.most_bytes);
   workers_changed_ |= replica.works();
   give_cores_of(replica);
   replicas_.erase(entry);

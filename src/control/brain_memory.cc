@@ -107,6 +107,15 @@ void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
   keep_budget_of(replica);
 }
 
+// Forks that make room for each other live for a call or two and are never measured. Their leaf was
+// charged with what they touched themselves, whoever else went before them.
+void Brain::note_unmeasured(const Replica& gone, std::uint64_t most_bytes) {
+  if (!gone.from || !gone.account.worked || gone.account.seen.peak > 0) return;
+  Account account = gone.account;
+  account.seen = policy::seen_with(account.seen, most_bytes);
+  note_learned(label_of(gone), account, policy::kSamples);
+}
+
 // One that loads holds more than it will: nothing of it is learned before it is ready.
 void Brain::measured(TemplateEntry& entry, const MemoryMeasured& event) {
   Template& held = entry.second;

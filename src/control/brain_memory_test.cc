@@ -145,6 +145,57 @@ TEST_F(MeasuredMemory, ForkedReplica_CountsItsOwnAndTheTemplateTheRest) {
   EXPECT_EQ(in.brain.reserved_bytes(), (118 + 6 + 2 + 8) * kMiB + policy::kStillMargin);
 }
 
+// Of each life: one call, and no time to be measured.
+class ShortLives : public MeasuredMemory {
+ protected:
+  ShortLives() {
+    deploy("f", domain::TemplateUse::On, in);
+    in.call("f");
+    in.ready(0);
+  }
+  void live(std::optional<std::uint64_t> most_mib) {
+    const std::size_t index = in.started.size() - 1;
+    in.ready(index);
+    in.post(CallEnded{domain::CallId{lives_ + 1}});
+    std::optional<std::uint64_t> most_bytes;
+    if (most_mib) most_bytes = *most_mib * kMiB;
+    in.pass(11s);
+    in.post(ProcessGone{in.started[index].process, "stopped", Ending::Asked, most_bytes});
+    ++lives_;
+    in.call("f");
+  }
+
+  World in{1000, 400};
+  std::uint64_t lives_ = 0;
+};
+
+TEST_F(ShortLives, AreLearnedOfByTheMostThatEachHeld) {
+  for (int i = 1; i < policy::kSamples; ++i) live(6);
+  EXPECT_EQ(reserved(in, "f"), kForked);
+  live(4);
+  EXPECT_EQ(reserved(in, "f"), (6 + 2 + 8) * kMiB);
+}
+
+TEST_F(ShortLives, WhereTheMachineDoesNotSay_NothingIsLearned) {
+  for (int i = 0; i < 2 * policy::kSamples; ++i) live(std::nullopt);
+  EXPECT_EQ(reserved(in, "f"), kForked);
+}
+
+TEST_F(MeasuredMemory, MeasuredReplica_IsNotJudgedAgainAtItsEnd) {
+  World in{1000, 400};
+  deploy("f", domain::TemplateUse::On, in);
+  in.call("f");
+  in.ready(0);
+  in.ready(1);
+  in.post(CallEnded{domain::CallId{1}});
+  measure(in, 0, 3, 118);
+  learn(in, "f", 1, 6, 124);
+  in.pass(11s);
+  in.post(ProcessGone{in.started[1].process, "stopped", Ending::Asked, 300 * kMiB});
+  in.call("f");
+  EXPECT_EQ(reserved(in, "f"), (6 + 2 + 8) * kMiB);
+}
+
 TEST_F(MeasuredMemory, TemplateThatLoads_IsNotLowered) {
   World in{1000, 400};
   deploy("f", domain::TemplateUse::On, in);

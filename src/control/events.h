@@ -128,6 +128,8 @@ struct ProcessGone {
   domain::ProcessId process;
   std::string cause;  // how it ended, and after ": " what it said last
   Ending ending = Ending::Itself;
+  // The most that it ever held of its own; nothing where the machine does not say.
+  std::optional<std::uint64_t> most_bytes = {};
 };  // it is reaped
 
 // What came of a SleepReplica or a WakeReplica.

@@ -322,6 +322,7 @@ void fields(A& a, ProcessGone& v) {
   a("process", v.process);
   a("cause", v.cause);
   a("ending", v.ending);
+  a("most_bytes", v.most_bytes);
 }
 template <typename A>
 void fields(A& a, ReplicaAsleep& v) {

@@ -133,9 +133,9 @@ bool Leaf::met_memory_limit() const {
   return *most + kChargeBytes >= *in_force_.memory_bytes;
 }
 
-std::optional<std::uint64_t> Leaf::usage() const {
+std::optional<std::uint64_t> Leaf::peak() const {
   const std::optional<std::string> text =
-      read_memory_file("memory.usage_in_bytes", "memory.current");
+      read_memory_file("memory.max_usage_in_bytes", "memory.peak");
   return text ? parse_memory_limit(*text) : std::nullopt;  // a number of the same form
 }
 

@@ -87,7 +87,9 @@ class Leaf final {
   // Whether the leaf has ever come up to its own limit. When it has not, oom_kills() are the work
   // of a limit above, or of the whole machine's end.
   bool met_memory_limit() const;
-  std::optional<std::uint64_t> usage() const;  // bytes charged now, pages of files included
+  // The most bytes that were ever charged, pages of files included; nothing where the machine does
+  // not say (version 2 before Linux 5.19).
+  std::optional<std::uint64_t> peak() const;
 
   // Whether all folders are gone. The kernel refuses while a process lives inside and for some
   // milliseconds after its end; whoever owns the leaf tries again, or leaves it to the tree.

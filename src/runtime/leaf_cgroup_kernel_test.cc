@@ -178,7 +178,7 @@ TEST_F(LeafCgroupKernel, ChildThatAllocatesWithoutBound_IsKilledAloneAndTheLeafS
   remove(beside);
 }
 
-TEST_F(LeafCgroupKernel, Usage_FollowsWhatIsTouched) {
+TEST_F(LeafCgroupKernel, Peak_IsTheMostThatWasTouched) {
   need("memory");
   if (IsSkipped()) return;
   Leaf one = leaf("one", {.memory_bytes = 64 * kMiB});
@@ -194,8 +194,8 @@ TEST_F(LeafCgroupKernel, Usage_FollowsWhatIsTouched) {
   child.let_go();
   char byte = 0;
   ASSERT_EQ(::read(pair[0], &byte, 1), 1);
-  EXPECT_GE(one.usage().value_or(0), 16 * kMiB);
-  EXPECT_LT(one.usage().value_or(0), 64 * kMiB);
+  EXPECT_GE(one.peak().value_or(0), 16 * kMiB);
+  EXPECT_LT(one.peak().value_or(0), 64 * kMiB);
   ::close(pair[0]);
   ::close(pair[1]);
   ::kill(child.pid(), SIGKILL);

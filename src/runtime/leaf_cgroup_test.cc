@@ -117,13 +117,12 @@ TEST_F(LeafCgroup, V1_Counters_AreReadFromTheLeaf) {
   const Result<Leaf> leaf = tree.make_leaf("7", kLimits);
   const fs::path folder = root_ / memory_ / ours_ / "7";
   put(folder / "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
-  put(folder / "memory.usage_in_bytes", "4096\n");
   put(folder / "memory.max_usage_in_bytes", "60000000\n");
   EXPECT_FALSE(leaf->met_memory_limit());
   put(folder / "memory.max_usage_in_bytes", "67000000\n");
   EXPECT_TRUE(leaf->met_memory_limit());
   EXPECT_EQ(leaf->oom_kills(), 3u);
-  EXPECT_EQ(leaf->usage(), 4096u);
+  EXPECT_EQ(leaf->peak(), 67000000u);
 }
 
 TEST_F(LeafCgroup, V2_ServerAloneInItsGroup_MovesInAndBackOut) {
@@ -157,12 +156,12 @@ TEST_F(LeafCgroup, V2_EachLimitIsWrittenInOneFolder) {
   put(unit() / ours_ / "7/memory.events", "max 0\noom_kill 2\n");
   EXPECT_FALSE(leaf->met_memory_limit());
   put(unit() / ours_ / "7/memory.events", "max 9\noom_kill 2\n");
-  put(unit() / ours_ / "7/memory.current", "8192\n");
+  put(unit() / ours_ / "7/memory.peak", "8192\n");
   EXPECT_TRUE(leaf->met_memory_limit());
   EXPECT_EQ(leaf->oom_kills(), 2u);
   put(unit() / ours_ / "7/memory.events", "max 9\noom_kill 2\noom_group_kill 1\n");
   EXPECT_EQ(leaf->oom_kills(), 1u) << "two marks of one death";
-  EXPECT_EQ(leaf->usage(), 8192u);
+  EXPECT_EQ(leaf->peak(), 8192u);
 }
 
 TEST_F(LeafCgroup, V2_OthersShareTheGroup_NobodyMovesAndTheReasonIsTold) {
@@ -246,7 +245,7 @@ TEST_F(LeafCgroup, NoPermission_IsToldInWordsAndALeafLimitsNothing) {
   EXPECT_TRUE(leaf->add(4711));
   EXPECT_EQ(leaf->enter(), 0);
   EXPECT_EQ(leaf->oom_kills(), std::nullopt);
-  EXPECT_EQ(leaf->usage(), std::nullopt);
+  EXPECT_EQ(leaf->peak(), std::nullopt);
   EXPECT_TRUE(leaf->try_remove());
 }
 

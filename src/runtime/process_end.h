@@ -5,6 +5,7 @@
 #pragma once
 
 #include <csignal>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -17,6 +18,7 @@ struct ProcessEnd {
   std::string cause;  // in words
   control::Ending ending = control::Ending::Asked;
   domain::ExitReason reason = domain::ExitReason::Stopped;
+  std::optional<std::uint64_t> most_bytes = {};  // ever charged to its leaf; none = not known
 };
 
 // What is known of it before its exit is seen.

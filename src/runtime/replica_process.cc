@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
-#include <optional>
 #include <unistd.h>
 #include <utility>
 #include <variant>
@@ -393,6 +392,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   }
 
   void finish() {
+    if (leaf_) end_.most_bytes = leaf_->peak();
     close();
     if (listener_ != nullptr) std::exchange(listener_, nullptr)->gone(process_, end_);
   }
@@ -429,7 +429,7 @@ class ReplicaProcess::State final : public std::enable_shared_from_this<State> {
   LineSplitter control_lines_{kControlLineBytesMax};
   Strays strays_;
   EndFacts facts_;
-  ProcessEnd end_;  // once it has ended
+  ProcessEnd end_;
   double progress_ = -1;
   bool ready_ = false, stopping_ = false, control_broken_ = false, reaping_ = false,
        reaped_ = false, terminated_ = false;

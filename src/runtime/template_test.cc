@@ -109,6 +109,10 @@ TEST_F(TemplateTest, Fork_IsInALeafOfItsOwnUntilItIsGone) {
   EXPECT_EQ(until_gone(2), "stopped");
   EXPECT_TRUE(until([] { return leaf_count(2) == 0; }));
   EXPECT_GT(leaf_count(1), 0);
+  if (layers.find("memory") == std::string::npos) return;
+  ASSERT_TRUE(seen_.most_bytes[2]);
+  EXPECT_GT(*seen_.most_bytes[2], 0U);
+  EXPECT_LE(*seen_.most_bytes[2], std::uint64_t{256} << 20);
 }
 
 TEST_F(TemplateTest, NoCgroups_ForksAsBefore) {

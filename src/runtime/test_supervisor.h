@@ -39,12 +39,13 @@ struct Recorder final : ReplicaObserver {
   void on_gone(domain::ProcessId replica, const ProcessEnd& end) override {
     ending[replica.value] = end.ending;
     reason[replica.value] = end.reason;
+    most_bytes[replica.value] = end.most_bytes;
     ++gone;
     cause[replica.value] = end.cause;
   }
   std::vector<double> progress;
   std::map<std::uint64_t, int> ready;
-  std::map<std::uint64_t, std::optional<std::uint64_t>> bytes_read;
+  std::map<std::uint64_t, std::optional<std::uint64_t>> bytes_read, most_bytes;
   std::map<std::uint64_t, std::string> cause, sandbox;
   std::map<std::uint64_t, control::Ending> ending;
   std::map<std::uint64_t, domain::ExitReason> reason;

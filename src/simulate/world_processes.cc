@@ -268,10 +268,11 @@ void World::gone(domain::ProcessId id, const std::string& cause, control::Ending
   unforeseen_ -= found->second.unforeseen;
   count_on_devices(id, found->second, Count::Out);
   processes_.erase(id);
+  const std::uint64_t most_bytes = memory_.made(id);
   memory_.remove(id);
   measuring_.remove(id);
   schedule_measure();
-  tell(control::ProcessGone{id, cause, ending});
+  tell(control::ProcessGone{id, cause, ending, most_bytes});
   if (!is_template) return;
   std::vector<domain::ProcessId> unborn;
   for (const auto& [other, process] : processes_)
