@@ -157,7 +157,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def stays_within(pid: int, round: Callable[[], object], *, warm_up: int, rounds: int, grows_by: int) -> None:
-    """Asserts that after `warm_up` rounds a process' memory grows by no more than `grows_by` bytes over so many more."""
+    """Asserts that after `warm_up` rounds a process' memory grows by at most `grows_by` bytes over so many more."""
     for _ in range(warm_up):
         round()
     seen = [memory_bytes(pid)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support.server import Server, llama, wait_until
 
-SYSTEM = " ".join(f"Rule {i}: be brief." for i in range(230))  # some 1,500 tokens
+SYSTEM = " ".join(f"Rule {i}: be brief." for i in range(190))  # some 1,600 tokens
 RULES = SYSTEM[:2500]  # some 700 tokens
 CANARY = {"red": "the vault opens with 48151623", "blue": "the safe opens with 42071912"}
 
@@ -39,7 +39,7 @@ def test_long_conversation_goes_on_after_zero_and_after_a_kill(model) -> None:
         server.deploy(llama("chat", model))
         talk = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "Hello?"}]
         first = ask(server, talk)
-        assert first["usage"]["prompt_tokens"] > 1400
+        assert first["usage"]["prompt_tokens"] >= 1500
         to_zero(server, 1)
         talk += [first["choices"][0]["message"], {"role": "user", "content": "And now?"}]
         assert cached_share(ask(server, talk)) >= 0.95
