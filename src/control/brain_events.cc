@@ -11,6 +11,8 @@
 namespace glowplug::control {
 namespace {
 
+constexpr int kServerErrors = 500;  // HTTP statuses below are a caller's fault, as no model file is
+
 Error shutting_down() {
   return {std::string(domain::error::kShuttingDown),
           "the server is shutting down; try again in a moment", ""};
@@ -80,7 +82,10 @@ void Brain::on(const ModelUnavailable& event) {
   if (generation == nullptr || generation->model != Model::Preparing) return;
   generation->model = Model::Failed;
   generation->prepare_ended = now_;
-  fail(event.function, *find(event.function), *generation, event.error);
+  Error error = event.error;
+  if (domain::error_kind(error.code).status < kServerErrors)
+    error = {std::string(domain::error::kFunctionFailed), std::move(error.message), {}};
+  fail(event.function, *find(event.function), *generation, error);
 }
 
 void Brain::on(const ModelResidency& event) {

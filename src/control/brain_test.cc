@@ -232,6 +232,20 @@ TEST(ModelUnavailable, RefusesAndTheNextCallTriesAgain) {
   EXPECT_EQ(world.prepared.size(), 2u);
 }
 
+TEST(ModelUnavailable, FileThatCannotBeUsed_IsNoFaultOfTheCaller) {
+  World world;
+  world.post(FunctionPut{world.manifest("f"), 1});
+  world.call("f");
+  world.post(ModelUnavailable{"f", 1, {"model_rejected", "the file ends too soon", "model"}});
+  world.call("f");
+  ASSERT_EQ(world.refused.size(), 2u);
+  for (const RefuseCall& refused : world.refused) {
+    EXPECT_EQ(refused.error.code, "function_failed");
+    EXPECT_EQ(refused.error.message, "the file ends too soon");
+    EXPECT_GT(refused.retry_after_s, 0);
+  }
+}
+
 TEST(Memory, IdleLeastRecentlyUsedMakesRoom) {
   World world(250);
   for (const char* name : {"a", "b"}) {

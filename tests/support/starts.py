@@ -21,7 +21,7 @@ from . import processes, sse
 from .server import POLL_SECONDS, Server, wait_until
 
 SEEN_WITHIN_SECONDS = 30.0
-LOOK_SECONDS = 20e-6
+LOOK_SECONDS = 20e-6  # between two looks: else the threads that make the calls hardly run
 Find, IsThere, Over = Callable[[], int | None], Callable[[int], bool], Callable[[], object]
 JSON = {"Content-Type": "application/json"}
 FORKED = ("glowplug-templ", "glowplug-worker")  # one has its template's name at first
@@ -62,7 +62,7 @@ def stopped_at(find: Find, is_there: IsThere, over: Over) -> int | None:
     with eager():
         while not over():
             if (pid := find()) is None or not stands_still(pid):
-                time.sleep(LOOK_SECONDS)  # else the threads that make the calls hardly run
+                time.sleep(LOOK_SECONDS)
                 continue
             if is_there(pid):
                 return pid
@@ -120,6 +120,7 @@ class Changes:
         """Until there is one more."""
         before = self._last
         while self._last == before and not over():
+            time.sleep(LOOK_SECONDS)
             self._last = self._look(self._server)
 
 

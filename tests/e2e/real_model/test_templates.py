@@ -89,7 +89,7 @@ def test_any_process_killed_at_any_step_the_next_call_is_answered(
     server.deploy(llama("shaken", model, keep_alive=0))
     answer(server, "shaken", max_tokens=1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        for step in range(20):
+        for step in range(10):
             wait_until(lambda: server.function("shaken")["state"] == "cold", 10, "back at zero")
             changes = Changes(server)
             call = pool.submit(server.chat, "shaken", max_tokens=1)
