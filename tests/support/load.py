@@ -17,14 +17,15 @@ from .server import Server
 
 
 class Load:
-    """`threads` callers in a loop until the block ends. Afterwards `.failures` lists what was not a whole answer."""
+    """`threads` callers in a loop until the block ends. Afterwards `.failures` lists what was not a whole answer.
+    Further fields go into each request."""
 
     def __init__(
-        self, server: Server, name: str, *, threads: int = 4, max_tokens: int = 16
+        self, server: Server, name: str, *, threads: int = 4, max_tokens: int = 16, **fields: Any
     ) -> None:
         self.answers: list[dict[str, Any]] = []
         self.failures: list[str] = []
-        self._server, self._name, self._max_tokens = server, name, max_tokens
+        self._server, self._name, self._max_tokens, self._fields = server, name, max_tokens, fields
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)
@@ -36,9 +37,13 @@ class Load:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._stop.set()
+        self.stop()
         for thread in self._threads:
             thread.join(timeout=70)
+
+    def stop(self) -> None:
+        """No new calls; those under way are answered."""
+        self._stop.set()
 
     def _run(self, number: int) -> None:
         with httpx.Client(base_url=self._server.url, timeout=60) as client:
@@ -51,7 +56,7 @@ class Load:
                     "temperature": 0,
                     "messages": [{"role": "user", "content": f"caller {number}, call {count}"}],
                     "stream": count % 2 == 0,
-                }
+                } | self._fields
                 started = time.monotonic()
                 try:
                     reply = client.post("/v1/chat/completions", json=body)

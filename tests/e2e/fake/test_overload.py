@@ -24,14 +24,16 @@ class Reply(NamedTuple):
     retry_after: str | None
 
 
-def open_loop(server: Server, name: str, rate: float, seconds: float) -> list[Reply]:
+def open_loop(
+    server: Server, name: str, rate: float, seconds: float, tokens: int = TOKENS
+) -> list[Reply]:
     """Calls come at their times, whatever became of those before."""
     start = time.monotonic()
 
     def call(number: int) -> Reply:
         time.sleep(max(0.0, start + number / rate - time.monotonic()))
         began = time.monotonic()
-        reply = server.chat(name, f"call {number}", max_tokens=TOKENS)
+        reply = server.chat(name, f"call {number}", max_tokens=tokens)
         ended = time.monotonic()
         return Reply(reply.status_code, ended - began, ended - start, reply.headers.get("retry-after"))
 
@@ -94,3 +96,26 @@ def test_three_times_too_many(server: Server, function: str) -> None:
     assert after[200] - before.get(200, 0) == sum(
         one.status == 200 for some in (calm, full, flood, again) for one in some
     )
+
+
+def p99(replies: list[Reply]) -> float:
+    took = sorted(one.seconds for one in replies if one.status == 200)
+    return took[int(0.99 * len(took))]
+
+
+def test_what_is_admitted_is_answered_nearly_as_soon_as_in_calm(server: Server, deploy) -> None:
+    """A deadline in the queue bounds it: what cannot keep it is refused as it comes."""
+    tokens, slots = 2 * TOKENS, 2 * SLOTS
+    deadline = {"queue_timeout": "260ms"}  # of answers that take 400 ms
+    name = deploy("impatient", tokens_per_second=RATE, slots=slots, scale={"max": 1}, limits=deadline)
+    for _ in range(3):  # so that its answers' length is known
+        open_loop(server, name, CAPACITY, 0.4, tokens)
+    calm = open_loop(server, name, 0.8 * CAPACITY, SECONDS, tokens)
+    flood = open_loop(server, name, 3 * CAPACITY, SECONDS, tokens)
+    assert {one.status for one in calm} == {200}
+    assert p99(flood) <= 2 * p99(calm)
+    assert goodput(flood) >= 0.9 * CAPACITY
+    refused = [one for one in flood if one.status != 200]
+    assert {one.status for one in refused} == {503} and len(refused) > len(flood) / 2
+    assert all(one.retry_after and 1 <= int(one.retry_after) <= 60 for one in refused)
+    assert statistics.median(one.seconds for one in refused) < 0.05
