@@ -51,7 +51,11 @@ LivePlatform::LivePlatform(const Parts& parts)
       tuner_(
           parts.loop, supervisor_, [this](control::Event event) { post(std::move(event)); },
           cores_),
-      timer_(parts.loop) {}
+      timer_(parts.loop),
+      // Owner of the lambda: clock_watch_, a member of this.
+      clock_watch_({.loop = parts.loop, .clock = parts.clock, .was_set = [this] {
+                      post(control::Tick{});
+                    }}) {}
 
 LivePlatform::~LivePlatform() {
   stopping_ = true;

@@ -21,6 +21,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include "app/clock_watch.h"
 #include "app/memory_watch.h"
 #include "app/prompt_states.h"
 #include "app/rollouts.h"
@@ -161,6 +162,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   Tuner tuner_;
   boost::asio::steady_timer timer_;
   std::optional<Time> timer_at_;
+  ClockWatch clock_watch_;
   std::map<domain::CallId, Caller> callers_;  // not yet answered
   std::map<domain::CallId, domain::ProcessId> granted_;
   std::deque<control::Event> events_;  // waiting for their turn

@@ -240,10 +240,13 @@ std::vector<std::string> ModelCache::functions_of(const std::string& sha256) con
 
 std::vector<std::pair<std::int64_t, std::string>> ModelCache::by_age() const {
   const LedgerState state = ledger_.read();
+  const std::int64_t now = now_ms();
   std::vector<std::pair<std::int64_t, std::string>> order;
   for (const StoredModel& model : folder_.list()) {
     const auto record = state.blobs.find(model.sha256);
-    order.emplace_back(record == state.blobs.end() ? 0 : record->second.verified_ms, model.sha256);
+    const std::int64_t verified = record == state.blobs.end() ? 0 : record->second.verified_ms;
+    // A time that is still to come is of a clock that was wrong, and would keep it from its turn.
+    order.emplace_back(verified <= now ? verified : 0, model.sha256);
   }
   std::sort(order.begin(), order.end());
   return order;

@@ -72,7 +72,8 @@ class ModelCache final {
   control::CacheView view();
   control::CacheCounters counters() const;
   std::vector<std::string> functions_of(const std::string& sha256) const;
-  // Blobs with when they were last verified; those of one age in the order of their digests.
+  // Blobs with when they were last verified, 0 where that is not known; those of one age in the
+  // order of their digests.
   std::vector<std::pair<std::int64_t, std::string>> by_age() const;
   const BlobFolder& folder() const { return folder_; }
   std::int64_t now_ms() const { return clock_.wall_now().time_since_epoch().count(); }

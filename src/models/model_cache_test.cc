@@ -333,6 +333,21 @@ TEST_F(ScrubTest, BlobThatIsGone_IsNoDamage) {
   EXPECT_FALSE(verified_);
 }
 
+TEST_F(ScrubTest, VerifiedByAClockThatWasADayAhead_IsDueAtOnce) {
+  ManualClock ahead, right;
+  ahead.advance(std::chrono::hours(48));
+  right.advance(std::chrono::hours(24));
+  ModelStoreOptions by_clock = options();
+  by_clock.clock = &ahead;
+  ASSERT_EQ(code(get(*std::make_unique<ModelStore>(by_clock), "/a")), "ok");
+  by_clock.clock = &right;
+  ModelStore store(by_clock);
+  const std::int64_t never = 0;
+  EXPECT_THAT(store.cache().by_age(), ElementsAre(std::pair(never, digest("/a"))));
+  store.cache().verified(digest("/a"), blob("/a"), *mark_of(blob("/a")));
+  EXPECT_THAT(store.cache().by_age(), ElementsAre(std::pair(store.cache().now_ms(), digest("/a"))));
+}
+
 TEST_F(ScrubTest, EndWhileReadingSlowly_ComesAtOnce) {
   ModelStore store(options());
   ASSERT_EQ(code(get(store, "/a")), "ok");
