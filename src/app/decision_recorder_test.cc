@@ -35,7 +35,7 @@ class DecisionRecorderTest : public testing::Test {
     if (options.now == WallTime{}) options.now = WallTime(1'795'844'236'123ms);
     auto opened = DecisionRecorder::open(std::move(options), kBrain);
     ASSERT_TRUE(opened.ok()) << opened.error().message;
-    recorder_ = *std::move(opened);
+    recorder_ = std::move(opened).value();
   }
   void turns(int count) {
     for (int i = 0; i < count; ++i) {

@@ -247,7 +247,7 @@ std::unique_ptr<DecisionRecorder> open_recorder(const ServerConfig& config, cons
                                          brain);
   if (recorder) {
     spdlog::info("decisions are recorded: {}", (*recorder)->path());
-    return *std::move(recorder);
+    return std::move(recorder).value();
   }
   spdlog::warn("decisions are not recorded: {}", recorder.error().message);
   return nullptr;
