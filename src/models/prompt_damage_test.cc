@@ -99,6 +99,15 @@ TEST_F(PromptDamage, BitFlippedAnywhere_IsRefusedForItsReason) {
   }
 }
 
+// Of a model with a sliding window it holds the last window alone, and would be cut all the same.
+TEST_F(PromptDamage, OfTheVersionBefore_IsRefusedAndRemoved) {
+  std::string text = good_;
+  ASSERT_EQ(text[8], 2);
+  text[8] = 1;
+  PromptStore& store = restart_on(with_new_digest(std::move(text)));
+  expect_refused(store, StateRefusal::ForeignVersion, "version 1");
+}
+
 TEST_F(PromptDamage, BitFlippedWhileTheStoreIsOpen_IsRefused) {
   for (std::size_t at = 0; at < good_.size(); at += 7) {
     PromptStore& store = restart_on(good_);

@@ -33,7 +33,8 @@
 
 namespace glowplug::models {
 
-inline constexpr std::uint32_t kStateFormatVersion = 1;
+// 1: of a sliding window's layers the last window alone, which must not be cut; 2: all of them.
+inline constexpr std::uint32_t kStateFormatVersion = 2;
 inline constexpr std::chrono::hours kRecomputeMax{24};  // longer prefills count as this long
 
 struct StateHeader {

@@ -60,7 +60,8 @@ struct StateKind {
 
   static StateKind whole() { return {.cut_max = 0, .slots_too = true}; }  // recurrent models
   static StateKind may_be_cut() { return {.cut_max = SIZE_MAX}; }
-  // Layers with a sliding window see no further back, and a copy holds no more of them.
+  // Of layers with a sliding window a copy holds no more than they see, where llama_windows.h does
+  // not see to it.
   static StateKind window(std::size_t tokens) { return {.cut_max = tokens}; }
 };
 

@@ -46,18 +46,19 @@ def _llama(writer: GGUFWriter, heads: int = 0, head: int = 0) -> Tensors:
     yield from shapes.tensors(shape, TOKENS)
 
 
-def _gemma3(writer: GGUFWriter, window: int = WINDOW) -> Tensors:
+def _gemma3(writer: GGUFWriter, window: int = WINDOW, head: int = SHAPE.head) -> Tensors:
     """Every second layer sees a window, the others everything."""
-    _describe(writer, SHAPE)
+    shape = SHAPE._replace(head=head)
+    _describe(writer, shape)
     writer.add_sliding_window(window)
     writer.add_sliding_window_pattern(2)
-    yield from shapes.tensors(SHAPE, TOKENS)
-    for layer in range(SHAPE.layers):
+    yield from shapes.tensors(shape, TOKENS)
+    for layer in range(shape.layers):
         for name, size in (
-            ("attn_q_norm", SHAPE.head),
-            ("attn_k_norm", SHAPE.head),
-            ("post_attention_norm", SHAPE.width),
-            ("post_ffw_norm", SHAPE.width),
+            ("attn_q_norm", shape.head),
+            ("attn_k_norm", shape.head),
+            ("post_attention_norm", shape.width),
+            ("post_ffw_norm", shape.width),
         ):
             yield f"blk.{layer}.{name}.weight", (size,)
 

@@ -16,8 +16,8 @@ from support.token_calls import Answer, ask, tokens
 NAME = "kept"
 BEGINNING, ENDING = tokens(1, 400), 3  # tokens
 KINDS = list(model_kinds.KINDS)
-# A copy of these cannot be cut, here of more than a window: it is of use where a prompt goes on from its end.
-UNCUT = ("gemma3", "lfm2", "mamba")
+# A copy of these cannot be cut: it is of use where a prompt goes on from its end.
+UNCUT = ("lfm2", "mamba")
 SALTS = map("fresh {}".format, itertools.count())
 
 
@@ -100,6 +100,32 @@ def test_prompt_that_parts_from_the_kept_one(server: Server, file, kind: str) ->
         before(server)
         answer = ask(server, NAME, prompt)
         assert answer.cached == of_a_cut_copy(kind, len(beginning))
+        answer.assert_is(reference)
+
+
+# A cache in rows, one whose V stands in columns, one of blocks.
+LAYOUTS = {
+    "rows": {"context": 2048},
+    "columns": {"context": 4096},
+    "blocks": {"context": 2048, "tuning": {"kv": "q8_0"}},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_question_after_a_beginning_of_many_windows(server: Server, tmp_path: Path, layout: str) -> None:
+    """From zero, and after a kill; then a third one in the slot that was given the copy."""
+    deploy(server, model_kinds.write("gemma3", tmp_path, head=32), **LAYOUTS[layout])
+    beginning = tokens(220, 1500)
+    assert len(beginning) > 20 * model_kinds.WINDOW
+    ask(server, NAME, beginning + tokens(221, 30))
+    prompts = [ended(server, beginning + tokens(222 + turn, 20)) for turn in range(3)]
+    for turn, before in enumerate((lambda _: None, kill, None)):
+        if before:
+            to_zero(server, 1 + turn)
+            before(server)
+        prompt, reference = prompts[turn]
+        answer = ask(server, NAME, prompt, keep_alive="1m" if turn == 1 else 0)
+        assert answer.cached == len(beginning) >= 0.95 * len(prompt)
         answer.assert_is(reference)
 
 
