@@ -43,8 +43,8 @@ TEST_P(RecordedLog, IsDecidedAsItWas) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, RecordedLog, testing::Values("live.log.gz", "simulated.log.gz"),
-                         [](const auto& info) {
-                           return std::string(info.param, std::string(info.param).find('.'));
+                         [](const auto& one) {
+                           return std::string(one.param, std::string(one.param).find('.'));
                          });
 
 }  // namespace
