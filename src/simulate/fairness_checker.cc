@@ -145,13 +145,15 @@ class FairnessChecker final : public Checker {
     for (Lane& lane : shares.lanes) {
       if (&lane == own) continue;
       const Books::Call* first = first_of(lane);
-      if (first == nullptr || first->id.value > call.id.value) continue;
+      if (first == nullptr) continue;
+      // Replicas that are nobody's yet are for those that came first.
+      if (keeps_apart(function) && first->id.value > call.id.value) continue;
       check_service(shares, lane, *own, *first, now, verdict);
     }
   }
 
-  // While one has calls that wait, another's later ones get what it could have only until they were
-  // served as much as its own.
+  // While one has calls that wait, another's get what it could have only until they were served as
+  // much as its own.
   static void check_service(const Shares& shares, const Lane& waits, const Lane& other,
                             const Books::Call& first, Time now, Verdict& verdict) {
     const auto since = [&](const Lane& lane) {
@@ -162,12 +164,11 @@ class FairnessChecker final : public Checker {
     const double own = since(waits) + waits.in_flight * shares.longest;
     const double slack = to_seconds(domain::kTurn) + kUnknown * shares.at_once * shares.longest;
     if (since(other) > own + slack)
-      verdict.fail(
-          now, kRule,
-          fmt::format("call {} of \"{}\" to {} waits, and later ones of \"{}\" had {:.1f} s "
-                      "since its own had {:.1f} s",
-                      first.id.value, waits.caller.tenant, first.function->name,
-                      other.caller.tenant, since(other), own));
+      verdict.fail(now, kRule,
+                   fmt::format("call {} of \"{}\" to {} waits, and those of \"{}\" had {:.1f} s "
+                               "since its own had {:.1f} s",
+                               first.id.value, waits.caller.tenant, first.function->name,
+                               other.caller.tenant, since(other), own));
   }
 
   // Where a caller has waited for a turn behind others that have all the replicas that there may

@@ -107,7 +107,8 @@ TEST_F(Fairness, LongPrompts_AreServedBesideAStreamOfShortOnes) {
 class Ledger final : public Observer {
  public:
   void turned(const Turn& turn) override {
-    if (std::holds_alternative<control::CallArrived>(turn.event)) ++arrived;
+    if (const auto* call = std::get_if<control::CallArrived>(&turn.event))
+      arrived += call->retry_of ? 0 : 1;
     if (const auto* gone = std::get_if<control::ProcessGone>(&turn.event))
       if (gone->ending != control::Ending::Asked) killed_untold += is_told(turn, *gone) ? 0 : 1;
     for (const control::Effect& effect : turn.effects.list)

@@ -62,6 +62,8 @@ TEST(SingleRun, WhoKnowsTheCalls_StartsNoMoreAndHoldsLessThanWhoStaysAsLong) {
                                     [name](const PlanVariant& one) { return one.name == name; });
     Traffic one_tenant = kTraffic;  // whose replicas all callers share
     one_tenant.tenants = 1;
+    one_tenant.requests_per_s = 0.02;
+    one_tenant.length = 20h;
     const RunOutcome outcome =
         run({.model = with(WorldModel{}, *found), .keep_alive = found->rule}, one_tenant);
     return outcome.figures;

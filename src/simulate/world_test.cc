@@ -196,9 +196,7 @@ TEST_P(KeepAlives, ReplicaStaysSoLong_AndACallsOwnGoesBefore) {
   for (int i = 0; i < 2; ++i) {  // the second call begins it anew
     answer(function);
     if (kept.stays > 2s) pass_by(std::min<Duration>(kept.stays, 24h) - 1s);
-    if (kept.stays > 0s) {
-      EXPECT_EQ(world->process_count(), 1u);
-    }
+    if (kept.stays > 0s) { EXPECT_EQ(world->process_count(), 1u); }
   }
   pass_by(2s);
   EXPECT_EQ(world->process_count(), kept.stays == kForever ? 1u : 0u);
