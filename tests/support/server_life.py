@@ -51,7 +51,7 @@ def live(server: Server) -> None:
     assert server.post("/v1/functions/chat/rollback").status_code == 200
     assert ask(2) == 200
     crash(server)
-    brief = server.deploy(fake("brief", keep_alive="0s", template="off"))
+    brief = server.deploy(fake("brief", keep_alive="100ms", template="off"))
     assert server.chat(brief, max_tokens=1).status_code == 200
     server.wait_state(brief, "cold")
     body = {"tier": "template", "for": "1m"}

@@ -152,7 +152,7 @@ def test_threshold_goes_up_while_a_queue_is_long(tmp_path) -> None:
 
 def test_predictive_starts_ahead_of_a_call_that_comes_at_its_time(tmp_path) -> None:
     with serving(tmp_path, VERY_FAST) as server:
-        manifest = busy("by-habit", "predictive", load_time="200ms") | {"keep_alive": "200ms"}
+        manifest = busy("by-habit", "predictive", load_time="200ms") | {"keep_alive": "600ms"}
         name = server.deploy(manifest)
         pause = 1.95  # of its clock 3 min 15 s
 

@@ -249,7 +249,7 @@ def test_request_that_kills_is_told_so_and_the_function_goes_on(
     server: Server, deploy, stream: bool
 ) -> None:
     """Fault 58. Many more than five replicas die of one request that comes again and again between others."""
-    name = deploy("poisoned", fault="crash_on_prompt:boom")
+    name = deploy(f"poisoned-{stream}".lower(), fault="crash_on_prompt:boom")
     for _ in range(4):
         assert server.chat(name, "hello", max_tokens=1).status_code == 200
         reply = server.chat(name, "boom", max_tokens=1, stream=stream)
