@@ -75,7 +75,7 @@ class BoundsChecker final : public Checker {
   struct Over {
     const Books::Function* function = nullptr;
     int surplus = 0;
-    std::uint64_t since = 0;  // the turn in which it became so many
+    std::uint64_t since = 0;  // the turn in which it became so many, or other ones
   };
 
   void check_wakes(const Turn& turn, Verdict& verdict) {
@@ -107,7 +107,7 @@ class BoundsChecker final : public Checker {
       return one.function == &function;
     });
     Over& over = known == over_.end() ? over_.emplace_back() : *known;
-    if (more > over.surplus) over.since = books_.turns();
+    if (more >= over.surplus) over.since = books_.turns();  // as many: one for another
     over.function = &function;
     over.surplus = more;
   }

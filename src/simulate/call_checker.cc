@@ -93,8 +93,8 @@ class CallChecker final : public Checker {
     call.function = &function;
     call.deadline = std::min(event.deadline, now_ + function.manifest.limits.queue_timeout);
     call.lane.tenant = event.domain.tenant;
-    if (event.retry_of) call.lane.salt = "again";  // it waits for a replica of its own
     if (policy::keeps_apart(function.manifest)) call.lane.salt = event.domain.salt;
+    if (event.retry_of) call.lane.salt += " again";  // it waits for a replica of its own
     calls_.emplace(event.call.value, std::move(call));
     arrived_ = event.call;
   }

@@ -100,12 +100,14 @@ class DeviceChecker final : public Checker {
 
   void note(const control::MemoryMeasured& measured) {
     const auto kind = kind_of_.find(measured.process);
-    if (kind == kind_of_.end() || !ready_.contains(measured.process)) return;
+    if (kind == kind_of_.end()) return;
     std::uint64_t& peak = peaks_[kind->second];
     peak = std::max(peak, measured.mapped_bytes);
     const auto found = processes_.find(measured.process);
     if (found == processes_.end()) return;
-    raise(found->second, measured.mapped_bytes, most_by(peak, found->second.context));
+    // While it loads it may hold more than it will; nobody must promise that.
+    const bool lasts = ready_.contains(measured.process);
+    raise(found->second, lasts ? measured.mapped_bytes : 0, most_by(peak, found->second.context));
   }
 
   void raise(Process& process, std::uint64_t least, std::uint64_t most) {

@@ -125,5 +125,33 @@ TEST_F(Overload, TwoModelsOnADeviceWhereOneFits_AreBothServed) {
   EXPECT_LE(starts.loads, static_cast<int>(ends.results.size()) * 2 / 3);
 }
 
+// The same with files that take seconds to load, and calls that leave no pause: they are answered
+// in turns that are long against a load.
+TEST_F(Overload, TwoModelsThatTakeLongToLoad_AreAnsweredInLongTurns) {
+  WorldModel model = exact();
+  model.machine.devices = {{.name = "T4", .type = "T4", .memory_bytes = 3'000 * kMegabyte}};
+  model.models.front().file_bytes = model.models.front().weight_bytes = 2'000 * kMegabyte;
+  make(model);
+  StartCount starts;
+  world->watch(starts);
+  const std::uint32_t functions[] = {world->deploy("a"), world->deploy("b")};
+  const Time end = world->now() + 10min;
+  for (std::size_t i = 0; world->now() < end; ++i) {
+    call(functions[i % 2], kPrompt, kOutput);
+    pass_by(250ms);
+  }
+  settle_all();
+  Duration longest_wait{};
+  for (const CallResult& result : ends.results) {
+    ASSERT_EQ(result.outcome, CallOutcome::Answered) << result.error;
+    longest_wait = std::max(longest_wait, *result.granted - result.arrived);
+  }
+  const double loading_s = starts.loads * to_seconds(load_time(model, model.models.front()));
+  EXPECT_LE(loading_s, 0.2 * 600);  // the rest is for answers
+  EXPECT_LE(starts.loads, static_cast<int>(ends.results.size()) / 20);
+  EXPECT_LE(longest_wait, 30s);
+  EXPECT_GE(starts.loads, 10);  // and both have their turns
+}
+
 }  // namespace
 }  // namespace glowplug::simulate
