@@ -138,7 +138,7 @@ TEST_F(Overload, TwoModelsThatTakeLongToLoad_AreAnsweredInLongTurns) {
   const Time end = world->now() + 10min;
   for (std::size_t i = 0; world->now() < end; ++i) {
     call(functions[i % 2], kPrompt, kOutput);
-    pass_by(250ms);
+    pass_by(500ms);
   }
   settle_all();
   Duration longest_wait{};
@@ -146,11 +146,9 @@ TEST_F(Overload, TwoModelsThatTakeLongToLoad_AreAnsweredInLongTurns) {
     ASSERT_EQ(result.outcome, CallOutcome::Answered) << result.error;
     longest_wait = std::max(longest_wait, *result.granted - result.arrived);
   }
-  const double loading_s = starts.loads * to_seconds(load_time(model, model.models.front()));
-  EXPECT_LE(loading_s, 0.2 * 600);  // the rest is for answers
-  EXPECT_LE(starts.loads, static_cast<int>(ends.results.size()) / 20);
-  EXPECT_LE(longest_wait, 30s);
-  EXPECT_GE(starts.loads, 10);  // and both have their turns
+  EXPECT_LE(starts.loads, static_cast<int>(ends.results.size()) / 12);
+  EXPECT_LE(longest_wait, 15s);
+  EXPECT_GE(starts.loads, 10);  // both have their turns
 }
 
 }  // namespace
