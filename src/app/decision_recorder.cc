@@ -47,7 +47,9 @@ void make_room(const std::string& folder, std::uint64_t bytes_max) {
   std::error_code error;
   std::vector<std::pair<fs::path, std::uint64_t>> files;
   std::uint64_t bytes = 0;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+  fs::directory_iterator at(folder, error);
+  for (; !error && at != fs::directory_iterator(); at.increment(error)) {
+    const fs::directory_entry& entry = *at;
     std::error_code ignored;
     if (!entry.is_regular_file(ignored) || entry.path().extension() != kSuffix) continue;
     files.emplace_back(entry.path(), entry.file_size(ignored));

@@ -197,6 +197,30 @@ TEST_F(Crashes, ReplicaThatIsLeft_TakesNoCallsInQuarantine) {
   EXPECT_EQ(world_.state("f"), domain::State::Failed);
 }
 
+TEST_F(Crashes, WhoWaitsBesideOneThatIsLeft_IsToldOfTheQuarantine) {
+  world_.post(WarmWanted{"f", 2, 3600s});
+  world_.ready(0);
+  world_.ready(1);
+  for (int i = 0; i < 4; ++i) {
+    const domain::CallId id = call();
+    ASSERT_TRUE(granted(id));
+    dies_of(id);
+    ready();  // two are there again
+  }
+  std::vector<domain::CallId> all;
+  for (int i = 0; i < 10; ++i) all.push_back(call());
+  ASSERT_TRUE(granted(all[0]) && granted(all[7]));
+  ASSERT_FALSE(granted(all[8]) || granted(all[9]));
+  dies_of(all[0]);
+  ASSERT_TRUE(decided("quarantine"));
+  EXPECT_GT(world_.brain.replicas(), 0u);
+  for (const domain::CallId id : {all[8], all[9]}) {
+    ASSERT_TRUE(refused(id)) << id.value;
+    EXPECT_EQ(refused(id)->error.code, domain::error::kFunctionFailed);
+    EXPECT_GE(refused(id)->retry_after_s, 10);
+  }
+}
+
 TEST_F(Crashes, Neighbour_IsUntouched) {
   world_.deploy(world_.manifest("g"));
   die(5);

@@ -108,11 +108,15 @@ void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
 }
 
 // Forks that make room for each other live for a call or two and are never measured. Their leaf was
-// charged with what they touched themselves, whoever else went before them.
+// charged with what they touched first, copies and pages of files among it: more than was their
+// own, so it may lower an estimate and raises nothing.
 void Brain::note_unmeasured(const Replica& gone, std::uint64_t most_bytes) {
-  if (!gone.from || !gone.account.worked || gone.account.seen.peak > 0) return;
   Account account = gone.account;
+  if (!gone.from || !account.worked || account.seen.peak > 0 || account.inherited > 0) return;
   account.seen = policy::seen_with(account.seen, most_bytes);
+  if (history_of(account.key).known ||
+      policy::corrected(account.need, account.seen, {}) > account.need.estimate)
+    return;
   note_learned(label_of(gone), account, policy::kSamples);
 }
 

@@ -139,7 +139,7 @@ std::optional<Duration> Brain::expected_wait(const std::string& name, const Gene
     if (replica.serves() && *replica.serves() != call.domain) return;
     if (replica.takes_calls()) {
       facts.slots += replica.slots;
-      facts.slots_free += std::max(0, replica.slots - replica.in_flight);
+      facts.slots_free += std::max(0, replica.free_slots());
     } else if (replica.shown_state() == domain::State::Loading) {
       facts.slots_coming += replica.slots;
       const Duration left = std::max(Duration(0), generation.start_time - (now_ - replica.started));

@@ -83,7 +83,8 @@ Brain::Generation& Brain::choose_generation(Function& function, Waiting& waiting
   each_serving(function, [&share](Generation& one) { one.gathered = (share++)->gathered; });
   assign(waiting, chosen);
   const bool starts = !cannot_start(chosen) || has_replica(function.current.manifest.name, waiting);
-  if (starts && !is_closed(chosen)) return chosen;
+  const bool on_trial = waiting.alone && chosen.quarantine.in_a_row > 0;  // not by such a call
+  if (starts && !on_trial && !is_closed(chosen)) return chosen;
   Generation* other = stand_in(function);
   if (other == nullptr) return chosen;
   assign(waiting, *other);
@@ -134,9 +135,9 @@ void Brain::remember(Generation& generation, const Error& error) {
   const std::size_t spread =  // others that fail in this turn come back at other times
       std::hash<std::string>{}(generation.manifest.name) + last_process_;
   ++generation.failures;
-  const Duration memory = generation.quarantine.in_a_row > 0
-                              ? policy::quarantine_time(generation.quarantine.in_a_row, spread)
-                              : policy::failure_memory(generation.failures, spread);
+  Duration memory = policy::failure_memory(generation.failures, spread);
+  if (const int in_a_row = generation.quarantine.in_a_row; in_a_row > 0)
+    memory = std::max(memory, policy::quarantine_time(in_a_row, spread));
   generation.failure = Failure{error, now_ + memory};
 }
 

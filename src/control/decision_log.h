@@ -12,7 +12,8 @@
 // all bytes of the log before it, so that damage is not taken for another decision.
 //
 // It stands in control/, and not in simulate/, because the live server writes the same lines.
-// Prompts and secrets are not in it: control/log_archive.h.
+// Prompts and secrets are not in it (control/log_archive.h), unless a process said them last: its
+// last line is part of the cause of its end.
 //
 // Thread: the brain's owner. Writes no file.
 #pragma once

@@ -128,7 +128,7 @@ struct ProcessGone {
   domain::ProcessId process;
   std::string cause;  // how it ended, and after ": " what it said last
   Ending ending = Ending::Itself;
-  // The most that it ever held of its own; nothing where the machine does not say.
+  // The most that its leaf was ever charged with; nothing where the machine does not say.
   std::optional<std::uint64_t> most_bytes = {};
 };  // it is reaped
 

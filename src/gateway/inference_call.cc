@@ -307,7 +307,9 @@ domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
 
 control::CallOutcome outcome_of(const CallResult& result, const CallState& state) {
   if (result.replica_broke) return control::CallOutcome::ReplicaBroke;
-  const bool whole = result.status != 0 && state.stopped == Stopped::No && !result.client_gone;
+  // An error is an answer, but says nothing for the replica.
+  const bool whole = result.status != 0 && result.status < 400 && state.stopped == Stopped::No &&
+                     !result.client_gone;
   return whole ? control::CallOutcome::Answered : control::CallOutcome::Stopped;
 }
 

@@ -40,7 +40,7 @@ bool killed_by_others(const EndFacts& facts, const std::optional<siginfo_t>& inf
 }
 
 ProcessEnd end_of(const EndFacts& facts, const std::optional<siginfo_t>& info,
-                  const std::optional<std::string>& memory_kill) {
+                  const std::optional<MemoryKill>& memory_kill) {
   const bool own = !facts.asked.empty();
   ProcessEnd end{.cause = facts.asked,
                  .ending = info ? ending_of(*info, own) : control::Ending::Asked,
@@ -52,8 +52,9 @@ ProcessEnd end_of(const EndFacts& facts, const std::optional<siginfo_t>& info,
   if (killed_by_others(facts, info)) {
     end.reason = memory_kill ? ExitReason::OutOfMemory : ExitReason::Killed;
     if (memory_kill) {
-      end.cause = *memory_kill;
-      end.ending = control::Ending::OutOfMemory;
+      end.cause = memory_kill->cause;
+      // The machine's want of memory is not its fault.
+      end.ending = memory_kill->own_limit ? control::Ending::OutOfMemory : control::Ending::Killed;
     }
   }
   const bool asked = own && (end.cause == "stopped" || end.cause == "killed");

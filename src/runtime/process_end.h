@@ -11,6 +11,7 @@
 
 #include "control/events.h"
 #include "domain/exit_reason.h"
+#include "runtime/reaping.h"
 
 namespace glowplug::runtime {
 
@@ -36,9 +37,9 @@ struct EndFacts {
 // A SIGKILL that was not ours: the kernel's, for memory, or somebody's.
 bool killed_by_others(const EndFacts& facts, const std::optional<siginfo_t>& info);
 
-// `info`: nothing where its exit could not be read. `memory_kill`: the kernel's words, where it has
-// killed for want of memory.
+// `info`: nothing where its exit could not be read. `memory_kill`: where the kernel has killed for
+// want of memory.
 ProcessEnd end_of(const EndFacts& facts, const std::optional<siginfo_t>& info,
-                  const std::optional<std::string>& memory_kill);
+                  const std::optional<MemoryKill>& memory_kill);
 
 }  // namespace glowplug::runtime

@@ -79,7 +79,8 @@ TEST(ProcessEndTest, CrashWhileItIsAskedToEnd_IsACrash) {
 // The stream that it breaks asks for the stop before its exit is seen.
 TEST(ProcessEndTest, KilledByOthersWhileItIsAskedToEnd_IsNoStop) {
   EXPECT_EQ(reason(asked(), signalled(SIGKILL)), ExitReason::Killed);
-  const ProcessEnd end = end_of(asked(), signalled(SIGKILL), "over its memory limit");
+  const ProcessEnd end =
+      end_of(asked(), signalled(SIGKILL), MemoryKill{"over its memory limit", true});
   EXPECT_EQ(end.reason, ExitReason::OutOfMemory);
   EXPECT_EQ(end.cause, "over its memory limit");
   EXPECT_EQ(end.ending, Ending::OutOfMemory);
@@ -88,10 +89,17 @@ TEST(ProcessEndTest, KilledByOthersWhileItIsAskedToEnd_IsNoStop) {
 TEST(ProcessEndTest, MemoryKill_IsOutOfMemoryAndKeepsTheLastLine) {
   EndFacts facts;
   facts.last_line = "last words";
-  const ProcessEnd end = end_of(facts, signalled(SIGKILL), "over its memory limit");
+  const ProcessEnd end =
+      end_of(facts, signalled(SIGKILL), MemoryKill{"over its memory limit", true});
   EXPECT_EQ(end.reason, ExitReason::OutOfMemory);
   EXPECT_EQ(end.cause, "over its memory limit: last words");
   EXPECT_EQ(end.ending, Ending::OutOfMemory);
+}
+
+TEST(ProcessEndTest, MemoryKillOfTheMachine_IsCountedSoAndNotItsFault) {
+  const ProcessEnd end = end_of({}, signalled(SIGKILL), MemoryKill{"out of memory", false});
+  EXPECT_EQ(end.reason, ExitReason::OutOfMemory);
+  EXPECT_EQ(end.ending, Ending::Killed);
 }
 
 TEST(ProcessEndTest, EveryReasonHasAWord) {

@@ -115,10 +115,10 @@ std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes) {
                      format_bytes(*limit_bytes));
 }
 
-std::optional<std::string> memory_kill_in(const Leaf& leaf) {
+std::optional<MemoryKill> memory_kill_in(const Leaf& leaf) {
   if (leaf.oom_kills().value_or(0) == 0) return std::nullopt;
-  return describe_memory_kill(leaf.met_memory_limit() ? leaf.in_force().memory_bytes
-                                                      : std::nullopt);
+  const bool own = leaf.met_memory_limit();
+  return MemoryKill{describe_memory_kill(own ? leaf.in_force().memory_bytes : std::nullopt), own};
 }
 
 control::Ending ending_of(const siginfo_t& info, bool asked) {

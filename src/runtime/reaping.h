@@ -65,8 +65,12 @@ std::string describe_exit(int code, int status);
 // "killed by the kernel: over its memory limit of 1.2 GB"; without a limit, the want was above it.
 std::string describe_memory_kill(std::optional<std::uint64_t> limit_bytes);
 
-// The cause, when the kernel has killed in the leaf for want of memory.
-std::optional<std::string> memory_kill_in(const Leaf& leaf);
+// When the kernel has killed in the leaf for want of memory.
+struct MemoryKill {
+  std::string cause;
+  bool own_limit = false;  // it was the leaf's, and not that of all, or of the machine
+};
+std::optional<MemoryKill> memory_kill_in(const Leaf& leaf);
 
 // `asked`: we had told it to end.
 control::Ending ending_of(const siginfo_t& info, bool asked);
