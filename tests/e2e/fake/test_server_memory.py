@@ -51,6 +51,7 @@ def deaths(server: Server) -> Callable[[], None]:
             assert server.chat(name, max_tokens=2).status_code == 200
             for pid in server.replica_pids() + server.spare_pids():
                 os.kill(pid, signal.SIGKILL)
+            at_zero(server, name)  # a call that met the dead one would take from those that may be tried again
 
     return round
 
