@@ -95,28 +95,25 @@ void Brain::note_death(const Replica& replica, const ProcessGone& event) {
                                  format_duration(policy::kCrashSpan), cause);
   ++quarantine.in_a_row;
   quarantine.probe.reset();
-  const Error error = keeps_crashing(replica.function, quarantine.why);
-  fail(replica.function, *function, *generation, error);
+  fail(replica.function, *function, *generation, keeps_crashing(replica.function, quarantine.why));
+  const Generation* const kept = generation_of(replica.function, replica.revision);
+  if (kept == nullptr || !kept->failure) return;  // another has taken over
   // The replicas that are left take none of those that wait either.
   Generation* const other = stand_in(*function);
-  const Generation* const shut = generation_of(replica.function, replica.revision);
-  const Duration pause = shut && shut->failure ? shut->failure->forgotten_at - now_ : Duration(0);
-  const auto seconds = std::chrono::ceil<std::chrono::seconds>(pause).count();
   std::erase_if(function->waiting, [&](Waiting& waiting) {
-    if (waiting.revision != replica.revision) return false;
+    if (waiting.revision != kept->revision) return false;
     if (other != nullptr)
       assign(waiting, *other);
     else
-      refuse(waiting.call, error, static_cast<int>(seconds));
+      refuse_failed(waiting.call, *kept);
     return other == nullptr;
   });
   function->note_left();
-  if (const auto* kept = generation_of(replica.function, replica.revision); kept && kept->failure)
-    decide(replica.function, "quarantine",
-           fmt::format("revision {}, for the {}. time: {}{}; for {}", kept->revision,
-                       kept->quarantine.in_a_row, kept->quarantine.why,
-                       on_trial ? ", and one more on trial" : "",
-                       format_duration(kept->failure->forgotten_at - now_)));
+  decide(replica.function, "quarantine",
+         fmt::format("revision {}, for the {}. time: {}{}; for {}", kept->revision,
+                     kept->quarantine.in_a_row, kept->quarantine.why,
+                     on_trial ? ", and one more on trial" : "",
+                     format_duration(kept->failure->forgotten_at - now_)));
 }
 
 // Of a replica that is still there.

@@ -2,9 +2,8 @@
 // what the function's own past lets expect:
 //
 //   by time of day    as many replicas as the busiest 5 minutes until then were foretold to want
-//   by idle times     one replica from shortly before the next call is expected until it is
-//   overdue,
-//                     where on past idle times that idles less than its starts are worth
+//   by idle times     one replica from shortly before the next call is expected until that is
+//                     overdue, where on past idle times it idles less than its starts are worth
 //                     (keep_time.h)
 //
 // It never wants fewer than the concurrency policy, and wants just the same wherever its forecast

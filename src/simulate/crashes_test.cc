@@ -13,38 +13,11 @@ namespace glowplug::simulate {
 namespace {
 
 // Takes each crash for a kill from outside.
-class SeesNoCrash final : public Controller {
- public:
-  explicit SeesNoCrash(control::BrainOptions options) : brain_(options) {}
-  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
-    if (const auto* gone = std::get_if<control::ProcessGone>(&event))
-      return brain_.handle(
-          control::ProcessGone{gone->process, gone->cause, control::Ending::Killed}, now, wall);
-    return brain_.handle(event, now, wall);
-  }
-  const control::Brain& brain() const override { return brain_; }
-
- private:
-  control::Brain brain_;
-};
-
-// Does not know which call is tried again: it has no replica to itself, and is never blamed.
-class KnowsNoRetry final : public Controller {
- public:
-  explicit KnowsNoRetry(control::BrainOptions options) : brain_(options) {}
-  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
-    if (const auto* arrived = std::get_if<control::CallArrived>(&event)) {
-      control::CallArrived plain = *arrived;
-      plain.retry_of.reset();
-      return brain_.handle(plain, now, wall);
-    }
-    return brain_.handle(event, now, wall);
-  }
-  const control::Brain& brain() const override { return brain_; }
-
- private:
-  control::Brain brain_;
-};
+void see_no_crash(control::Event& event) {
+  if (auto* gone = std::get_if<control::ProcessGone>(&event))
+    gone->ending = control::Ending::Killed;
+}
+using SeesNoCrash = Mishears<see_no_crash>;
 
 // A world with a brain, and what came of it.
 struct Play {
@@ -63,6 +36,13 @@ struct Play {
     world->arrive({.function = function, .prompt_tokens = 20, .output_tokens = output});
   }
   void pass_by(Duration by) { world->run_until(world->now() + by); }
+  // A function with a replica; its first answer is not among the results.
+  std::uint32_t serving() {
+    const std::uint32_t function = world->deploy("f");
+    answer(function);
+    ends.results.clear();
+    return function;
+  }
   const CallResult& answer(std::uint32_t function) {
     call(function);
     settle(*world, world->now() + 30min);
@@ -139,9 +119,7 @@ std::unique_ptr<Play> play_poison(int slots) {
   WorldModel model = exact();
   model.function.slots = slots;
   auto play = Play::with<Brain>(model);
-  const std::uint32_t function = play->world->deploy("f");
-  play->answer(function);
-  play->ends.results.clear();
+  const std::uint32_t function = play->serving();
   for (int second = 0; second < 300; ++second) {
     if (second % 10 == 5) play->world->poison(function, 1);
     play->call(function, 40);
@@ -174,9 +152,7 @@ TEST(Crashes, KillerAmongOthers_IsToldApartFromThem) {
   WorldModel model = exact();
   model.function.slots = 8;
   const auto play = Play::with<BrainController>(model);
-  const std::uint32_t function = play->world->deploy("f");
-  play->answer(function);
-  play->ends.results.clear();
+  const std::uint32_t function = play->serving();
   for (int round = 0; round < 20; ++round) {
     for (int i = 0; i < 6; ++i) {
       if (i == 3) play->world->poison(function, 1);
@@ -196,9 +172,7 @@ TEST(Crashes, RetriesOfAStorm_AreATenthOfTheCalls) {
   WorldModel model = exact();
   model.function.slots = 8;
   const auto play = Play::with<BrainController>(model);
-  const std::uint32_t function = play->world->deploy("f");
-  play->answer(function);
-  play->ends.results.clear();
+  const std::uint32_t function = play->serving();
   constexpr int kCalls = 2000;
   for (int i = 0; i < kCalls; ++i) {
     play->call(function, 30);

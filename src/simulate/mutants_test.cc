@@ -124,27 +124,13 @@ class OvercommitsDevices final : public Controller {
 
 // Hears of every manifest with something changed in it.
 template <void (*kChange)(domain::Manifest&)>
-class Misreads final : public Controller {
- public:
-  explicit Misreads(control::BrainOptions options) : brain_(options) {}
-  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
-    if (const auto* put = std::get_if<control::FunctionPut>(&event)) {
-      control::FunctionPut changed = *put;
-      kChange(changed.manifest);
-      return brain_.handle(changed, now, wall);
-    }
-    if (const auto* set = std::get_if<control::TrafficSet>(&event)) {
-      control::TrafficSet changed = *set;
-      for (auto& one : changed.served) kChange(one.manifest);
-      return brain_.handle(changed, now, wall);
-    }
-    return brain_.handle(event, now, wall);
-  }
-  const control::Brain& brain() const override { return brain_; }
-
- private:
-  control::Brain brain_;
-};
+void in_manifests(control::Event& event) {
+  if (auto* put = std::get_if<control::FunctionPut>(&event)) kChange(put->manifest);
+  if (auto* set = std::get_if<control::TrafficSet>(&event))
+    for (auto& one : set->served) kChange(one.manifest);
+}
+template <void (*kChange)(domain::Manifest&)>
+using Misreads = Mishears<in_manifests<kChange>>;
 
 void forget_memory_budget(domain::Manifest& manifest) { manifest.scale.budget.memory_bytes = 0; }
 void forget_max(domain::Manifest& manifest) { manifest.scale.max = domain::Scale{}.max; }
@@ -263,40 +249,10 @@ class Starves final : public Controller {
 };
 
 // First come, first served, whoever calls.
-class ForgetsTenants final : public Controller {
- public:
-  explicit ForgetsTenants(control::BrainOptions options) : brain_(options) {}
-  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
-    if (const auto* arrived = std::get_if<control::CallArrived>(&event)) {
-      control::CallArrived anonymous = *arrived;
-      anonymous.domain = {};
-      return brain_.handle(anonymous, now, wall);
-    }
-    return brain_.handle(event, now, wall);
-  }
-  const control::Brain& brain() const override { return brain_; }
-
- private:
-  control::Brain brain_;
-};
-
-// Does not know which call is tried again, and must have its replica to itself.
-class LetsSuspectsShare final : public Controller {
- public:
-  explicit LetsSuspectsShare(control::BrainOptions options) : brain_(options) {}
-  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
-    if (const auto* arrived = std::get_if<control::CallArrived>(&event)) {
-      control::CallArrived plain = *arrived;
-      plain.retry_of.reset();
-      return brain_.handle(plain, now, wall);
-    }
-    return brain_.handle(event, now, wall);
-  }
-  const control::Brain& brain() const override { return brain_; }
-
- private:
-  control::Brain brain_;
-};
+void forget_tenant(control::Event& event) {
+  if (auto* arrived = std::get_if<control::CallArrived>(&event)) arrived->domain = {};
+}
+using ForgetsTenants = Mishears<forget_tenant>;
 
 template <typename Mutant>
 std::unique_ptr<Controller> make(control::BrainOptions options) {
@@ -343,7 +299,7 @@ TEST(Mutants, ForgetsMemoryBudgets_IsCaught) {
 
 // Where several calls are tried again at once, or others wait beside one.
 TEST(Mutants, LetsSuspectsShare_IsCaught) {
-  EXPECT_GE(broken_rules(&make<LetsSuspectsShare>, 2 * kSeeds)["processes"], 4);
+  EXPECT_GE(broken_rules(&make<KnowsNoRetry>, 2 * kSeeds)["processes"], 4);
 }
 
 // Not by a seed in which no two calls ever wait for one function; in some a call that is tried

@@ -49,6 +49,28 @@ class StartCount final : public Observer {
   std::set<domain::CallId> again_;
 };
 
+// A brain that is broken on purpose: it hears of each event with something changed in it.
+template <void (*kChange)(control::Event&)>
+class Mishears final : public Controller {
+ public:
+  explicit Mishears(const control::BrainOptions& options) : brain_(options) {}
+  control::Effects handle(const control::Event& event, Time now, WallTime wall) override {
+    control::Event heard = event;
+    kChange(heard);
+    return brain_.handle(heard, now, wall);
+  }
+  const control::Brain& brain() const override { return brain_; }
+
+ private:
+  control::Brain brain_;
+};
+
+// Does not know which call is tried again: it has no replica to itself, and is never blamed.
+inline void know_no_retry(control::Event& event) {
+  if (auto* arrived = std::get_if<control::CallArrived>(&event)) arrived->retry_of.reset();
+}
+using KnowsNoRetry = Mishears<know_no_retry>;
+
 // Without chance: a start takes what the model says.
 inline WorldModel exact() {
   WorldModel model;

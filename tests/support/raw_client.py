@@ -111,6 +111,16 @@ class RawClient:
                 return
             yield data
 
+    def read_first_content(self) -> None:
+        """The head of a streamed answer that is 200, and its chunks up to the first with content."""
+        assert self._line() == b"HTTP/1.1 200 OK"
+        while self._line():
+            pass
+        for chunk in self.chunks():
+            if b'"content":"' in chunk:
+                return
+        raise AssertionError("the stream ended before its first content")
+
     def closed_by_server(self, seconds: float = 5) -> bool:
         """True once the server has ended the connection; what it still sends is dropped."""
         self.socket.settimeout(seconds)
