@@ -10,13 +10,13 @@ class Origin:
     """Serves one model file; each answer waits for `may_answer`."""
 
     def __init__(self, body: bytes) -> None:
-        self.asked = 0
+        self.paths: list[str] = []
         self.may_answer = threading.Event()
         origin = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:  # noqa: N802
-                origin.asked += 1
+                origin.paths.append(self.path)
                 origin.may_answer.wait(60)
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
@@ -30,6 +30,10 @@ class Origin:
         self.server.handle_error = lambda *_: None  # a killed client's connection
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
+
+    @property
+    def asked(self) -> int:
+        return len(self.paths)
 
     @property
     def url(self) -> str:
