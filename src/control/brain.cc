@@ -310,6 +310,7 @@ void Brain::start_replica(const std::string& name, const Generation& generation,
                    .cores = cores,
                    .from = replica.from,
                    .ahead = ahead,
+                   .spare = replica.is_spare(),
                    .gpus = pool_.visible_gpus(generation.manifest, on),
                    .devices = on == nullptr ? std::vector<domain::DeviceId>() : on->devices});
   workers_changed_ = true;

@@ -141,6 +141,7 @@ TEST_F(Holds, PreloadToReplica_StartsOneThatComputesFirst) {
   ASSERT_EQ(starts(), 2u);
   EXPECT_EQ(start(1).role, Role::Replica);
   EXPECT_TRUE(start(1).ahead);
+  EXPECT_FALSE(start(1).spare);
 }
 
 TEST_F(Holds, StartSomebodyWaitsFor_ComputesNothingFirst) {

@@ -26,10 +26,12 @@ class Spares : public ::testing::Test {
     const domain::CallId id = world.call("f");
     world.ready(0);
     world.ready(1);
+    EXPECT_FALSE(start(1).spare);
     EXPECT_EQ(world.started.size(), 2u);  // the cores answer first
     world.post(CallEnded{id});
     ASSERT_EQ(world.started.size(), 3u);
     EXPECT_TRUE(start(2).ahead);
+    EXPECT_TRUE(start(2).spare);
     EXPECT_EQ(start(2).from, start(0).process);
   }
   void to_zero() {

@@ -45,6 +45,7 @@ struct StartProcess {
   std::string file_type;  // Measure: of a stand-in for the model, see glowplug-worker --file-type
   domain::SharedTokens prime = {};  // Template: to compute, beside its manifest's primes
   bool ahead = false;               // of any call: a fork computes a dummy batch before it is ready
+  bool spare = false;  // no function's yet, whatever its manifest says: AssignReplica gives it one
   std::optional<std::string> gpus = {};  // the only ones it may see, by their UUIDs; none = all
   std::vector<domain::DeviceId> devices =
       {};  // of the brain's that it is placed on; none = the CPU

@@ -401,6 +401,7 @@ void fields(A& a, ReadModel& v) {
   a("function", v.function);
   a("facts", v.facts);
 }
+// Without `spare`, which no log has: of replicas a spare alone has no revision.
 template <typename A>
 void fields(A& a, StartProcess& v) {
   a("process", v.process);

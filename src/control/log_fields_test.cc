@@ -20,6 +20,8 @@ template <typename One>
 constexpr std::size_t kLeftOut = 0;
 template <>
 constexpr std::size_t kLeftOut<Decision> = 1;  // `at` is the turn's time
+template <>
+constexpr std::size_t kLeftOut<StartProcess> = 1;  // `spare` follows from the others
 
 template <typename Value>
 struct Inner {

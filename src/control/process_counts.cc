@@ -7,8 +7,7 @@ ProcessCounts::Kind kind_of(const StartProcess& start) {
   const Place place = start.devices.empty() ? Place::Cpu : Place::Accelerator;
   if (start.role == Role::Template) return {ProcessKind::Template, place};
   if (start.role == Role::Measure) return {ProcessKind::Measure, place};
-  const bool is_spare = start.from && start.ahead && start.revision == 0;
-  return {is_spare ? ProcessKind::Spare : ProcessKind::Replica, place};
+  return {start.spare ? ProcessKind::Spare : ProcessKind::Replica, place};
 }
 
 }  // namespace

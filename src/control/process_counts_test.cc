@@ -22,6 +22,7 @@ class ProcessCountsTest : public testing::Test {
     StartProcess effect = start(id);
     effect.from = domain::ProcessId{100};
     effect.ahead = true;
+    effect.spare = true;
     effect.revision = 0;
     return effect;
   }

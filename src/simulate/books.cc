@@ -240,7 +240,7 @@ void Books::on(const control::StartProcess& effect) {
   }
   Replica& replica = replicas_[effect.process.value];
   replica.id = effect.process;
-  if (effect.from && effect.ahead && effect.revision == 0) return;  // a spare
+  if (effect.spare) return;
   replica.revision = effect.revision;
   add(replica, effect.manifest.name);
 }

@@ -113,7 +113,7 @@ class BudgetChecker final : public Checker {
       process.per_hour = row->price.per_hour.micros * static_cast<std::int64_t>(devices);
     process.bytes = least_bytes(start);
     process.revision = start.revision;
-    if (start.from && start.ahead && start.revision == 0) return;  // a spare
+    if (start.spare) return;
     count(start.process, start.manifest.name);
     check(start.process, process, turn, verdict);
   }

@@ -128,8 +128,7 @@ class ProcessChecker final : public Checker {
     Process process;
     process.is_template = effect.role == control::Role::Template;
     process.slots = effect.manifest.slots;
-    const bool is_spare = effect.from && effect.ahead && effect.revision == 0;
-    if (!process.is_template && !is_spare) process.function = effect.manifest.name;
+    if (!process.is_template && !effect.spare) process.function = effect.manifest.name;
     ++(process.is_template ? templates_ : replicas_);
     processes_.emplace(effect.process.value, std::move(process));
     if (!effect.from) return;

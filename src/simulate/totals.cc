@@ -105,12 +105,11 @@ void Totals::use(domain::DeviceId id, int more, const control::Brain& brain) {
 void Totals::started(const control::StartProcess& start, const control::Brain& brain) {
   processes_.emplace(start.process.value, start.role);
   const bool is_template = start.role == control::Role::Template;
-  const bool is_spare = start.from && start.ahead && start.revision == 0;
   ++(is_template ? templates_ : replicas_);
-  ++(is_template  ? figures_.templates
-     : is_spare   ? figures_.spares
-     : start.from ? figures_.forked
-                  : figures_.executed);
+  ++(is_template   ? figures_.templates
+     : start.spare ? figures_.spares
+     : start.from  ? figures_.forked
+                   : figures_.executed);
   if (start.devices.empty()) return;
   for (const domain::DeviceId id : start.devices) use(id, 1, brain);
   places_.emplace(start.process.value, start.devices);
