@@ -41,7 +41,7 @@ constexpr auto kEffectNames =
     words_of<Effect>(std::make_index_sequence<std::variant_size_v<Effect>>{});
 static_assert(kEventNames.front() == "FunctionPut" && kEffectNames.back() == "Decision");
 
-void add(LogSum& digest, std::uint64_t value) {
+void add(Fnv& digest, std::uint64_t value) {
   std::array<char, sizeof(value)> bytes{};
   for (char& byte : bytes) {
     byte = static_cast<char>(value & 0xff);
@@ -49,11 +49,11 @@ void add(LogSum& digest, std::uint64_t value) {
   }
   digest.add({bytes.data(), bytes.size()});
 }
-void add(LogSum& digest, const std::string& text) {
+void add(Fnv& digest, const std::string& text) {
   add(digest, text.size());
   digest.add(text);
 }
-void add(LogSum& digest, const FunctionView& view) {
+void add(Fnv& digest, const FunctionView& view) {
   add(digest, view.manifest.name);
   for (const std::int64_t number :
        {static_cast<std::int64_t>(view.revision), static_cast<std::int64_t>(view.state),
@@ -170,7 +170,7 @@ std::string DecisionLog::end(std::string_view why) {
 
 std::uint64_t DecisionLog::digest_of(const Event& event, const Effects& effects,
                                      const Brain& brain) {
-  LogSum digest;
+  Fnv digest;
   add(digest, brain.reserved_bytes());
   add(digest, brain.replicas());
   add(digest, brain.templates());

@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/fnv.h"
 #include "base/result.h"
 #include "control/brain.h"
 #include "control/log_archive.h"
@@ -37,19 +38,6 @@ namespace glowplug::control {
 struct LogOrigin {
   int policy = policy::kPolicyVersion;
   std::string build;
-};
-
-// FNV-1a.
-class LogSum final {
- public:
-  void add(std::string_view text) {
-    for (const char c : text)
-      value_ = (value_ ^ static_cast<unsigned char>(c)) * std::uint64_t{0x100000001b3};
-  }
-  std::uint64_t value() const { return value_; }
-
- private:
-  std::uint64_t value_ = 0xcbf29ce484222325U;
 };
 
 inline constexpr std::string_view kLogClosed = "closed";  // the end of a log that is whole
@@ -69,7 +57,7 @@ class DecisionLog final {
 
   Secrets secrets_;
   LogTables tables_;
-  LogSum sum_;
+  Fnv sum_;
   std::uint64_t turns_ = 0;
   std::set<std::string> known_;  // functions that were seen
   std::string looked_at_;        // the last of them that had its turn
@@ -108,7 +96,7 @@ class Replay final {
   LogOrigin origin_;
   std::optional<Brain> brain_;
   LogTables tables_;  // of what is read
-  LogSum sum_;
+  Fnv sum_;
   DecisionLog again_{Secrets::AsTheyAre};
   std::vector<std::pair<std::uint64_t, std::string>> unmatched_;  // lines before a turn
   std::set<domain::CallId> waiting_;

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/fnv.h"
 #include "control/log_fields.h"
 #include "control/test_world.h"
 
@@ -85,7 +86,7 @@ class Logged : public ::testing::Test {
 
 // The same lines with sums that fit them again.
 std::vector<std::string> summed(std::vector<std::string> lines) {
-  LogSum sum;
+  Fnv sum;
   for (std::string& line : lines) {
     const std::size_t at = line.find(",\"sum\":");
     if (at != std::string::npos) {

@@ -6,12 +6,11 @@
 
 #include <fmt/format.h>
 
+#include "base/fnv.h"
 #include "control/log_fields.h"
 
 namespace glowplug::control {
 namespace {
-
-constexpr std::uint64_t kBasis = 0xcbf29ce484222325U, kPrime = 0x100000001b3U;
 
 // The length of a character of UTF-8 that begins here; 0 = it is none.
 std::size_t character_at(std::string_view text) {
@@ -72,9 +71,7 @@ std::uint64_t LogWriter::stand_in(std::uint64_t hash) {
 // "#7......": as long as the text, or longer where the number is.
 std::string LogWriter::hidden(const std::string& text) {
   if (text.empty() || secrets_ == Secrets::AsTheyAre) return text;
-  std::uint64_t hash = kBasis;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * kPrime;
-  std::string stands = fmt::format("#{}", stand_in(hash));
+  std::string stands = fmt::format("#{}", stand_in(fnv(text)));
   stands.resize(std::max(stands.size(), text.size()), '.');
   return stands;
 }
@@ -133,10 +130,9 @@ void LogWriter::write(const domain::SharedTokens& tokens) {
   if (tokens == nullptr || tokens->empty()) return raw("null");
   std::uint64_t number = static_cast<std::uint32_t>(tokens->front());
   if (secrets_ == Secrets::Hidden) {
-    std::uint64_t hash = kBasis;
-    for (const std::int32_t token : *tokens)
-      hash = (hash ^ static_cast<std::uint32_t>(token)) * kPrime;
-    number = stand_in(hash);
+    Fnv hash;
+    for (const std::int32_t token : *tokens) hash.step(static_cast<std::uint32_t>(token));
+    number = stand_in(hash.value());
   }
   raw(fmt::format("{{\"count\":{},\"number\":{}}}", tokens->size(), number));
 }

@@ -3,6 +3,8 @@
 #include <random>
 #include <string_view>
 
+#include "base/fnv.h"
+
 namespace glowplug::gateway {
 namespace {
 
@@ -44,14 +46,15 @@ class Chain final {
 
  private:
   void mix(std::string_view text) {
-    for (const char c : text) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-    hash_ ^= hash_ >> 29;
+    Fnv hash(hash_);
+    hash.add(text);
+    hash_ = hash.value() ^ (hash.value() >> 29);
     bytes_ += text.size();
   }
   void link() { links_.push_back({hash_, bytes_}); }
   bool is_full() const { return links_.size() == domain::kPromptLinksMax; }
 
-  std::uint64_t hash_ = 0xcbf29ce484222325 ^ hash_key();
+  std::uint64_t hash_ = Fnv::kBasis ^ hash_key();
   std::uint64_t bytes_ = 0;
   domain::PromptLinks links_;
 };

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/fnv.h"
 #include "base/units.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
@@ -151,30 +152,28 @@ Traffic any_traffic(std::uint64_t seed, std::size_t functions, std::uint64_t req
 // Counts what became of calls, and digests all that was said.
 class Record final : public Observer {
  public:
-  explicit Record(ScenarioResult& result) : result_(result) {
-    result_.digest = 0xcbf29ce484222325U;
-  }
+  explicit Record(ScenarioResult& result) : result_(result) {}
 
   void turned(const Turn& turn) override {
-    mix(static_cast<std::uint64_t>(turn.now.time_since_epoch().count()));
-    mix(turn.event.index());
-    mix(turn.reserved_bytes);
+    digest_.step(static_cast<std::uint64_t>(turn.now.time_since_epoch().count()));
+    digest_.step(turn.event.index());
+    digest_.step(turn.reserved_bytes);
     for (const control::Effect& effect : turn.effects.list) {
-      mix(effect.index());
+      digest_.step(effect.index());
       if (const auto* decision = std::get_if<control::Decision>(&effect)) {
-        mix(decision->decision);
-        mix(decision->reason);
+        digest_.add(decision->decision);
+        digest_.add(decision->reason);
       }
       if (const auto* granted = std::get_if<control::GrantCall>(&effect)) {
-        mix(granted->call.value);
-        mix(granted->replica.value);
+        digest_.step(granted->call.value);
+        digest_.step(granted->replica.value);
       }
     }
   }
 
   void call_ended(const CallResult& call) override {
-    mix(call.call.value);
-    mix(static_cast<std::uint64_t>(call.outcome));
+    digest_.step(call.call.value);
+    digest_.step(static_cast<std::uint64_t>(call.outcome));
     result_.cold += call.cold ? 1 : 0;
     last_ = call.outcome;
     last_error_ = call.error;
@@ -192,16 +191,13 @@ class Record final : public Observer {
     CallOutcome outcome = CallOutcome::Answered;
     std::string error;
   };
+  std::uint64_t digest() const { return digest_.value(); }
   const std::map<std::uint32_t, End>& ended() const { return ended_; }
   void forget() { ended_.clear(); }
 
  private:
-  void mix(std::uint64_t value) { result_.digest = (result_.digest ^ value) * 0x100000001b3U; }
-  void mix(std::string_view text) {
-    for (const char c : text) mix(static_cast<unsigned char>(c));
-  }
-
   ScenarioResult& result_;
+  Fnv digest_;
   std::map<std::uint32_t, End> ended_;  // the last call of each function
   CallOutcome last_ = CallOutcome::Answered;
   std::string last_error_;
@@ -348,6 +344,7 @@ ScenarioResult run_scenario(const ScenarioOptions& options) {
   if (!result.violation && !wrong.empty())
     result.violation = Violation{world.now(), checkers.turns(), "served", wrong};
   result.turns = checkers.turns();
+  result.digest = record.digest();
   result.virtual_time = world.now() - beginning;
   return result;
 }

@@ -2,20 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "base/fnv.h"
 #include "base/result.h"
 #include "simulate/seconds.h"
 
 namespace glowplug::simulate {
-namespace {
-
-// FNV-1a: spreads names evenly, and alike on every machine.
-std::uint64_t number_of(const std::string& text) {
-  std::uint64_t number = 0xcbf29ce484222325U;
-  for (const char c : text) number = (number ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  return number;
-}
-
-}  // namespace
 
 const ModelProfile& profile_of(const WorldModel& model, const std::string& function) {
   GLOWPLUG_ASSERT(!model.models.empty());
@@ -25,7 +16,7 @@ const ModelProfile& profile_of(const WorldModel& model, const std::string& funct
   std::uint64_t shares = 0;
   for (const ModelProfile& one : model.models) shares += static_cast<std::uint64_t>(one.share);
   if (shares == 0) return model.models.front();
-  std::uint64_t left = number_of(function) % shares;
+  std::uint64_t left = fnv(function) % shares;
   for (const ModelProfile& one : model.models) {
     if (left < static_cast<std::uint64_t>(one.share)) return one;
     left -= static_cast<std::uint64_t>(one.share);
@@ -58,7 +49,7 @@ domain::ModelFacts facts_of(const WorldModel& model, const std::string& function
       model.files == ModelFiles::Shared ? profile.name : profile.name + "-" + function;
   domain::ModelFacts facts;
   facts.path = file + ".gguf";
-  facts.sha256 = fmt::format("{:016x}", number_of(file));
+  facts.sha256 = fmt::format("{:016x}", fnv(file));
   facts.file_bytes = profile.file_bytes;
   facts.weight_bytes = profile.weight_bytes;
   facts.kv_bytes_per_token = profile.kv_bytes_per_token;

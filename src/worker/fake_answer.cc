@@ -6,6 +6,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/fnv.h"
 #include "domain/errors.h"
 #include "worker/fake_schema.h"
 
@@ -145,7 +146,7 @@ std::vector<std::string> json_pieces(std::string_view text) {
 
 std::vector<std::string> word_pieces(std::string_view prompt, int choice, int count) {
   const bool wide = prompt.find("emoji") != std::string_view::npos;
-  const std::uint64_t first = (hash_text(prompt) + static_cast<std::uint64_t>(choice) * 37) % 1000;
+  const std::uint64_t first = (fnv(prompt) + static_cast<std::uint64_t>(choice) * 37) % 1000;
   std::vector<std::string> pieces;
   for (int i = 0; i < count; ++i) {
     std::string piece =
@@ -317,12 +318,5 @@ std::vector<std::string_view> words_of(std::string_view text) {
 }
 
 int count_words(std::string_view text) { return static_cast<int>(words_of(text).size()); }
-
-std::uint64_t hash_text(std::string_view text) {
-  std::uint64_t hash =
-      14695981039346656037ULL;  // FNV-1a: the same on every machine, unlike std::hash
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-  return hash;
-}
 
 }  // namespace glowplug::worker

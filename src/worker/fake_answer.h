@@ -57,6 +57,5 @@ struct Answer {
 [[nodiscard]] Result<boost::json::object> parse_request(std::string_view body);
 [[nodiscard]] std::vector<std::string_view> words_of(std::string_view text);
 [[nodiscard]] int count_words(std::string_view text);
-[[nodiscard]] std::uint64_t hash_text(std::string_view text);
 
 }  // namespace glowplug::worker

@@ -9,6 +9,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/fnv.h"
 #include "domain/errors.h"
 #include "worker/fake_answer.h"
 
@@ -49,7 +50,7 @@ std::vector<std::string> inputs_of(const json::value& input) {
 
 std::vector<float> unit_vector(const std::string& text, int length) {
   std::vector<float> vector;
-  std::uint64_t state = hash_text(text) | 1;
+  std::uint64_t state = fnv(text) | 1;
   double squares = 0;
   for (int i = 0; i < length; ++i) {
     state = state * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -101,7 +102,7 @@ double relevance(const std::string& query, const std::string& document) {
   for (const std::string& word : wanted) shared += present.count(word);
   const double share =
       wanted.empty() ? 0 : static_cast<double>(shared) / static_cast<double>(wanted.size());
-  return share + static_cast<double>(hash_text(document) % 1000) / 1e6;
+  return share + static_cast<double>(fnv(document) % 1000) / 1e6;
 }
 
 std::string model_of(const json::object& request) {
@@ -185,7 +186,7 @@ std::string tokenize_body(const json::object& request) {
   json::array tokens;
   if (const auto* content = request.if_contains("content"); content && content->is_string()) {
     std::istringstream stream{std::string(content->get_string())};
-    for (std::string word; stream >> word;) tokens.push_back(hash_text(word) % kVocabulary);
+    for (std::string word; stream >> word;) tokens.push_back(fnv(word) % kVocabulary);
   }
   return json::serialize(json::object{{"tokens", std::move(tokens)}});
 }

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/fnv.h"
 #include "domain/errors.h"
 #include "worker/fake_answer.h"
 
@@ -23,7 +24,7 @@ constexpr std::uint32_t kListMark = 0xffffffff, kListVersion = 1;
 std::vector<Token> word_tokens(std::string_view text) {
   std::vector<Token> tokens;
   for (const std::string_view word : words_of(text))
-    tokens.push_back(static_cast<Token>(hash_text(word) & 0x7fffffff));
+    tokens.push_back(static_cast<Token>(fnv(word) & 0x7fffffff));
   return tokens;
 }
 
