@@ -25,9 +25,7 @@ class Events:
         self._client.send(
             f"GET /v1/functions/{name}/events HTTP/1.1\r\nHost: {self._client.host}\r\n\r\n".encode()
         )
-        assert self._client._line() == b"HTTP/1.1 200 OK"
-        while self._client._line():
-            pass
+        assert self._client.head()[0] == 200
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._read, daemon=True)
 

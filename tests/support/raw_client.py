@@ -75,14 +75,19 @@ class RawClient:
         data, self._buffer = self._buffer[:count], self._buffer[count:]
         return data
 
-    def reply(self, *, head_only: bool = False) -> RawReply:
+    def head(self) -> tuple[int, dict[str, str]]:
+        """Status and headers of the answer that comes; its body is still to be read."""
         first = self._line()
         if first is None:
             raise ConnectionError("the server closed the connection without an answer")
-        status, headers = int(first.split()[1]), {}
+        headers = {}
         while line := self._line():
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
+        return int(first.split()[1]), headers
+
+    def reply(self, *, head_only: bool = False) -> RawReply:
+        status, headers = self.head()
         if head_only or status in (204, 304) or 100 <= status < 200:
             return RawReply(status, headers, b"", True)
         if headers.get("transfer-encoding", "").lower() == "chunked":
@@ -113,9 +118,7 @@ class RawClient:
 
     def read_first_content(self) -> None:
         """The head of a streamed answer that is 200, and its chunks up to the first with content."""
-        assert self._line() == b"HTTP/1.1 200 OK"
-        while self._line():
-            pass
+        assert self.head()[0] == 200
         for chunk in self.chunks():
             if b'"content":"' in chunk:
                 return
