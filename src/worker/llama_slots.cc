@@ -118,6 +118,7 @@ StateKind states_of(const server_context& engine) {
   const llama_model* model = llama_get_model(engine.get_llama_context());
   if (llama_model_is_recurrent(model) || llama_model_is_hybrid(model)) return StateKind::whole();
   if (has_whole_windows(engine.get_llama_context())) return StateKind::may_be_cut();
+  // Of the pinned engine's models these are dots3note's alone.
   const std::int32_t window = llama_model_n_swa(model);
   return window > 0 ? StateKind::window(static_cast<std::size_t>(window)) : StateKind::may_be_cut();
 }
