@@ -8,9 +8,9 @@
 //
 // Rules: one start at a time per function and cache domain however many calls wait. A revision
 // replaces the old one only once it is ready. An idle replica stops after keep_alive, or earlier
-// when its memory is needed (policy/evictor.h); one with a call in flight is never stopped, but when
-// others have waited for its memory it gets no new calls. A failed start is remembered for a while
-// (policy/retry.h), so that a broken model cannot cause a storm of loads.
+// when its memory is needed (policy/evictor.h); one with a call in flight is never stopped, but
+// gets no new calls when others have waited for its memory. A failed start is remembered for a
+// while (policy/retry.h), so that a broken model cannot cause a storm of loads.
 // A replica serves one cache domain: its first grant binds it. Calls of a domain that no replica
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
 // goes. Several revisions may serve side by side, each with its share of the calls; a call waits
@@ -20,22 +20,17 @@
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
-// spare is made: a replica that belongs to no function until the next start takes it.
-//
-// While calls come, a revision's autoscaler is asked every two seconds how many replicas it wants.
-// Where there are accelerators, each replica gets one, or two, by its size: brain_devices.cc.
+// spare is made: a replica that belongs to no function until the next start takes it. Load asks for
+// more replicas, or fewer: brain_scaling.cc. Where there are accelerators, each gets one, or two,
+// by its size: brain_devices.cc.
 //
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
 #pragma once
 
-#include <deque>
 #include <functional>
-#include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/time_types.h"
@@ -45,22 +40,26 @@
 #include "control/device_pool.h"
 #include "control/effects.h"
 #include "control/events.h"
+#include "control/generations.h"
+#include "control/price_list.h"
 #include "control/views.h"
 #include "policy/budget.h"
 #include "policy/evictor.h"
 #include "policy/scale_down.h"
 #include "policy/schedule.h"
 #include "policy/scheduler.h"
-#include "policy/spares.h"
 #include "policy/templates.h"
 
 namespace glowplug::control {
+
+class DeviceRoom;
 
 class Brain final : BrainState {
  public:
   explicit Brain(const BrainOptions& options)
       : options_(options),
         pool_({options.accelerators, options.memory_bytes, options.engine_on_gpu}),
+        prices_(options.prices, options.budget_per_hour),
         scale_clock_(options.scale_speed) {}
 
   // `wall` is what schedules go by.
@@ -158,8 +157,6 @@ class Brain final : BrainState {
   const std::vector<Holder>& holders() const;
   void claim(const std::string& name, const Generation& generation, const Claim& what);
   Claim claimed_before(const std::string& name) const;
-  std::uint64_t coming_free(domain::DeviceId id) const;
-  bool comes_free(const policy::Placement& place) const;
   bool lets_another_start(const Function& function) const;
   enum class Growth { No, Counts };
   std::optional<Duration> expected_wait(const std::string& name, const Generation& generation,
@@ -183,14 +180,6 @@ class Brain final : BrainState {
   std::optional<Time> next_wake() const;
 
   // brain_traffic.cc: which generation takes a call, and how one set of them replaces another.
-  template <typename Any, typename Visit>  // of a Function that is const or not
-  static void each_serving(Any& function, const Visit& visit);
-  template <typename Any, typename Visit>
-  static void each_generation(Any& function, const Visit& visit);  // also of the next
-  static Generation* serving_generation(Function& function, int revision);
-  static const Generation* serving_generation(const Function& function, int revision);
-  static const Generation* coming_generation(const Function& function, int revision);
-  static std::vector<policy::Share> shares_of(const Function& function);
   bool cannot_start(const Generation& generation) const;
   void create(const TrafficSet& event);
   void prepare_serving(const std::string& name, Function& function);
@@ -199,7 +188,6 @@ class Brain final : BrainState {
   bool relabel(const std::string& name, Function& function, const TrafficSet::Served& served);
   Generation& choose_generation(Function& function, Waiting& waiting);
   Generation* stand_in(Function& function) const;
-  static void assign(Waiting& waiting, const Generation& generation);
   void fall_back(const std::string& name, Function& function, const Generation& failed);
   void remember(Generation& generation, const Error& error);
   void fail_coming(Function& function, Generation& generation, const Error& error);
@@ -239,7 +227,6 @@ class Brain final : BrainState {
   bool is_origin(TemplateEntry& entry);  // of some generation
   template <typename Uses>
   bool anybody(TemplateEntry& entry, const Uses& uses);
-  static bool may_use(const Template& held, const Generation& generation);
   void prime_templates();
   void prime(const std::string& name, const Generation& generation);
   void fork_template(const std::string& name, const Generation& generation, Template primed,
@@ -260,7 +247,6 @@ class Brain final : BrainState {
   void drop_unused_templates();
 
   // brain_learned.cc
-  static bool has_learned(const Generation& generation, const domain::LearnedPrime& prime);
   TemplateEntry* learned_of(const Generation& generation, const domain::CacheDomain& domain);
   const TemplateEntry* learned_of(const Generation& generation,
                                   const domain::CacheDomain& domain) const;
@@ -297,27 +283,23 @@ class Brain final : BrainState {
   std::uint64_t template_bytes(const Generation& generation) const;
   std::uint64_t loading_bytes(const Generation& generation) const;
   std::uint64_t reservation_of(const Account& account) const;
-  static const Accounts& accounts_of(const Generation& generation);
   void measured(ReplicaEntry& entry, const MemoryMeasured& event);
   void note_unmeasured(const Replica& gone, std::uint64_t most_bytes);
   void measured(TemplateEntry& entry, const MemoryMeasured& event);
   void note_learned(const std::string& label, const Account& account, int samples);
   void reserve(std::uint64_t& bytes, std::uint64_t needed, const std::string& label,
                const std::string& who, std::uint64_t holds);
-  bool is_ready(domain::ProcessId template_id) const;
   void raise(std::uint64_t& bytes, std::uint64_t holds, const std::string& label,
              const std::string& who);
   bool inherit(domain::ProcessId origin, std::uint64_t bytes);
   void pass_on(const Replica& heir);
   std::uint64_t leaving_bytes(Leaving when) const;
-  std::uint64_t sum_leaving(Leaving when) const;
   void relieve_memory();
 
   // brain_scaling.cc: how many replicas load asks for.
   void note_arrival(Generation& generation);
   void note_request(Generation& generation, policy::Start start);
   void note_load(const std::string& name, Function& function);
-  void ask_at(Scaling& scaling, Time at) const;
   void scale_by_load();
   void scale(const std::string& name, Function& function, Generation& generation);
   void ask_again(const std::string& name, Generation& generation);
@@ -336,8 +318,6 @@ class Brain final : BrainState {
   void keep_max(const std::string& name, const Generation& generation);
   void hold_what_load_wants(const std::string& name, const Function& function,
                             Generation& generation);
-  static bool grows(const Generation& generation);
-  static int ahead_of_calls(const Generation& generation);
   std::optional<ScaleView> scale_view(const Generation& generation) const;
   template <typename Visit>
   void each_replica(const std::string& name, int revision, const Visit& visit);
@@ -353,11 +333,7 @@ class Brain final : BrainState {
   bool place(const std::string& name, Function& function, Generation& generation);
   void note_placement(const std::string& name, Generation& generation, policy::Placement placed);
   void start_on_device(const std::string& name, Function& function, Generation& generation);
-  std::optional<std::size_t> fewest_in_the_way(domain::DeviceId id, std::uint64_t bytes) const;
-  std::optional<std::vector<domain::ProcessId>> in_the_way(domain::DeviceId id,
-                                                           std::uint64_t bytes) const;
-  std::vector<std::vector<domain::ProcessId>> ways_to_make_room(
-      const policy::Placement& place) const;
+  DeviceRoom device_room() const;
   void claim_devices(const std::string& name, const Generation& generation,
                      const policy::Placement& place);
   std::vector<policy::Placement> unclaimed(const std::string& name,
@@ -370,20 +346,10 @@ class Brain final : BrainState {
   Room room_on_devices(const std::string& name, const Generation& generation, Room by_host) const;
 
   // brain_budget.cc: what replicas may cost and reserve together.
-  static const domain::Budget& budget_of(const Function& function, const Generation& generation);
-  domain::Money cost_of(const std::string& type, int count) const;
-  domain::Money cost_of(const policy::Placement& place) const;
   domain::Money cost_on(const policy::Allocation* on) const;
-  static policy::Spend spend_of(const Replica& replica);
   policy::Spend spent_by(const std::string& name, Counted counted) const;
   const policy::Spend& spent_by_all(Counted counted) const;
   policy::Spend next_spend(const Function& function, const Generation& generation) const;
-  const policy::Placement& cheapest(const std::vector<policy::Placement>& places) const;
-  Result<std::vector<policy::Placement>> payable_ever(const std::string& name,
-                                                      const domain::Budget& own,
-                                                      std::vector<policy::Placement> places) const;
-  static Result<void> may_ever_reserve(const std::string& name, const domain::Budget& own,
-                                       std::uint64_t bytes);
   policy::BudgetRoom own_room(const std::string& name, const Function& function,
                               const Generation& generation, int wanted, Counted counted) const;
   bool is_beyond_budget(const Function& function, const Generation& generation) const;
@@ -412,7 +378,6 @@ class Brain final : BrainState {
   int threads_max(const std::string& name, const Generation& generation) const;
   void take_cores_of(Replica& replica, const Generation& generation);
   void give_cores_of(const Replica& replica);
-  policy::Claim claim_of(const Replica& replica) const;
   void share_cores();
   void set_frozen(ReplicaEntry& entry, bool frozen);
   void thaw(ReplicaEntry& entry);
@@ -423,8 +388,6 @@ class Brain final : BrainState {
   void stop_spares(domain::ProcessId of, const std::string& reason);
   void stop_unwanted_spares();
   void spare_gone(const Replica& spare);
-  int spares_of(domain::ProcessId id) const;
-  policy::SpareDemand spare_demand(const Template& held, bool cores_busy) const;
   std::optional<Time> spare_wake() const;
 
   // What is worked out once of a state: while consequences settle, each change of it is an effect.
@@ -461,31 +424,8 @@ class Brain final : BrainState {
 
   BrainOptions options_;
   DevicePool pool_;
-  std::map<std::string, Function> functions_;
-  // What a turn may change: those with calls that wait, with an event of theirs, with something
-  // held or coming that is not there yet, and those whose timer is due. All others are at rest, and
-  // a turn takes no longer however many they are.
-  std::set<FunctionEntry*, ByName> stirring_;
-  std::set<FunctionEntry*, ByName> holding_;          // see holds_anything()
-  std::set<std::pair<Time, FunctionEntry*>> timers_;  // of all
-  std::uint64_t deployments_ = 0;                     // counts what may change who uses what
-  std::map<domain::ProcessId, Replica> replicas_;
-  std::unordered_map<std::string, std::vector<ReplicaEntry*>> replicas_of_;  // "" = the spares
-  std::map<domain::CallId, Call> calls_;
-  std::map<domain::ProcessId, Template> templates_;
-  std::uint64_t last_process_ = 0;
-  std::deque<std::string> recalled_;  // whose templates are still to be loaded
-  std::string visited_;               // the last function that was
-  std::uint64_t visits_ = 0;          // of all, see policy/evictor.h
-  std::uint64_t set_aside_bytes_ = 0;
-  std::unordered_map<std::string, policy::MemoryHistory> memory_;  // by kind of process
-  bool draining_ = false;
+  PriceList prices_;
   ScaleClock scale_clock_;
-  std::optional<Time> wake_;                       // as last told
-  mutable std::optional<std::uint64_t> reserved_;  // while no process comes, goes or is measured
-  bool workers_changed_ = false;                   // since share_cores()
-  int sharers_ = 0;  // replicas that share_cores() may have something to say to
-  std::optional<Time> freeze_review_;
   bool settling_ = false;
   mutable std::uint64_t changes_ = 1;  // until effects_ was empty
   mutable Memos memos_;

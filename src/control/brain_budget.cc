@@ -13,13 +13,9 @@
 
 #include "base/units.h"
 #include "control/brain.h"
-#include "domain/errors.h"
 
 namespace glowplug::control {
 namespace {
-
-constexpr std::string_view kPerHour = "scale.budget.per_hour";
-constexpr std::string_view kOfAll = "budget_per_hour";
 
 bool is_bounded(const domain::Budget& budget) { return budget != domain::Budget{}; }
 
@@ -27,35 +23,20 @@ policy::Placement on_cpu() {
   return {.type = std::string(domain::kCpu), .reason = {}, .devices = {}};
 }
 
-Error does_not_fit(std::string message, std::string_view field) {
-  return {std::string(domain::error::kDoesNotFit), std::move(message), std::string(field)};
+// What it has inherited of its template is shared: see Brain::inherit().
+policy::Spend spend_of(const BrainState::Replica& replica) {
+  const std::uint64_t shared = std::min(replica.memory_bytes, replica.account.inherited);
+  return {.memory_bytes = replica.memory_bytes - shared, .per_hour = replica.per_hour};
 }
 
 }  // namespace
 
 // --- what things cost ---
 
-// Of a split that of the revision with most calls counts for all.
-const domain::Budget& Brain::budget_of(const Function& function, const Generation& generation) {
-  const bool serves = serving_generation(function, generation.revision) != nullptr;
-  return (serves ? function.current : generation).manifest.scale.budget;
-}
-
-// Where there is no price nothing is started that is to be paid for: see payable_ever().
-domain::Money Brain::cost_of(const std::string& type, int count) const {
-  return policy::cost_per_hour(options_.prices, type, count).value_or(domain::Money{});
-}
-
 domain::Money Brain::cost_on(const policy::Allocation* on) const {
-  if (on == nullptr || on->devices.empty()) return cost_of(std::string(domain::kCpu), 1);
-  return cost_of(pool_.ledger().device(on->devices.front()).type,
-                 static_cast<int>(on->devices.size()));
-}
-
-// What it has inherited of its template is shared: see Brain::inherit().
-policy::Spend Brain::spend_of(const Replica& replica) {
-  const std::uint64_t shared = std::min(replica.memory_bytes, replica.account.inherited);
-  return {.memory_bytes = replica.memory_bytes - shared, .per_hour = replica.per_hour};
+  if (on == nullptr || on->devices.empty()) return prices_.cost_of(std::string(domain::kCpu), 1);
+  return prices_.cost_of(pool_.ledger().device(on->devices.front()).type,
+                         static_cast<int>(on->devices.size()));
 }
 
 policy::Spend Brain::spent_by(const std::string& name, Counted counted) const {
@@ -86,62 +67,8 @@ policy::Spend Brain::next_spend(const Function& function, const Generation& gene
       .per_hour = cost_on(nullptr)};
   if (!is_on_accelerator(generation)) return spend;
   const auto places = placements(function, generation);
-  if (places && !places->empty()) spend.per_hour = cost_of(cheapest(*places));
+  if (places && !places->empty()) spend.per_hour = prices_.cost_of(prices_.cheapest(*places));
   return spend;
-}
-
-domain::Money Brain::cost_of(const policy::Placement& place) const {
-  return cost_of(place.type, place.count);
-}
-
-const policy::Placement& Brain::cheapest(const std::vector<policy::Placement>& places) const {
-  return *std::min_element(places.begin(), places.end(), [this](const auto& a, const auto& b) {
-    return cost_of(a) < cost_of(b);
-  });
-}
-
-// --- never ---
-
-// Those that a replica may ever be paid for on; an error where that is none.
-Result<std::vector<policy::Placement>> Brain::payable_ever(
-    const std::string& name, const domain::Budget& own,
-    std::vector<policy::Placement> places) const {
-  const domain::Money all = options_.budget_per_hour;
-  if (own.per_hour.micros == 0 && all.micros == 0) return places;
-  const bool is_own = own.per_hour.micros > 0 && (all.micros == 0 || own.per_hour <= all);
-  const domain::Money most = is_own ? own.per_hour : all;
-  const auto has_price = [this](const policy::Placement& place) {
-    return policy::cost_per_hour(options_.prices, place.type, place.count).has_value();
-  };
-  if (std::none_of(places.begin(), places.end(), has_price))
-    return Error{std::string(domain::error::kUnsupportedValue),
-                 fmt::format("`{}` is to run on {}, which has no price, and {} is {}; add one to "
-                             "the server's settings, as prices: {{{}: {{per_hour: 1, per_request: "
-                             "0}}}}",
-                             name, places.front().type, is_own ? kPerHour : kOfAll,
-                             format_micros(most.micros), places.front().type),
-                 std::string(is_own ? kPerHour : kOfAll)};
-  std::erase_if(places, [&has_price](const auto& place) { return !has_price(place); });
-  const policy::Placement dear = cheapest(places);
-  std::erase_if(places, [this, most](const auto& place) { return cost_of(place) > most; });
-  if (!places.empty()) return places;
-  return does_not_fit(
-      fmt::format("one replica of `{}` costs {} an hour on {}, and {} is {}; raise {}, or choose "
-                  "a cheaper device (resources.device)",
-                  name, format_micros(cost_of(dear).micros), in_words(dear),
-                  is_own ? kPerHour : "the server's budget_per_hour", format_micros(most.micros),
-                  is_own ? "it" : "that (serve --budget-per-hour)"),
-      is_own ? kPerHour : kOfAll);
-}
-
-Result<void> Brain::may_ever_reserve(const std::string& name, const domain::Budget& own,
-                                     std::uint64_t bytes) {
-  if (own.memory_bytes == 0 || bytes <= own.memory_bytes) return {};
-  return does_not_fit(
-      fmt::format("one replica of `{}` reserves {}, and scale.budget.memory is {}; raise it, or "
-                  "lower context or slots",
-                  name, format_bytes(bytes), format_bytes(own.memory_bytes)),
-      "scale.budget.memory");
 }
 
 // --- not now ---
@@ -217,7 +144,7 @@ bool Brain::may_spend(const std::string& name, Function& function, Generation& g
   const domain::Budget& budget = budget_of(function, generation);
   auto allowed = may_ever_reserve(name, budget, bytes);
   if (allowed)
-    if (const auto payable = payable_ever(name, budget, {on_cpu()}); !payable)
+    if (const auto payable = prices_.payable_ever(name, budget, {on_cpu()}); !payable)
       allowed = payable.error();
   if (!allowed) {
     generation.forks_fail = false;  // a fork may do with less
@@ -236,9 +163,9 @@ std::vector<policy::Placement> Brain::payable_now(const std::string& name, Funct
   const domain::Budget& own = budget_of(function, generation);
   const domain::Budget all{.per_hour = options_.budget_per_hour};
   if (!is_bounded(own) && !is_bounded(all)) return places;
-  const policy::Placement least = cheapest(places);
+  const policy::Placement least = prices_.cheapest(places);
   const std::uint64_t bytes = replica_bytes(generation);
-  const policy::Spend each{.memory_bytes = bytes, .per_hour = cost_of(least)};
+  const policy::Spend each{.memory_bytes = bytes, .per_hour = prices_.cost_of(least)};
   if (!own_budget_allows(name, function, generation, each) ||
       !make_budget_room(name, generation, each.per_hour))
     return {};
@@ -246,7 +173,7 @@ std::vector<policy::Placement> Brain::payable_now(const std::string& name, Funct
   const policy::Spend all_spent = spent_by_all(Counted::All);
   const bool takes_over = coming_generation(function, generation.revision) != nullptr;
   std::erase_if(places, [&, this](const policy::Placement& place) {
-    const policy::Spend one{.memory_bytes = bytes, .per_hour = cost_of(place)};
+    const policy::Spend one{.memory_bytes = bytes, .per_hour = prices_.cost_of(place)};
     return (!takes_over && policy::budget_room(own, own_spent, one, 1).replicas == 0) ||
            policy::budget_room(all, all_spent, one, 1).replicas == 0;
   });

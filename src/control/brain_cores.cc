@@ -15,6 +15,17 @@
 #include "control/brain.h"
 
 namespace glowplug::control {
+namespace {
+
+// What starts, or is on its way out, is worth having done soon whatever its priority.
+policy::Claim claim_of(const BrainState::Replica& replica, Time now) {
+  if (!replica.is_batch) return policy::Claim::First;
+  const bool yields = replica.takes_calls() && replica.computes != policy::Computes::Elsewhere &&
+                      (!replica.freeze || replica.freeze->may_freeze(now));
+  return yields ? policy::Claim::Yields : policy::Claim::Beside;
+}
+
+}  // namespace
 
 policy::Computes Brain::where_computes(const Generation& generation) const {
   if (!computes_here(generation)) return policy::Computes::Elsewhere;
@@ -53,14 +64,6 @@ void Brain::take_cores_of(Replica& replica, const Generation& generation) {
 
 void Brain::give_cores_of(const Replica& replica) { sharers_ -= replica.shares_cores() ? 1 : 0; }
 
-// What starts, or is on its way out, is worth having done soon whatever its priority.
-policy::Claim Brain::claim_of(const Replica& replica) const {
-  if (!replica.is_batch) return policy::Claim::First;
-  const bool yields = replica.takes_calls() && replica.computes != policy::Computes::Elsewhere &&
-                      (!replica.freeze || replica.freeze->may_freeze(now_));
-  return yields ? policy::Claim::Yields : policy::Claim::Beside;
-}
-
 void Brain::share_cores() {
   const bool due = freeze_review_ && *freeze_review_ <= now_;
   if (!std::exchange(workers_changed_, false) && !due) return;
@@ -73,7 +76,7 @@ void Brain::share_cores() {
       thaw(entry);
       continue;
     }
-    users.push_back({entry.second.computes, entry.second.threads, claim_of(entry.second)});
+    users.push_back({entry.second.computes, entry.second.threads, claim_of(entry.second, now_)});
     working.push_back(&entry);
   }
   const std::vector<int> threads = policy::share_cores(options_.cores, users);

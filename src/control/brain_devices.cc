@@ -15,6 +15,7 @@
 
 #include "base/units.h"
 #include "control/brain.h"
+#include "control/device_room.h"
 #include "policy/admission.h"
 
 namespace glowplug::control {
@@ -53,7 +54,7 @@ Result<std::vector<policy::Placement>> Brain::placements(const Function& functio
                                  .bytes = bytes,
                                  .demand = function.rate.demand(now_)});
   if (!found) return found;
-  return payable_ever(manifest.name, budget_of(function, generation), *std::move(found));
+  return prices_.payable_ever(manifest.name, budget_of(function, generation), *std::move(found));
 }
 
 Result<void> Brain::may_place(const domain::Manifest& manifest) const {
@@ -74,7 +75,7 @@ Result<void> Brain::may_place(const domain::Manifest& manifest) const {
   const auto wish = domain::parse_device_wish(manifest.resources.device);
   if (!wish || wish->is_auto())
     any->push_back({.type = std::string(domain::kCpu), .reason = {}, .devices = {}});
-  const auto payable = payable_ever(manifest.name, budget, *std::move(any));
+  const auto payable = prices_.payable_ever(manifest.name, budget, *std::move(any));
   return payable ? Result<void>() : payable.error();
 }
 
@@ -134,72 +135,9 @@ void Brain::start_on_device(const std::string& name, Function& function, Generat
   start_replica(name, generation, replica_bytes(generation), nullptr, &chosen->allocation);
 }
 
-// At least so many of what is idle there would have to stop for so many bytes; nothing where all of
-// it is not enough.
-std::optional<std::size_t> Brain::fewest_in_the_way(domain::DeviceId id,
-                                                    std::uint64_t bytes) const {
-  const policy::DeviceLedger& ledger = pool_.ledger();
-  const std::uint64_t wanted = bytes + ledger.owed(id);
-  std::uint64_t coming = ledger.free(id), idle = 0, largest = 0;
-  for (const domain::ProcessId holder : ledger.holders(id)) {
-    const Replica& replica = replicas_.at(holder);
-    const std::uint64_t share = ledger.allocation(holder)->bytes_each;
-    if (replica.state == domain::State::Draining)
-      coming += replica.in_flight == 0 ? share : 0;
-    else if (replica.is_resting()) {
-      idle += share;
-      largest = std::max(largest, share);
-    }
-  }
-  if (wanted <= coming) return 0;
-  if (wanted > coming + idle) return std::nullopt;
-  return (wanted - coming + largest - 1) / largest;
-}
-
-// What is idle and would have to stop for so many bytes on this device: none where enough is on its
-// way already; nothing where all of it is not enough.
-std::optional<std::vector<domain::ProcessId>> Brain::in_the_way(domain::DeviceId id,
-                                                                std::uint64_t bytes) const {
-  const policy::DeviceLedger& ledger = pool_.ledger();
-  const std::uint64_t wanted = bytes + ledger.owed(id);
-  std::uint64_t coming = ledger.free(id);
-  std::vector<policy::Kept> candidates;
-  for (const domain::ProcessId holder : ledger.holders(id)) {
-    const ReplicaEntry& entry = *replicas_.find(holder);
-    const Replica& replica = entry.second;
-    const std::uint64_t share = ledger.allocation(holder)->bytes_each;
-    if (replica.state == domain::State::Draining)
-      coming += replica.in_flight == 0 ? share : 0;
-    else if (replica.is_resting()) {
-      candidates.push_back(kept(entry));
-      candidates.back().bytes = share;
-    }
-  }
-  if (wanted <= coming) return std::vector<domain::ProcessId>{};
-  const auto chosen = policy::choose_evictions(candidates, wanted - coming);
-  if (!chosen) return std::nullopt;
-  std::vector<domain::ProcessId> ids;
-  for (const policy::Kept& one : *chosen) ids.push_back(one.process);
-  return ids;
-}
-
-// Now, or once the answers are over for which no new call is taken.
-std::uint64_t Brain::coming_free(domain::DeviceId id) const {
-  const policy::DeviceLedger& ledger = pool_.ledger();
-  std::uint64_t coming = ledger.free(id);
-  for (const domain::ProcessId holder : ledger.holders(id))
-    if (replicas_.at(holder).state == domain::State::Draining)
-      coming += ledger.allocation(holder)->bytes_each;
-  return coming;
-}
-
-bool Brain::comes_free(const policy::Placement& place) const {
-  const policy::DeviceLedger& ledger = pool_.ledger();
-  int enough = 0;
-  for (const domain::DeviceId id : place.devices)
-    enough +=
-        ledger.takes_starts(id, now_) && coming_free(id) >= place.bytes_each + ledger.owed(id);
-  return enough >= place.count;
+DeviceRoom Brain::device_room() const {
+  return {pool_.ledger(), replicas_, [this](const ReplicaEntry& entry) { return kept(entry); },
+          now_};
 }
 
 // Those that come nearest to holding it.
@@ -207,17 +145,7 @@ void Brain::claim_devices(const std::string& name, const Generation& generation,
                           const policy::Placement& place) {
   const std::optional<Time> since = unserved(name, generation).since;
   if (!since || !policy::has_claim(*since, now_)) return;  // there may be thousands of devices
-  std::vector<std::pair<std::uint64_t, domain::DeviceId>> devices;
-  for (const domain::DeviceId id : place.devices)
-    if (pool_.ledger().takes_starts(id, now_)) devices.emplace_back(coming_free(id), id);
-  const auto fuller = [](const auto& a, const auto& b) {
-    return std::pair(b.first, a.second) < std::pair(a.first, b.second);
-  };
-  std::sort(devices.begin(), devices.end(), fuller);
-  Claim what{.by = name};
-  for (const auto& [coming, id] : devices)
-    if (what.devices.size() < static_cast<std::size_t>(place.count)) what.devices.push_back(id);
-  claim(name, generation, what);
+  claim(name, generation, {.by = name, .devices = device_room().nearest(place)});
 }
 
 // Without those that others have a claim to.
@@ -235,36 +163,6 @@ std::vector<policy::Placement> Brain::unclaimed(const std::string& name,
   return places;
 }
 
-// On as many of its devices as it takes, those where the fewest have to stop; of equals the first.
-// There may be thousands, so only those that can be among them are looked at closely.
-std::vector<std::vector<domain::ProcessId>> Brain::ways_to_make_room(
-    const policy::Placement& place) const {
-  struct Way {
-    std::size_t stops = 0, at = 0;  // at least so many; its place in the list
-    std::vector<domain::ProcessId> gone = {};
-    auto rank() const { return std::pair(stops, at); }
-  };
-  const auto before = [](const Way& a, const Way& b) { return a.rank() < b.rank(); };
-  std::vector<Way> possible, best;
-  for (std::size_t i = 0; i < place.devices.size(); ++i)
-    if (pool_.ledger().takes_starts(place.devices[i], now_))
-      if (const auto stops = fewest_in_the_way(place.devices[i], place.bytes_each))
-        possible.push_back({.stops = *stops, .at = i});
-  std::sort(possible.begin(), possible.end(), before);
-  const auto count = static_cast<std::size_t>(place.count);
-  for (const Way& one : possible) {
-    if (best.size() == count && best.back().rank() < one.rank()) break;
-    auto gone = in_the_way(place.devices[one.at], place.bytes_each);
-    if (!gone) continue;
-    Way way{.stops = gone->size(), .at = one.at, .gone = *std::move(gone)};
-    best.insert(std::upper_bound(best.begin(), best.end(), way, before), std::move(way));
-    if (best.size() > count) best.pop_back();
-  }
-  std::vector<std::vector<domain::ProcessId>> ways;
-  for (Way& way : best) ways.push_back(std::move(way.gone));
-  return ways;
-}
-
 // On the best placement where stopping what is idle is enough; then, after a while, of what is busy
 // one gets no new calls. Nothing goes for what is only held ahead of calls.
 void Brain::make_device_room(const std::string& name, const Generation& generation,
@@ -272,8 +170,9 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
   const bool called = unserved(name, generation).domains > 0;
   if (!called && !coming_generation(functions_.at(name), generation.revision)) return;
   claim_devices(name, generation, places.front());
+  const DeviceRoom room = device_room();
   for (const policy::Placement& place : places) {
-    const std::vector<std::vector<domain::ProcessId>> ways = ways_to_make_room(place);
+    const std::vector<std::vector<domain::ProcessId>> ways = room.ways_to_make_room(place);
     if (ways.size() < static_cast<std::size_t>(place.count)) continue;
     std::set<domain::ProcessId> gone;  // one may be on several of them
     for (const auto& way : ways) gone.insert(way.begin(), way.end());
@@ -287,7 +186,7 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
   if (called)
     turn_.awaited_devices.insert(places.front().devices.begin(), places.front().devices.end());
   if (std::any_of(places.begin(), places.end(),
-                  [this](const policy::Placement& place) { return comes_free(place); }))
+                  [&room](const policy::Placement& place) { return room.comes_free(place); }))
     return;
   let_one_give_way(name, functions_.at(name), generation,
                    {.what = Scarce::Device, .devices = places.front().devices});
@@ -336,11 +235,12 @@ void Brain::correct_on_device(const ReplicaEntry& entry) {
 void Brain::relieve_devices() {
   const policy::DeviceLedger& ledger = pool_.ledger();
   if (!ledger.is_anybody_owed()) return;
+  const DeviceRoom room = device_room();
   for (std::size_t i = 0; i < ledger.fleet().size(); ++i) {
     const domain::DeviceId id{i};
     if (ledger.owed(id) == 0) continue;
     std::vector<domain::ProcessId> gone;
-    if (auto enough = in_the_way(id, 0)) {
+    if (auto enough = room.in_the_way(id, 0)) {
       gone = *std::move(enough);
     } else {
       for (const domain::ProcessId holder : ledger.holders(id))

@@ -6,12 +6,6 @@
 
 namespace glowplug::control {
 
-template <typename Any, typename Visit>
-void Brain::each_serving(Any& function, const Visit& visit) {
-  visit(function.current);
-  for (auto& generation : function.beside) visit(generation);
-}
-
 template <typename Visit>
 void Brain::each_replica(const std::string& name, int revision, const Visit& visit) {
   for (ReplicaEntry* entry : replicas_of(name))
@@ -22,13 +16,6 @@ template <typename Visit>
 void Brain::each_replica(const std::string& name, int revision, const Visit& visit) const {
   const_cast<Brain*>(this)->each_replica(name, revision,
                                          [&visit](const ReplicaEntry& entry) { visit(entry); });
-}
-
-template <typename Any, typename Visit>
-void Brain::each_generation(Any& function, const Visit& visit) {
-  each_serving(function, visit);
-  if (function.next)
-    for (auto& generation : function.next->fresh) visit(generation);
 }
 
 // Whoever used it last uses it most often still.

@@ -42,11 +42,6 @@ void Brain::on(const BeginningShared& event) {
   drop_unused_templates();
 }
 
-bool Brain::has_learned(const Generation& generation, const domain::LearnedPrime& prime) {
-  return std::any_of(generation.learned.begin(), generation.learned.end(),
-                     [&prime](const Learned& one) { return one.prime.is_same(prime); });
-}
-
 Brain::TemplateEntry* Brain::learned_of(const Generation& generation,
                                         const domain::CacheDomain& domain) {
   for (TemplateEntry& entry : templates_) {

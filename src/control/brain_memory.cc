@@ -1,6 +1,7 @@
 // Memory in the brain: what is reserved of each process, corrected by what is measured of it, and
 // what is learned for the next one of its kind.
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -9,35 +10,48 @@
 #include "domain/limits.h"
 
 namespace glowplug::control {
+namespace {
+
+using Replicas = std::map<domain::ProcessId, BrainState::Replica>;
+using Templates = std::map<domain::ProcessId, BrainState::Template>;
+
+bool is_ready(const Templates& templates, domain::ProcessId id) {
+  const auto found = templates.find(id);
+  return found != templates.end() && found->second.state == domain::State::Ready;
+}
+
+// What ends of itself. A template's pages stay with its forks.
+std::uint64_t sum_leaving(const Replicas& replicas, const Templates& templates,
+                          BrainState::Leaving when) {
+  const auto is_leaving = [when](const BrainState::Replica& replica) {
+    return replica.state == domain::State::Draining &&
+           (when == BrainState::Leaving::WhenDone || replica.in_flight == 0);
+  };
+  std::uint64_t bytes = 0;
+  for (const auto& [id, replica] : replicas)
+    if (is_leaving(replica)) bytes += replica.host_bytes();
+  for (const auto& [id, held] : templates) {
+    if (held.state != domain::State::Draining) continue;
+    const bool is_shared =
+        std::any_of(replicas.begin(), replicas.end(),
+                    [&, id = id](const BrainState::ReplicaEntry& entry) {
+                      return entry.second.shares_pages_of(id) && !is_leaving(entry.second);
+                    }) ||
+        std::any_of(
+            templates.begin(), templates.end(), [id = id](const BrainState::TemplateEntry& entry) {
+              return entry.second.base == id && entry.second.state != domain::State::Draining;
+            });
+    if (!is_shared) bytes += held.bytes;
+  }
+  return bytes;
+}
+
+}  // namespace
 
 const policy::MemoryHistory& Brain::history_of(const std::string& key) const {
   static const policy::MemoryHistory nothing;
   const auto found = memory_.find(key);
   return found == memory_.end() ? nothing : found->second;
-}
-
-void BrainState::Generation::set_manifest(domain::Manifest other) {
-  manifest = std::move(other);
-  accounts.reset();
-}
-
-void BrainState::Generation::set_facts(domain::ModelFacts found) {
-  facts = std::move(found);
-  accounts.reset();
-}
-
-// Their keys are long texts, and asked for at each turn.
-const Brain::Accounts& Brain::accounts_of(const Generation& generation) {
-  if (generation.accounts) return *generation.accounts;
-  const policy::TemplateSource source{generation.manifest, generation.facts};
-  const auto key = [&](policy::MemoryKind kind) {
-    return policy::memory_key(kind, source, generation.revision);
-  };
-  Accounts& made = generation.accounts.emplace();
-  made.executed = {.key = key(policy::MemoryKind::Replica), .need = policy::replica_need(source)};
-  made.forked = {.key = key(policy::MemoryKind::Forked), .need = policy::forked_need(source)};
-  made.held = {.key = key(policy::MemoryKind::Template), .need = policy::template_need(source)};
-  return made;
 }
 
 std::uint64_t Brain::reservation_of(const Account& account) const {
@@ -68,11 +82,6 @@ void Brain::on(const MemoryMeasured& event) {
     measured(*entry, event);
 }
 
-bool Brain::is_ready(domain::ProcessId id) const {
-  const auto found = templates_.find(id);
-  return found != templates_.end() && found->second.state == domain::State::Ready;
-}
-
 // Of an heir: never lowered, and nothing is learned of it.
 void Brain::raise(std::uint64_t& bytes, std::uint64_t holds, const std::string& label,
                   const std::string& who) {
@@ -89,12 +98,12 @@ void Brain::measured(ReplicaEntry& entry, const MemoryMeasured& event) {
   const std::string& label = label_of(replica);
   const std::string who = fmt::format("replica {}", entry.first.value);
   const bool base_is_there = replica.base && templates_.contains(*replica.base);
-  if (base_is_there && !is_ready(*replica.base)) return;
+  if (base_is_there && !is_ready(templates_, *replica.base)) return;
   if (account.inherited > 0) {
     raise(replica.memory_bytes, base_is_there ? event.own_bytes : event.mapped_bytes, label, who);
     return keep_budget_of(replica);
   }
-  if (replica.from && !is_ready(*replica.from)) return;
+  if (replica.from && !is_ready(templates_, *replica.from)) return;
   const std::uint64_t holds = replica.from ? event.own_bytes : event.mapped_bytes;
   account.seen = policy::seen_with(account.seen, holds);
   const auto needed = [this, &account] {
@@ -127,7 +136,8 @@ void Brain::measured(TemplateEntry& entry, const MemoryMeasured& event) {
   Account& account = held.account;
   const std::string who = fmt::format("template {}", entry.first.value);
   if (account.inherited > 0) return raise(held.bytes, event.mapped_bytes, held.manifest.name, who);
-  if (held.is_primed() && templates_.contains(*held.base) && !is_ready(*held.base)) return;
+  if (held.is_primed() && templates_.contains(*held.base) && !is_ready(templates_, *held.base))
+    return;
   const std::uint64_t holds = held.is_primed() ? event.own_bytes : event.mapped_bytes;
   account.seen = policy::seen_with(account.seen, holds);
   note_learned(held.manifest.name, account, 1);
@@ -191,32 +201,10 @@ void Brain::pass_on(const Replica& heir) {
   inherit(*heir.base, bytes);
 }
 
-// What ends of itself now, or once its calls are done. A template's pages stay with its forks.
+// What ends of itself now, or once its calls are done.
 std::uint64_t Brain::leaving_bytes(Leaving when) const {
-  return known(memos_.leaving[when], [this, when] { return sum_leaving(when); });
-}
-
-std::uint64_t Brain::sum_leaving(Leaving when) const {
-  const auto is_leaving = [when](const Replica& replica) {
-    return replica.state == domain::State::Draining &&
-           (when == Leaving::WhenDone || replica.in_flight == 0);
-  };
-  std::uint64_t bytes = 0;
-  for (const auto& [id, replica] : replicas_)
-    if (is_leaving(replica)) bytes += replica.host_bytes();
-  for (const auto& [id, held] : templates_) {
-    if (held.state != domain::State::Draining) continue;
-    const bool is_shared =
-        std::any_of(replicas_.begin(), replicas_.end(),
-                    [&, id = id](const ReplicaEntry& entry) {
-                      return entry.second.shares_pages_of(id) && !is_leaving(entry.second);
-                    }) ||
-        std::any_of(templates_.begin(), templates_.end(), [id = id](const TemplateEntry& entry) {
-          return entry.second.base == id && entry.second.state != domain::State::Draining;
-        });
-    if (!is_shared) bytes += held.bytes;
-  }
-  return bytes;
+  return known(memos_.leaving[when],
+               [this, when] { return sum_leaving(replicas_, templates_, when); });
 }
 
 // Processes have turned out to hold more than was foreseen, and there is less than that: what is

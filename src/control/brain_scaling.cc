@@ -31,11 +31,6 @@ Time next_tick(Time at) {
 // The window of one that does not is worth nothing after a still minute.
 bool remembers(const Scaling& scaling) { return scaling.policy == domain::ScalePolicy::Predictive; }
 
-bool is_ahead(const Scaling& scaling) {
-  return scaling.wish && (scaling.wish->rule == policy::ScaleRule::Forecast ||
-                          scaling.wish->rule == policy::ScaleRule::Expected);
-}
-
 }  // namespace
 
 policy::ScaleDownCandidate Brain::candidate(const ReplicaEntry& entry) {
@@ -47,15 +42,13 @@ policy::ScaleDownCandidate Brain::candidate(const ReplicaEntry& entry) {
           .last_used = replica.last_used};
 }
 
-void Brain::ask_at(Scaling& scaling, Time at) const { scaling.next = scale_clock_.real(at); }
-
 void Brain::note_arrival(Generation& generation) {
   if (!generation.scaling) generation.scaling = std::make_unique<Scaling>();
   Scaling& scaling = *generation.scaling;
   const Time at = scale_clock_.at(now_);
   scaling.stopped = false;
   scaling.window.note_arrival(at);
-  if (scaling.next > scale_clock_.real(next_tick(at))) ask_at(scaling, next_tick(at));
+  if (scaling.next > scale_clock_.real(next_tick(at))) scaling.ask_at(next_tick(at), scale_clock_);
 }
 
 void Brain::note_request(Generation& generation, policy::Start start) {
@@ -95,7 +88,7 @@ void Brain::note_load(const std::string& name, Function& function) {
     if (before > 0) scaling.autoscaler->note_idle(at);
     hold_what_load_wants(name, function, generation);
     if (before > 0 && !remembers(scaling) && live <= 1)
-      ask_at(scaling, at + kForgotten);  // when the last one goes is not asked
+      scaling.ask_at(at + kForgotten, scale_clock_);  // when the last one goes is not asked
   });
 }
 
@@ -119,7 +112,7 @@ void Brain::scale(const std::string& name, Function& function, Generation& gener
   scaling.wish = scaling.autoscaler->decide(facts, scale_clock_.at(now_));
   const int missing = scaling.wish->wanted - facts.live;
   const bool loaded = scaling.window.concurrency() > 0;
-  if (missing > 0 && !scaling.stopped && (loaded || is_ahead(scaling)))
+  if (missing > 0 && !scaling.stopped && (loaded || scaling.is_ahead()))
     recall_or_grow(name, function, generation, missing);
   else
     scaling.told.reset();
@@ -134,12 +127,12 @@ void Brain::ask_again(const std::string& name, Generation& generation) {
   const Time at = scale_clock_.at(now_);
   const int live = live_replicas(name, generation.revision);
   const bool still = scaling.window.is_still(at);
-  const bool waits = is_ahead(scaling) && live < scaling.wish->wanted && !scaling.stopped;
+  const bool waits = scaling.is_ahead() && live < scaling.wish->wanted && !scaling.stopped;
   if (scaling.window.concurrency() > 0 || waits || (!still && (remembers(scaling) || live > 1)))
-    return ask_at(scaling, next_tick(at));
+    return scaling.ask_at(next_tick(at), scale_clock_);
   if (remembers(scaling))
-    return ask_at(scaling, scaling.autoscaler->review(at).value_or(Time::max()));
-  ask_at(scaling, still ? Time::max() : at + kForgotten);
+    return scaling.ask_at(scaling.autoscaler->review(at).value_or(Time::max()), scale_clock_);
+  scaling.ask_at(still ? Time::max() : at + kForgotten, scale_clock_);
   if (still) generation.scaling.reset();
 }
 
@@ -347,22 +340,10 @@ void Brain::hold_what_load_wants(const std::string& name, const Function& functi
   });
 }
 
-// It tries to start what its load wants.
-bool Brain::grows(const Generation& generation) {
-  return generation.scaling && generation.scaling->told && generation.scaling->told->wanted > 0;
-}
-
-// Replicas that a forecast holds although nobody calls.
-int Brain::ahead_of_calls(const Generation& generation) {
-  if (!generation.scaling || generation.scaling->stopped || !is_ahead(*generation.scaling))
-    return 0;
-  return generation.scaling->wish->wanted;
-}
-
 std::optional<ScaleView> Brain::scale_view(const Generation& generation) const {
   const Scaling* scaling = generation.scaling.get();
   if (scaling == nullptr || !scaling->wish) return std::nullopt;
-  if (scaling->window.is_still(scale_clock_.at(now_)) && !is_ahead(*scaling)) return std::nullopt;
+  if (scaling->window.is_still(scale_clock_.at(now_)) && !scaling->is_ahead()) return std::nullopt;
   return ScaleView{scaling->policy, scaling->wish->wanted, in_words(*scaling->wish)};
 }
 

@@ -13,6 +13,19 @@ namespace {
 
 constexpr Duration kAfterDeath = std::chrono::minutes(1);  // a spare that died is not made again
 
+// That stay.
+int spares_of(const std::vector<BrainState::ReplicaEntry*>& spares, domain::ProcessId id) {
+  return static_cast<int>(
+      std::count_if(spares.begin(), spares.end(), [id](const BrainState::ReplicaEntry* one) {
+        return one->second.from == id && one->second.state != domain::State::Draining;
+      }));
+}
+
+policy::SpareDemand spare_demand(const BrainState::Template& held, bool cores_busy) {
+  return {
+      .last_used = held.last_used, .not_before = held.spare_not_before, .cores_busy = cores_busy};
+}
+
 }  // namespace
 
 // Its function becomes ready in the next turn, without a process to wait for: once the model's file
@@ -57,7 +70,8 @@ void Brain::make_spares() {
   if (draining_ || turn_.short_of_room || options_.spares == 0) return;
   const bool cores_busy = is_computing();
   for (TemplateEntry& entry : templates_) {
-    if (entry.second.state != domain::State::Ready || spares_of(entry.first) >= options_.spares)
+    if (entry.second.state != domain::State::Ready ||
+        spares_of(replicas_of(""), entry.first) >= options_.spares)
       continue;
     if (!policy::makes_spare(spare_demand(entry.second, cores_busy), now_) || !is_origin(entry))
       continue;
@@ -78,7 +92,7 @@ void Brain::stop_unwanted_spares() {
   if (replicas_of("").empty()) return;
   const bool cores_busy = is_computing();
   for (TemplateEntry& entry : templates_) {
-    if (spares_of(entry.first) == 0) continue;
+    if (spares_of(replicas_of(""), entry.first) == 0) continue;
     if (!policy::keeps_spare(spare_demand(entry.second, cores_busy), now_))
       stop_spares(entry.first, "nobody called lately");
     else if (!is_origin(entry))
@@ -91,22 +105,9 @@ void Brain::spare_gone(const Replica& spare) {
   if (found != templates_.end()) found->second.spare_not_before = now_ + kAfterDeath;
 }
 
-int Brain::spares_of(domain::ProcessId id) const {
-  const std::vector<ReplicaEntry*>& spares = replicas_of("");
-  return static_cast<int>(
-      std::count_if(spares.begin(), spares.end(), [id](const ReplicaEntry* one) {
-        return one->second.from == id && one->second.state != domain::State::Draining;
-      }));
-}
-
 bool Brain::is_computing() const {
   return std::any_of(replicas_.begin(), replicas_.end(),
                      [](const auto& entry) { return entry.second.works(); });
-}
-
-policy::SpareDemand Brain::spare_demand(const Template& held, bool cores_busy) const {
-  return {
-      .last_used = held.last_used, .not_before = held.spare_not_before, .cores_busy = cores_busy};
 }
 
 std::optional<Time> Brain::spare_wake() const {

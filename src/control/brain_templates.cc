@@ -17,15 +17,6 @@ constexpr Duration kPrimeAgainAfter = std::chrono::minutes(1);
 
 }  // namespace
 
-// Whether replicas of the one may come from the other.
-bool Brain::may_use(const Template& held, const Generation& generation) {
-  return policy::uses_template(generation.manifest) &&
-         policy::same_template({held.manifest, held.facts},
-                               {generation.manifest, generation.facts}) &&
-         (!held.is_primed() || (held.learned ? has_learned(generation, *held.learned)
-                                             : held.manifest.prime == generation.manifest.prime));
-}
-
 Brain::TemplateEntry* Brain::template_of(const Generation& generation) {
   for (TemplateEntry& entry : templates_)
     if (!entry.second.is_primed() && may_use(entry.second, generation)) return &entry;

@@ -9,7 +9,6 @@
 #include "control/brain.h"
 #include "domain/errors.h"
 #include "domain/limits.h"
-#include "policy/cache_domains.h"
 #include "policy/retry.h"
 
 namespace glowplug::control {
@@ -43,32 +42,6 @@ std::string in_words(const std::vector<policy::Share>& shares) {
 
 }  // namespace
 
-Brain::Generation* Brain::serving_generation(Function& function, int revision) {
-  if (function.current.revision == revision) return &function.current;
-  for (Generation& generation : function.beside)
-    if (generation.revision == revision) return &generation;
-  return nullptr;
-}
-
-const Brain::Generation* Brain::serving_generation(const Function& function, int revision) {
-  return serving_generation(const_cast<Function&>(function), revision);
-}
-
-const Brain::Generation* Brain::coming_generation(const Function& function, int revision) {
-  if (!function.next) return nullptr;
-  for (const Generation& generation : function.next->fresh)
-    if (generation.revision == revision) return &generation;
-  return nullptr;
-}
-
-std::vector<policy::Share> Brain::shares_of(const Function& function) {
-  std::vector<policy::Share> shares;
-  each_serving(function, [&shares](const Generation& generation) {
-    shares.push_back({generation.revision, generation.weight, generation.gathered});
-  });
-  return shares;
-}
-
 bool Brain::cannot_start(const Generation& generation) const {
   return generation.failure && generation.failure->forgotten_at > now_;
 }
@@ -100,17 +73,6 @@ Brain::Generation* Brain::stand_in(Function& function) const {
   });
   const std::optional<int> revision = policy::choose_stand_in(candidates);
   return revision ? serving_generation(function, *revision) : nullptr;
-}
-
-void Brain::assign(Waiting& waiting, const Generation& generation) {
-  waiting.revision = generation.revision;
-  const domain::Manifest& manifest = generation.manifest;
-  if (policy::keeps_apart(manifest))
-    waiting.domain = waiting.caller;
-  else  // all callers of a function that shares are one tenant, of that function alone
-    waiting.domain = {
-        .tenant = policy::has_prompt_state(manifest) ? "function:" + manifest.name : "",
-        .salt = ""};
 }
 
 // --- one that does not start, or does not go on ---

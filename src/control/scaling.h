@@ -54,6 +54,13 @@ struct Scaling {
   bool stopped = false;     // somebody asked it to stop: nothing starts ahead of the next call
   Time next = Time::max();  // when it is asked again; max = not before a call comes
 
+  void ask_at(Time shown, const ScaleClock& clock) { next = clock.real(shown); }
+  // What it wants is for calls that are foreseen.
+  bool is_ahead() const {
+    return wish &&
+           (wish->rule == policy::ScaleRule::Forecast || wish->rule == policy::ScaleRule::Expected);
+  }
+
   // How long the last replica stays idle, where that is declared; never longer.
   Duration keep_time(Duration keep_alive, const ScaleClock& clock) const {
     if (!autoscaler || keep_alive == kForever) return keep_alive;
