@@ -2,8 +2,7 @@
 // and the same HTTP routes over the Unix socket, deterministic answers at a set pace, and faults on
 // request.
 //
-// Thread: run from main; one thread per connection. What the answers say is in fake_answer.h and
-// fake_replies.h.
+// Thread: run from main; its HTTP is in fake_server.h.
 #pragma once
 
 #include <chrono>
