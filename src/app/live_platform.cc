@@ -101,7 +101,7 @@ domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
   return id;
 }
 
-bool LivePlatform::blames(domain::CallId call) const { return brain_.blames(call); }
+control::Blamed LivePlatform::blames(domain::CallId call) const { return brain_.blames(call); }
 
 void LivePlatform::abandon(domain::CallId call) {
   callers_.erase(call);

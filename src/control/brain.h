@@ -8,9 +8,9 @@
 //
 // Rules: one start at a time per function and cache domain however many calls wait. A revision
 // replaces the old one only once it is ready. An idle replica stops after keep_alive, or earlier
-// when its memory is needed (policy/evictor.h); one with a call in flight is never stopped, but when
-// others have waited for its memory it gets no new calls. A failed start is remembered for a while
-// (policy/retry.h), so that a broken model cannot cause a storm of loads.
+// when its memory is needed (policy/evictor.h); one with a call in flight is never stopped, but
+// gets no new calls when others have waited for its memory. A failed start is remembered for a
+// while (policy/retry.h), so that a broken model cannot cause a storm of loads.
 // A replica serves one cache domain: its first grant binds it. Calls of a domain that no replica
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
 // goes. Several revisions may serve side by side, each with its share of the calls; a call waits
@@ -72,7 +72,7 @@ class Brain final : BrainState {
   // What a granted call is answered by.
   std::optional<GenerationView> generation(const std::string& name, int revision) const;
   // Of a call that was broken off, before its CallEnded: replicas die of it, and of others not.
-  bool blames(domain::CallId call) const;
+  Blamed blames(domain::CallId call) const;
   std::vector<DeviceView> devices() const;
   // An error where it is known already that no device here can hold it.
   Result<void> may_place(const domain::Manifest& manifest) const;

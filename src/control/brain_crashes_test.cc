@@ -69,8 +69,10 @@ class Crashes : public ::testing::Test {
     const domain::CallId first = served();
     dies_of(first);
     const domain::CallId second = served(first);
-    const bool blamed = world_.brain.blames(second);
-    dies_of(second);
+    const domain::ProcessId replica = *granted(second);
+    world_.post(ProcessGone{replica, kAbort + ": assertion", Ending::Itself});
+    const bool blamed = world_.brain.blames(second) == Blamed::Yes;
+    world_.post(CallEnded{second, CallOutcome::ReplicaBroke});
     return blamed;
   }
   bool decided(const std::string& decision) const {
@@ -338,7 +340,39 @@ TEST_F(Crashes, RequestIsBlamed_AlsoWhenTheEndIsSeenFirst) {
   dies_of(first);
   const domain::CallId second = served(first);
   world_.post(ProcessGone{*granted(second), kAbort, Ending::Itself});
-  EXPECT_TRUE(world_.brain.blames(second));
+  EXPECT_EQ(world_.brain.blames(second), Blamed::Yes);
+}
+
+TEST_F(Crashes, UntilTheReplicasEndIsSeen_ItIsOpenWhoIsToBlame) {
+  answered(served());
+  const domain::CallId first = served();
+  EXPECT_EQ(world_.brain.blames(first), Blamed::No);  // tried again, whatever became of its replica
+  dies_of(first);
+  const domain::CallId second = served(first);
+  EXPECT_EQ(world_.brain.blames(second), Blamed::Open);
+  dies_of(second);
+  EXPECT_TRUE(decided("blame"));
+}
+
+TEST_F(Crashes, ReplicaThatBreaksOffAndLives_SaysNothingOfTheRequest) {
+  answered(served());
+  const domain::CallId first = served();
+  dies_of(first);
+  const domain::CallId second = served(first);
+  world_.post(CallEnded{second, CallOutcome::ReplicaBroke});
+  EXPECT_EQ(world_.brain.blames(second), Blamed::No);
+  ASSERT_EQ(world_.stopped.back(), *granted(second));
+  world_.post(ProcessGone{world_.stopped.back(), "stopped", Ending::Asked});
+  EXPECT_FALSE(decided("blame"));
+}
+
+TEST_F(Crashes, ReplicaThatIsKilledFromOutside_SaysNothingOfTheRequest) {
+  answered(served());
+  const domain::CallId first = served();
+  dies_of(first);
+  const domain::CallId second = served(first);
+  world_.post(ProcessGone{*granted(second), "killed by signal 9 (Killed)", Ending::Killed});
+  EXPECT_EQ(world_.brain.blames(second), Blamed::No);
 }
 
 TEST_F(Crashes, FunctionThatAnswersNobody_IsInALoopWhateverItsCallsDo) {

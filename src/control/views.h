@@ -62,6 +62,10 @@ struct ScaleView {
   std::string reason;
 };
 
+// Whether a request is to blame for a replica that broke off its answer. Open: it is, should that
+// replica turn out to have died.
+enum class Blamed { No, Open, Yes };
+
 // One revision that serves, or will once it is ready.
 struct RevisionStatus {
   int revision = 0;

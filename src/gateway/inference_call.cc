@@ -19,6 +19,11 @@ namespace error = domain::error;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
+// For the end of a replica whose connection has ended: asked for after the first pause, and after
+// twice as long each time, a second in all.
+constexpr Duration kEndSeenFirst = std::chrono::milliseconds(1);
+constexpr Duration kEndSeenLast = std::chrono::milliseconds(512);
+
 enum class Stopped { No, ClientGone, Deadline };
 
 // What a call waits on, so that the client's leaving or a timeout can end the wait from outside.
@@ -313,6 +318,19 @@ control::CallOutcome outcome_of(const CallResult& result, const CallState& state
   return whole ? control::CallOutcome::Answered : control::CallOutcome::Stopped;
 }
 
+// Nobody is told so of a replica that broke off an answer and lives on, nor where its end is not
+// seen in time. Its call is not given back meanwhile, so that nothing else runs on it.
+Coroutine<bool> is_to_blame(Server& server, domain::CallId call, CallState& state) {
+  control::Blamed blamed = server.platform.blames(call);
+  for (Duration pause = kEndSeenFirst; pause <= kEndSeenLast; pause *= 2) {
+    if (blamed != control::Blamed::Open || state.stopped != Stopped::No) break;
+    state.wake.expires_after(pause);
+    co_await state.wake.async_wait(kAwait);
+    blamed = server.closed ? control::Blamed::No : server.platform.blames(call);
+  }
+  co_return blamed == control::Blamed::Yes;
+}
+
 Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
                               const std::shared_ptr<CallState>& state,
                               std::optional<domain::CallId> retry_of) {
@@ -346,7 +364,12 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
   result.call = call;
   guard.ended(outcome_of(result, *state));
   const bool asks = result.replica_broke && result.failure && !exchange.server.closed;
-  if (asks && exchange.server.platform.blames(call)) result.failure = poisonous(grant);
+  bool to_blame = false;
+  if (asks) {
+    to_blame = co_await is_to_blame(exchange.server, call, *state);
+    result.client_gone = state->stopped == Stopped::ClientGone;
+  }
+  if (to_blame) result.failure = poisonous(grant);
   co_return result;
 }
 

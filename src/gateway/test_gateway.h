@@ -96,7 +96,10 @@ class FakePlatform final : public control::Platform {
     ++finished;
     outcomes.push_back(outcome);
   }
-  bool blames(domain::CallId call) const override { return call == poison; }
+  control::Blamed blames(domain::CallId call) const override {
+    if (call != poison) return control::Blamed::No;
+    return ++blames_asked > open_for ? blamed : control::Blamed::Open;
+  }
   void began(const std::string& function, int revision, Duration after) override {
     first_tokens.push_back({function, revision, after});
   }
@@ -177,6 +180,9 @@ class FakePlatform final : public control::Platform {
   std::vector<std::optional<domain::CallId>> retries_of;  // of each call
   std::vector<control::CallOutcome> outcomes;
   domain::CallId poison{};
+  control::Blamed blamed = control::Blamed::Yes;  // the poison, once that is known
+  int open_for = 0;                               // before it is, in questions
+  mutable int blames_asked = 0;
   int abandoned = 0;
   int finished = 0;
 };

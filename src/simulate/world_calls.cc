@@ -148,7 +148,7 @@ void World::finish(domain::CallId id, CallOutcome outcome) {
       schedule_measure();
     }
   }
-  if (outcome == CallOutcome::Broken && controller_.brain().blames(id))
+  if (outcome == CallOutcome::Broken && controller_.brain().blames(id) == control::Blamed::Yes)
     call->result.error = domain::error::kPoisonousRequest;
   if (outcome == CallOutcome::Broken && !call->again && !call->result.first_token)
     try_again(id);
