@@ -348,6 +348,7 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
   }
   if (!state->outcome->ok()) {
     guard.refused();
+    result.replica_broke = retry_of.has_value();
     result.failure = to_answer(state->outcome->error());
     result.retry_after_s = state->retry_after_s;
     co_return result;

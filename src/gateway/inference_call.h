@@ -38,7 +38,8 @@ struct CallResult {
   Usage usage;
   domain::CallId call{};  // the last one
   bool may_retry = false;
-  bool replica_broke = false;  // its connection ended in the midst of the answer
+  // Its connection ended in the midst of the answer; also where another try is then refused.
+  bool replica_broke = false;
 };
 
 Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan);

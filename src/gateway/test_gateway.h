@@ -78,6 +78,8 @@ class FakePlatform final : public control::Platform {
     retries_of.push_back(wish.retry_of);
     if (hold) {
       held = std::move(done);
+    } else if (wish.retry_of && retry_refusal) {
+      done(*retry_refusal, 0);
     } else if (refusal) {
       done(*refusal, 7);
     } else {
@@ -169,7 +171,7 @@ class FakePlatform final : public control::Platform {
   control::Grant granting;  // what a grant says beside the call's own
   std::vector<control::Decision> decided;
   control::ProcessCounts processes;
-  std::optional<Error> refusal;
+  std::optional<Error> refusal, retry_refusal;
   std::function<void(Result<control::Grant>, int)> held;
   bool hold = false;
   bool admits = true;
