@@ -199,7 +199,8 @@ void Brain::on(const CallEnded& event) {
     replica.last_used = now_;
     replica.account.worked = true;
     Generation* served = generation_of(replica.function, replica.revision);
-    if (served != nullptr && event.outcome != CallOutcome::ReplicaBroke)
+    if (served != nullptr && event.outcome != CallOutcome::ReplicaBroke &&
+        event.outcome != CallOutcome::Unsent)
       policy::note_answer(served->service, now_ - call->second.granted);
     if (served != nullptr && event.outcome == CallOutcome::Answered)
       note_answer(*find(replica.function), *served, event.call);
@@ -222,7 +223,7 @@ void Brain::on(const CallAbandoned& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   if (call->second.replica)  // granted in the same turn
-    return on(CallEnded{event.call, CallOutcome::Stopped});
+    return on(CallEnded{event.call, CallOutcome::Unsent});
   if (Function* function = find(call->second.function)) {
     std::erase_if(function->waiting,
                   [&event](const Waiting& waiting) { return waiting.call == event.call; });

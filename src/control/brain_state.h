@@ -111,7 +111,7 @@ struct BrainState {
     std::vector<Learned> learned = {};  // at most one of a domain, the latest first
     Duration start_time{};              // of its last replica, or wake
     Duration began_in{};                // of its last replica alone
-    policy::ServiceTime service = {};   // of its answers
+    policy::ServiceTime service = {};   // of its answers, also of those that were stopped
     Duration load_time{};               // of the template that it came from
     std::unique_ptr<Scaling> scaling = {};          // while there is something to decide by
     mutable std::optional<Accounts> accounts = {};  // see Brain::accounts_of()

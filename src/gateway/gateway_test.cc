@@ -269,6 +269,15 @@ TEST_F(GatewayTest, ClientThatLeavesAStream_SaysNothingOfTheReplica) {
   EXPECT_EQ(platform_.outcomes, std::vector{control::CallOutcome::Stopped});
 }
 
+TEST_F(GatewayTest, CallThatItsReplicaNeverSaw_SaysNothingOfHowLongAnswersTake) {
+  platform_.views["fn"].manifest.engine.kind = domain::EngineKind::Llama;
+  platform_.granting.facts.path = "/models/m.gguf";  // its template knows no tools
+  const std::string answer =
+      talk(chat(R"(,"tools":[{"type":"function","function":{"name":"a"}}])"));
+  EXPECT_TRUE(has(answer, "HTTP/1.1 400")) << answer;
+  EXPECT_EQ(platform_.outcomes, std::vector{control::CallOutcome::Unsent});
+}
+
 TEST_F(GatewayTest, Refusal_CarriesRetryAfter) {
   platform_.refusal = Error{"queue_full", "512 calls wait.", ""};
   const std::string answer = talk(chat());

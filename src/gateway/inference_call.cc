@@ -67,7 +67,7 @@ class CallGuard final {
   domain::CallId call_;
   bool granted_ = false;
   bool refused_ = false;
-  control::CallOutcome outcome_ = control::CallOutcome::Stopped;
+  control::CallOutcome outcome_ = control::CallOutcome::Unsent;
 };
 
 // A replica's address in the state lives as long as the connection object.
@@ -285,6 +285,7 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
     }
   }
   state->deadline.cancel();
+  result.sent = true;
   co_return result;
 }
 
@@ -311,6 +312,7 @@ domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
 }
 
 control::CallOutcome outcome_of(const CallResult& result, const CallState& state) {
+  if (!result.sent) return control::CallOutcome::Unsent;
   if (result.replica_broke) return control::CallOutcome::ReplicaBroke;
   // An error is an answer, but says nothing for the replica.
   const bool whole = result.status != 0 && result.status < 400 && state.stopped == Stopped::No &&

@@ -37,6 +37,7 @@ struct CallResult {
   domain::PhaseTimes phases;  // for the Server-Timing line of what was not streamed
   Usage usage;
   domain::CallId call{};  // the last one
+  bool sent = false;      // to a replica
   bool may_retry = false;
   // Its connection ended in the midst of the answer; also where another try is then refused.
   bool replica_broke = false;
