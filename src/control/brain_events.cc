@@ -165,15 +165,16 @@ void Brain::on(const CallArrived& event) {
                    "n"},
                   0);
   }
-  const Duration declared = chosen.manifest.keep_alive;
-  function->keep_alive = event.keep_alive.value_or(
-      chosen.scaling ? chosen.scaling->keep_time(declared, scale_clock_) : declared);
   waiting.deadline = std::min(event.deadline, now_ + limits.queue_timeout);
   note_arrival(chosen);
   note_tenant(event.function, *function, waiting);
   if (refuse_hopeless(event.function, *function, chosen, waiting)) return;
   function->first_deadline = std::min(function->first_deadline, waiting.deadline);
   function->waiting.push_back(std::move(waiting));
+  // The idle time that it ends is known when it is asked how long the next may be.
+  if (chosen.scaling->window.concurrency() == 0) note_load(event.function, *function);
+  function->keep_alive = event.keep_alive.value_or(
+      chosen.scaling->keep_time(chosen.manifest.keep_alive, scale_clock_));
   calls_.emplace(event.call, Call{.function = event.function,
                                   .replica = {},
                                   .weight = event.weight,
