@@ -245,6 +245,21 @@ TEST_F(Crashes, DeployAnew_EndsTheQuarantine) {
   EXPECT_TRUE(granted(served()));
 }
 
+TEST_F(Crashes, DeployAnew_EndsTheTrial) {
+  EXPECT_FALSE(world_.brain.function("f")->quarantined);
+  die(5);
+  EXPECT_TRUE(world_.brain.function("f")->quarantined);
+  world_.pass(13s);
+  const domain::CallId probe = served();
+  EXPECT_EQ(world_.state("f"), domain::State::Ready);
+  EXPECT_TRUE(world_.brain.function("f")->quarantined);
+  world_.post(FunctionPut{world_.brain.function("f")->manifest, 1});
+  EXPECT_FALSE(world_.brain.function("f")->quarantined);
+  EXPECT_TRUE(granted(call()));
+  answered(probe);
+  EXPECT_FALSE(decided("recovered"));  // it had no trial to end
+}
+
 TEST_F(Crashes, AnotherRevision_StandsInForTheOneInQuarantine) {
   const domain::Manifest made = world_.brain.function("f")->manifest;
   domain::Manifest other = made;

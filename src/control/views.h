@@ -87,6 +87,7 @@ struct FunctionView {
   domain::State state = domain::State::Cold;
   domain::Tier tier = domain::Tier::Remote;  // where the next call would start from
   std::string reason;                        // why it is failed, or what it waits for
+  bool quarantined = false;                  // a revision that serves is, or is on trial after that
   double progress = 0;                       // of a fetch or load under way, 0..1
   int waiting = 0;
   int in_flight = 0;
