@@ -15,8 +15,7 @@
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
 // goes. Several revisions may serve side by side, each with its share of the calls; a call waits
 // for a replica of the one that was chosen for it. An engine that can sleep does so before its
-// replica stops; a call wakes it, and starts no other. A revision whose replicas go on dying is put
-// in quarantine: brain_crashes.cc.
+// replica stops; a call wakes it, and starts no other. Replicas that go on dying: brain_crashes.cc.
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
@@ -219,6 +218,8 @@ class Brain final : BrainState {
   // brain_domains.cc: a replica for each cache domain that calls.
   ReplicaEntry* best_replica(const std::string& name, const Waiting& waiting);
   bool has_replica(const std::string& name, const Waiting& waiting) const;
+  bool is_blocked(const std::string& name, const Waiting& waiting) const;
+  void start_beside(const std::string& name, Function& function, Generation& generation);
   void bind(ReplicaEntry& entry, const domain::CacheDomain& domain);
   const Unserved& unserved(const std::string& name, const Generation& generation) const;
   Unserved find_unserved(const std::string& name, const Generation& generation) const;
@@ -462,9 +463,8 @@ class Brain final : BrainState {
   BrainOptions options_;
   DevicePool pool_;
   std::map<std::string, Function> functions_;
-  // What a turn may change: those with calls that wait, with an event of theirs, with something
-  // held or coming that is not there yet, and those whose timer is due. All others are at rest, and
-  // a turn takes no longer however many they are.
+  // What a turn may change: those with calls that wait, an event, something held or coming that is
+  // not there yet, or a timer that is due. However many others are at rest, it takes no longer.
   std::set<FunctionEntry*, ByName> stirring_;
   std::set<FunctionEntry*, ByName> holding_;          // see holds_anything()
   std::set<std::pair<Time, FunctionEntry*>> timers_;  // of all

@@ -75,6 +75,13 @@ class Crashes : public ::testing::Test {
     world_.post(CallEnded{second, CallOutcome::ReplicaBroke});
     return blamed;
   }
+  // Of the four cores, so that there is room for more replicas up to this many.
+  void take_a_core_each(int most) {
+    domain::Manifest made = world_.brain.function("f")->manifest;
+    made.resources.threads = 1;
+    made.scale.max = most;
+    world_.deploy(made, 2);
+  }
   bool decided(const std::string& decision) const {
     return std::any_of(world_.decisions.begin(), world_.decisions.end(),
                        [&](const Decision& one) { return one.decision == decision; });
@@ -336,6 +343,53 @@ TEST_F(Crashes, OthersGoOnBesideAReplicaThatIsCleared) {
   EXPECT_TRUE(granted(call()));  // on the busier one
   for (const domain::CallId id : running) answered(id);
   EXPECT_TRUE(granted(again));
+}
+
+TEST_F(Crashes, BelowMax_ACallThatMustBeAloneGetsOneMoreReplica) {
+  take_a_core_each(3);
+  const domain::CallId busy = served();
+  const domain::CallId again = call(domain::CallId{77});
+  ASSERT_EQ(starts(), 2u);
+  EXPECT_EQ(granted(call()), granted(busy));  // nobody is kept from the busy one
+  ready();
+  ASSERT_TRUE(granted(again));
+  EXPECT_NE(granted(again), granted(busy));
+  EXPECT_EQ(starts(), 2u);
+}
+
+TEST_F(Crashes, OnceThereIsRoomForOneMore_NobodyIsKeptFromTheBusyOne) {
+  take_a_core_each(3);
+  const domain::CallId busy = served();
+  world_.post(MemorySetAside{850 * kMB});
+  const domain::CallId again = call(domain::CallId{77}), late = call();
+  EXPECT_EQ(starts(), 1u);
+  EXPECT_FALSE(granted(again) || granted(late));
+  world_.post(MemorySetAside{0});
+  EXPECT_EQ(starts(), 2u);
+  EXPECT_EQ(granted(late), granted(busy));
+  ready();
+  EXPECT_TRUE(granted(again));
+}
+
+TEST_F(Crashes, AtMax_OneReplicaAtATimeIsKeptFromOthers) {
+  take_a_core_each(2);
+  world_.post(WarmWanted{"f", 2, 3600s});
+  world_.ready(0);
+  world_.ready(1);
+  std::vector<domain::CallId> running;
+  for (int i = 0; i < 5; ++i) running.push_back(call());
+  ASSERT_NE(granted(running[4]), granted(running[0]));
+  answered(running[0]);
+  const domain::CallId once = call(domain::CallId{77}), twice = call(domain::CallId{78});
+  EXPECT_FALSE(granted(once) || granted(twice));
+  EXPECT_EQ(granted(call()), granted(running[1]));
+  answered(running[4]);
+  EXPECT_EQ(granted(once), granted(running[4]));
+  answered(running[1]);
+  EXPECT_EQ(granted(call()), granted(running[2]));  // the second one waits for where the first is
+  answered(once);
+  EXPECT_EQ(granted(twice), granted(once));
+  EXPECT_EQ(starts(), 2u);
 }
 
 TEST_F(Crashes, RequestThatKilledTwo_IsBlamedAndNotTheFunction) {

@@ -81,6 +81,7 @@ struct BrainState {
     int domains = 0;
     std::optional<Time> since;                 // the oldest of these calls
     std::optional<domain::CacheDomain> first;  // its domain
+    bool beside = false;  // a call that must have a replica to itself finds all of them busy
   };
   // One revision of a function with what is known of its model.
   struct Generation {
