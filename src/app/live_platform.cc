@@ -101,7 +101,7 @@ domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
   return id;
 }
 
-bool LivePlatform::blames(domain::CallId call) const { return brain_.blames(call); }
+control::Blamed LivePlatform::blames(domain::CallId call) const { return brain_.blames(call); }
 
 void LivePlatform::abandon(domain::CallId call) {
   callers_.erase(call);
@@ -396,13 +396,13 @@ void LivePlatform::carry_out(const control::KillProcess& effect) {
 void LivePlatform::carry_out(const control::GrantCall& effect) {
   const auto caller = callers_.find(effect.call);
   if (caller == callers_.end()) {  // left in the same turn
-    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Unsent});
     return;
   }
   const auto endpoint = supervisor_.endpoint(effect.replica);
   auto served = brain_.generation(caller->second.function, effect.revision);
   if (!endpoint || !served) {
-    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Unsent});
     answer(effect.call,
            Error{std::string(domain::error::kReplicaFailed),
                  "the replica ended before it could take the call", ""},

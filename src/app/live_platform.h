@@ -76,7 +76,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
                       std::function<void(Result<control::Grant>, int retry_after_s)> done) override;
   void abandon(domain::CallId call) override;
   void finish(domain::CallId call, control::CallOutcome outcome) override;
-  bool blames(domain::CallId call) const override;
+  control::Blamed blames(domain::CallId call) const override;
   void began(const std::string& function, int revision, Duration after) override;
   Result<control::PutOutcome> put(const domain::Manifest& manifest,
                                   std::optional<int> if_revision) override;

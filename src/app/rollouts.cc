@@ -80,7 +80,7 @@ Result<control::PutOutcome> Rollouts::put(const domain::Manifest& manifest,
   if (exists && current->second.alone && current->second.manifest == manifest) {
     // Nothing is new but that somebody believes it works: what is remembered against it is dropped.
     const auto view = parts_.view(manifest.name);
-    if (view && view->state == domain::State::Failed)
+    if (view && (view->state == domain::State::Failed || view->quarantined))
       parts_.post(control::FunctionPut{current->second.run_manifest(), current->second.revision});
     return control::PutOutcome{current->second.revision, false, false};
   }

@@ -63,8 +63,10 @@ class RolloutsTest : public testing::Test {
   // As if what it was told of first serves, with a model whose digest begins with its revision.
   std::optional<control::FunctionView> view() const {
     if (serving_.empty()) return std::nullopt;
-    control::FunctionView view{
-        .manifest = serving_[0].manifest, .revision = serving_[0].revision, .state = state_};
+    control::FunctionView view{.manifest = serving_[0].manifest,
+                               .revision = serving_[0].revision,
+                               .state = state_,
+                               .quarantined = quarantined_};
     if (known_) view.facts.sha256 = digest(view.revision);
     return view;
   }
@@ -108,6 +110,7 @@ class RolloutsTest : public testing::Test {
   std::vector<control::TrafficSet::Served> serving_;
   bool known_ = true;
   domain::State state_ = domain::State::Cold;
+  bool quarantined_ = false;
   int deployed_ = 0, told_ = 0;
 };
 
@@ -199,6 +202,21 @@ TEST_F(RolloutsTest, SameDeployOfAFailedFunction_IsToldOnceMore) {
     EXPECT_FALSE(put->changed);
     EXPECT_EQ(put->revision, 1);
     EXPECT_EQ(told_, failed ? 1 : 0);
+  }
+}
+
+// Its probe's replica is there, or on its way.
+TEST_F(RolloutsTest, SameDeployOfAFunctionOnTrial_IsToldOnceMore) {
+  deploy();
+  const domain::Manifest manifest = serving_[0].manifest;
+  quarantined_ = true;
+  for (const domain::State state : {domain::State::Loading, domain::State::Ready}) {
+    told_ = 0;
+    state_ = state;
+    const auto put = rollouts_->put(manifest, std::nullopt);
+    ASSERT_TRUE(put);
+    EXPECT_FALSE(put->changed);
+    EXPECT_EQ(told_, 1) << to_string(state);
   }
 }
 

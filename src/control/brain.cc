@@ -180,6 +180,7 @@ void Brain::start_what_is_wanted() {
         const int before = std::exchange(live, live_replicas(name, generation.revision));
         if (live == before) break;  // it waits for its model or for room
       }
+      start_beside(name, function, generation);
     });
     ensure_next_started(name, function);
   }

@@ -15,8 +15,7 @@
 // serves start one of their own, within scale.max; beyond it an idle replica of another domain
 // goes. Several revisions may serve side by side, each with its share of the calls; a call waits
 // for a replica of the one that was chosen for it. An engine that can sleep does so before its
-// replica stops; a call wakes it, and starts no other. A revision whose replicas go on dying is put
-// in quarantine: brain_crashes.cc.
+// replica stops; a call wakes it, and starts no other. Replicas that go on dying: brain_crashes.cc.
 // Where the manifest allows it, a replica is forked from a template, which is loaded once for all
 // revisions that run the same model in the same way and stays when the last replica has gone,
 // within a budget. A fork that fails is followed by a start without a template. Behind a start a
@@ -71,7 +70,7 @@ class Brain final : BrainState {
   // What a granted call is answered by.
   std::optional<GenerationView> generation(const std::string& name, int revision) const;
   // Of a call that was broken off, before its CallEnded: replicas die of it, and of others not.
-  bool blames(domain::CallId call) const;
+  Blamed blames(domain::CallId call) const;
   std::vector<DeviceView> devices() const;
   // An error where it is known already that no device here can hold it.
   Result<void> may_place(const domain::Manifest& manifest) const;
@@ -207,6 +206,8 @@ class Brain final : BrainState {
   // brain_domains.cc: a replica for each cache domain that calls.
   ReplicaEntry* best_replica(const std::string& name, const Waiting& waiting);
   bool has_replica(const std::string& name, const Waiting& waiting) const;
+  bool is_blocked(const std::string& name, const Waiting& waiting) const;
+  void start_beside(const std::string& name, Function& function, Generation& generation);
   void bind(ReplicaEntry& entry, const domain::CacheDomain& domain);
   const Unserved& unserved(const std::string& name, const Generation& generation) const;
   Unserved find_unserved(const std::string& name, const Generation& generation) const;

@@ -128,19 +128,23 @@ void Brain::note_answer(Function& function, Generation& generation, domain::Call
                      generation.revision, call.value));
 }
 
-bool Brain::blames(domain::CallId id) const {
+// Where an answer breaks off, its replica has most often died, but that is only known at its end:
+// until then it is open.
+Blamed Brain::blames(domain::CallId id) const {
   const auto call = calls_.find(id);
-  if (call == calls_.end() || !call->second.replica) return false;
-  if (call->second.blamed) return true;
+  if (call == calls_.end() || !call->second.replica) return Blamed::No;
+  if (call->second.blamed) return Blamed::Yes;
+  if (draining_ || !call->second.retry_of) return Blamed::No;
   const auto function = functions_.find(call->second.function);
   const auto replica = replicas_.find(*call->second.replica);
-  if (!call->second.retry_of || function == functions_.end() || replica == replicas_.end())
-    return false;
+  if (function == functions_.end() || replica == replicas_.end()) return Blamed::No;
   const Generation* generation = generation_of(function->first, replica->second.revision);
   const int deaths = function->second.crashes.deaths_of(*call->second.retry_of) + 1;
-  return generation != nullptr &&
-         policy::blame({.deaths = deaths, .alone = true, .answered = generation->answered}) ==
-             policy::Blame::Request;
+  const bool would =
+      generation != nullptr &&
+      policy::blame({.deaths = deaths, .alone = true, .answered = generation->answered}) ==
+          policy::Blame::Request;
+  return would ? Blamed::Open : Blamed::No;
 }
 
 }  // namespace glowplug::control

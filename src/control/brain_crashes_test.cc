@@ -69,9 +69,18 @@ class Crashes : public ::testing::Test {
     const domain::CallId first = served();
     dies_of(first);
     const domain::CallId second = served(first);
-    const bool blamed = world_.brain.blames(second);
-    dies_of(second);
+    const domain::ProcessId replica = *granted(second);
+    world_.post(ProcessGone{replica, kAbort + ": assertion", Ending::Itself});
+    const bool blamed = world_.brain.blames(second) == Blamed::Yes;
+    world_.post(CallEnded{second, CallOutcome::ReplicaBroke});
     return blamed;
+  }
+  // Of the four cores, so that there is room for more replicas up to this many.
+  void take_a_core_each(int most) {
+    domain::Manifest made = world_.brain.function("f")->manifest;
+    made.resources.threads = 1;
+    made.scale.max = most;
+    world_.deploy(made, 2);
   }
   bool decided(const std::string& decision) const {
     return std::any_of(world_.decisions.begin(), world_.decisions.end(),
@@ -243,6 +252,21 @@ TEST_F(Crashes, DeployAnew_EndsTheQuarantine) {
   EXPECT_TRUE(granted(served()));
 }
 
+TEST_F(Crashes, DeployAnew_EndsTheTrial) {
+  EXPECT_FALSE(world_.brain.function("f")->quarantined);
+  die(5);
+  EXPECT_TRUE(world_.brain.function("f")->quarantined);
+  world_.pass(13s);
+  const domain::CallId probe = served();
+  EXPECT_EQ(world_.state("f"), domain::State::Ready);
+  EXPECT_TRUE(world_.brain.function("f")->quarantined);
+  world_.post(FunctionPut{world_.brain.function("f")->manifest, 1});
+  EXPECT_FALSE(world_.brain.function("f")->quarantined);
+  EXPECT_TRUE(granted(call()));
+  answered(probe);
+  EXPECT_FALSE(decided("recovered"));  // it had no trial to end
+}
+
 TEST_F(Crashes, AnotherRevision_StandsInForTheOneInQuarantine) {
   const domain::Manifest made = world_.brain.function("f")->manifest;
   domain::Manifest other = made;
@@ -321,6 +345,53 @@ TEST_F(Crashes, OthersGoOnBesideAReplicaThatIsCleared) {
   EXPECT_TRUE(granted(again));
 }
 
+TEST_F(Crashes, BelowMax_ACallThatMustBeAloneGetsOneMoreReplica) {
+  take_a_core_each(3);
+  const domain::CallId busy = served();
+  const domain::CallId again = call(domain::CallId{77});
+  ASSERT_EQ(starts(), 2u);
+  EXPECT_EQ(granted(call()), granted(busy));  // nobody is kept from the busy one
+  ready();
+  ASSERT_TRUE(granted(again));
+  EXPECT_NE(granted(again), granted(busy));
+  EXPECT_EQ(starts(), 2u);
+}
+
+TEST_F(Crashes, OnceThereIsRoomForOneMore_NobodyIsKeptFromTheBusyOne) {
+  take_a_core_each(3);
+  const domain::CallId busy = served();
+  world_.post(MemorySetAside{850 * kMB});
+  const domain::CallId again = call(domain::CallId{77}), late = call();
+  EXPECT_EQ(starts(), 1u);
+  EXPECT_FALSE(granted(again) || granted(late));
+  world_.post(MemorySetAside{0});
+  EXPECT_EQ(starts(), 2u);
+  EXPECT_EQ(granted(late), granted(busy));
+  ready();
+  EXPECT_TRUE(granted(again));
+}
+
+TEST_F(Crashes, AtMax_OneReplicaAtATimeIsKeptFromOthers) {
+  take_a_core_each(2);
+  world_.post(WarmWanted{"f", 2, 3600s});
+  world_.ready(0);
+  world_.ready(1);
+  std::vector<domain::CallId> running;
+  for (int i = 0; i < 5; ++i) running.push_back(call());
+  ASSERT_NE(granted(running[4]), granted(running[0]));
+  answered(running[0]);
+  const domain::CallId once = call(domain::CallId{77}), twice = call(domain::CallId{78});
+  EXPECT_FALSE(granted(once) || granted(twice));
+  EXPECT_EQ(granted(call()), granted(running[1]));
+  answered(running[4]);
+  EXPECT_EQ(granted(once), granted(running[4]));
+  answered(running[1]);
+  EXPECT_EQ(granted(call()), granted(running[2]));  // the second one waits for where the first is
+  answered(once);
+  EXPECT_EQ(granted(twice), granted(once));
+  EXPECT_EQ(starts(), 2u);
+}
+
 TEST_F(Crashes, RequestThatKilledTwo_IsBlamedAndNotTheFunction) {
   for (int i = 0; i < 20; ++i) {
     answered(served());
@@ -338,7 +409,39 @@ TEST_F(Crashes, RequestIsBlamed_AlsoWhenTheEndIsSeenFirst) {
   dies_of(first);
   const domain::CallId second = served(first);
   world_.post(ProcessGone{*granted(second), kAbort, Ending::Itself});
-  EXPECT_TRUE(world_.brain.blames(second));
+  EXPECT_EQ(world_.brain.blames(second), Blamed::Yes);
+}
+
+TEST_F(Crashes, UntilTheReplicasEndIsSeen_ItIsOpenWhoIsToBlame) {
+  answered(served());
+  const domain::CallId first = served();
+  EXPECT_EQ(world_.brain.blames(first), Blamed::No);  // tried again, whatever became of its replica
+  dies_of(first);
+  const domain::CallId second = served(first);
+  EXPECT_EQ(world_.brain.blames(second), Blamed::Open);
+  dies_of(second);
+  EXPECT_TRUE(decided("blame"));
+}
+
+TEST_F(Crashes, ReplicaThatBreaksOffAndLives_SaysNothingOfTheRequest) {
+  answered(served());
+  const domain::CallId first = served();
+  dies_of(first);
+  const domain::CallId second = served(first);
+  world_.post(CallEnded{second, CallOutcome::ReplicaBroke});
+  EXPECT_EQ(world_.brain.blames(second), Blamed::No);
+  ASSERT_EQ(world_.stopped.back(), *granted(second));
+  world_.post(ProcessGone{world_.stopped.back(), "stopped", Ending::Asked});
+  EXPECT_FALSE(decided("blame"));
+}
+
+TEST_F(Crashes, ReplicaThatIsKilledFromOutside_SaysNothingOfTheRequest) {
+  answered(served());
+  const domain::CallId first = served();
+  dies_of(first);
+  const domain::CallId second = served(first);
+  world_.post(ProcessGone{*granted(second), "killed by signal 9 (Killed)", Ending::Killed});
+  EXPECT_EQ(world_.brain.blames(second), Blamed::No);
 }
 
 TEST_F(Crashes, FunctionThatAnswersNobody_IsInALoopWhateverItsCallsDo) {

@@ -19,7 +19,8 @@ constexpr Duration kKeepAfterIdle = std::chrono::seconds(5);
 
 }  // namespace
 
-// For a call that must have it to itself: an idle one, else the one that will be idle soonest.
+// For a call that must have it to itself: an idle one, else, where it is blocked, the one that will
+// be idle soonest.
 Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting& waiting) {
   std::vector<policy::FreeReplica> free;
   ReplicaEntry* least_busy = nullptr;
@@ -42,7 +43,33 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting&
                     .shared_bytes = replica.prompts.shared_bytes(waiting.prompt)});
   }
   const auto chosen = policy::choose_replica(free);
-  return chosen ? &*replicas_.find(*chosen) : least_busy;
+  if (chosen) return &*replicas_.find(*chosen);
+  return least_busy != nullptr && is_blocked(name, waiting) ? least_busy : nullptr;
+}
+
+// A call that must have a replica to itself: all that it may have are busy with others, and none is
+// coming or runs another such call, after which it comes.
+bool Brain::is_blocked(const std::string& name, const Waiting& waiting) const {
+  bool busy = false, comes = false;
+  each_replica(name, waiting.revision, [&](const ReplicaEntry& entry) {
+    const Replica& replica = entry.second;
+    if (replica.state == domain::State::Draining) return;
+    if (replica.serves() && *replica.serves() != waiting.domain) return;
+    const bool shared = replica.takes_calls() && replica.in_flight > 0 && !replica.alone;
+    busy |= shared;
+    comes |= !shared;
+  });
+  return busy && !comes;
+}
+
+// Where load could have one more replica, such a call gets it, and nobody is kept from a busy one.
+void Brain::start_beside(const std::string& name, Function& function, Generation& generation) {
+  if (!unserved(name, generation).beside) return;
+  const int live = live_replicas(name, generation.revision);
+  const int most = std::max(1, generation.manifest.scale.max);
+  if (live >= most || room_to_grow(name, generation, 1).replicas < 1) return;
+  ensure_started(name, function, generation);
+  if (live_replicas(name, generation.revision) > live) grant_waiting(name, function);
 }
 
 // One that is there and will answer it, if not now.
@@ -72,6 +99,9 @@ const Brain::Unserved& Brain::unserved(const std::string& name,
 Brain::Unserved Brain::find_unserved(const std::string& name, const Generation& generation) const {
   const Function& function = functions_.at(name);
   if (function.waiting.empty()) return {};
+  Unserved found;
+  for (const Waiting& one : function.waiting)
+    found.beside |= one.alone && one.revision == generation.revision && is_blocked(name, one);
   DomainRefs served;
   std::size_t unbound = 0;
   for (const ReplicaEntry* entry : replicas_of(name)) {
@@ -91,10 +121,11 @@ Brain::Unserved Brain::find_unserved(const std::string& name, const Generation& 
     last = &one.domain;
     if (served.insert(last).second) oldest.push_back(&one);
   }
-  if (oldest.size() <= unbound) return {};
-  return {.domains = static_cast<int>(oldest.size() - unbound),
-          .since = oldest[unbound]->arrived,
-          .first = oldest[unbound]->domain};
+  if (oldest.size() <= unbound) return found;
+  found.domains = static_cast<int>(oldest.size() - unbound);
+  found.since = oldest[unbound]->arrived;
+  found.first = oldest[unbound]->domain;
+  return found;
 }
 
 // Whether a call of this function waits for this very replica.

@@ -165,15 +165,16 @@ void Brain::on(const CallArrived& event) {
                    "n"},
                   0);
   }
-  const Duration declared = chosen.manifest.keep_alive;
-  function->keep_alive = event.keep_alive.value_or(
-      chosen.scaling ? chosen.scaling->keep_time(declared, scale_clock_) : declared);
   waiting.deadline = std::min(event.deadline, now_ + limits.queue_timeout);
   note_arrival(chosen);
   note_tenant(event.function, *function, waiting);
   if (refuse_hopeless(event.function, *function, chosen, waiting)) return;
   function->first_deadline = std::min(function->first_deadline, waiting.deadline);
   function->waiting.push_back(std::move(waiting));
+  // The idle time that it ends is known when it is asked how long the next may be.
+  if (chosen.scaling->window.concurrency() == 0) note_load(event.function, *function);
+  function->keep_alive = event.keep_alive.value_or(
+      chosen.scaling->keep_time(chosen.manifest.keep_alive, scale_clock_));
   calls_.emplace(event.call, Call{.function = event.function,
                                   .replica = {},
                                   .weight = event.weight,
@@ -199,7 +200,8 @@ void Brain::on(const CallEnded& event) {
     replica.last_used = now_;
     replica.account.worked = true;
     Generation* served = generation_of(replica.function, replica.revision);
-    if (served != nullptr && event.outcome != CallOutcome::ReplicaBroke)
+    if (served != nullptr && event.outcome != CallOutcome::ReplicaBroke &&
+        event.outcome != CallOutcome::Unsent)
       policy::note_answer(served->service, now_ - call->second.granted);
     if (served != nullptr && event.outcome == CallOutcome::Answered)
       note_answer(*find(replica.function), *served, event.call);
@@ -222,7 +224,7 @@ void Brain::on(const CallAbandoned& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   if (call->second.replica)  // granted in the same turn
-    return on(CallEnded{event.call, CallOutcome::Stopped});
+    return on(CallEnded{event.call, CallOutcome::Unsent});
   if (Function* function = find(call->second.function)) {
     std::erase_if(function->waiting,
                   [&event](const Waiting& waiting) { return waiting.call == event.call; });

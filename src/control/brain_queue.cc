@@ -118,16 +118,18 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
   // Nobody waits, or in vain: so it is for nearly all at nearly every event.
   if (function.waiting.empty() || !has_free_slot(name)) return;
   // One that waits does not hold up those of other domains and revisions.
-  std::map<int, DomainRefs> held;  // by revision
-  std::vector<ReplicaEntry*> clearing;
+  std::map<int, DomainRefs> held;    // by revision
+  ReplicaEntry* clearing = nullptr;  // one at a time, whoever waits for it
   std::vector<bool> granted(function.waiting.size());
   for (const std::size_t at : grant_order(function)) {
     const Waiting& waiting = function.waiting[at];
     if (held[waiting.revision].contains(&waiting.domain)) continue;
     ReplicaEntry* best = best_replica(name, waiting);
     if (best != nullptr && waiting.alone && best->second.in_flight > 0) {
-      best->second.clears = true;
-      clearing.push_back(best);
+      if (clearing == nullptr) {
+        clearing = best;
+        clearing->second.clears = true;
+      }
       continue;
     }
     if (best == nullptr) {
@@ -138,7 +140,7 @@ void Brain::grant_waiting(const std::string& name, Function& function) {
     granted[at] = true;
     if (!has_free_slot(name)) break;
   }
-  for (ReplicaEntry* entry : clearing) entry->second.clears = false;
+  if (clearing != nullptr) clearing->second.clears = false;
   std::size_t at = 0;
   std::erase_if(function.waiting, [&](const Waiting&) { return granted[at++]; });
   function.note_left();

@@ -73,8 +73,9 @@ void Brain::note_load(const std::string& name, Function& function) {
     for (const Waiting& one : function.waiting)
       if (one.revision == generation.revision) slots += one.weight;
     each_replica(name, generation.revision, [&slots, &live](const ReplicaEntry& entry) {
-      slots += entry.second.in_flight;
-      live += entry.second.state != domain::State::Draining;
+      const Replica& replica = entry.second;
+      slots += replica.alone ? replica.slots : replica.in_flight;
+      live += replica.state != domain::State::Draining;
     });
     Scaling& scaling = *generation.scaling;
     if (!scaling.autoscaler || scaling.policy != generation.manifest.scale.policy) {

@@ -323,6 +323,21 @@ TEST_F(LoadScaling, EachOfASplit_GrowsByItsOwnCalls) {
   EXPECT_EQ(started, (std::map<int, int>{{1, 9}, {2, 3}}));  // 6 and 2 calls of 0.7 for a replica
 }
 
+TEST_F(LoadScaling, ReplicaThatOneCallHasToItself_IsFull) {
+  domain::Manifest manifest = small();
+  manifest.slots = 4;
+  loaded(manifest, 1);
+  end(1);
+  world.post(CallArrived{.call = CallId{1000},
+                         .function = "f",
+                         .deadline = world.now + 3600s,
+                         .keep_alive = {},
+                         .retry_of = CallId{77}});
+  ASSERT_EQ(world.granted.size(), 2u);
+  settle_for(3s);
+  EXPECT_EQ(live(), 2);  // four slots of 2.8 for a replica
+}
+
 class Forecasting : public LoadScaling {
  protected:
   // A call of a minute after each idle time; its start takes a second.
@@ -354,6 +369,12 @@ TEST_F(Forecasting, ExpectedCall_FindsAReplicaThatKeepAliveHadLetGo) {
   EXPECT_EQ(live(), 1);  // long after keep_alive
   world.call("f");
   EXPECT_FALSE(world.granted.back().cold);
+}
+
+TEST_F(Forecasting, IdleTimeThatACallEnds_CountsForTheNext) {
+  habit(11, 30min);  // ten idle times, the fewest that say something
+  settle_for(60s);
+  EXPECT_EQ(live(), 0);
 }
 
 TEST_F(Forecasting, OverdueCall_IsWaitedForNoLonger) {

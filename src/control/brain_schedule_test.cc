@@ -153,6 +153,24 @@ TEST_F(Overload, WhatCannotMakeItsDeadline_IsRefusedAtOnceAndToldWhen) {
   EXPECT_GE(world.refused.size() - static_cast<std::size_t>(known), 170u);
 }
 
+TEST_F(Overload, CallsThatNoReplicaSaw_DoNotCountAsShortAnswers) {
+  for (int i = 0; i < 10; ++i) {
+    world.pass(1s);
+    world.post(CallEnded{world.granted.back().call});
+    world.call("f");
+  }
+  for (int i = 0; i < 50; ++i) {
+    const domain::CallId id = world.granted.back().call;
+    world.post(i % 2 == 0 ? Event(CallEnded{id, CallOutcome::Unsent}) : Event(CallAbandoned{id}));
+    world.call("f");
+  }
+  ASSERT_EQ(world.granted.size(), 61u);
+  for (int i = 0; i < 5; ++i) world.call("f");  // the last for five answers of a second each
+  EXPECT_TRUE(world.refused.empty());
+  world.call("f");
+  EXPECT_EQ(world.refused.size(), 1u);
+}
+
 TEST_F(Overload, LoadFalls_TheNextCallIsTaken) {
   drive(30, 4);
   while (!ends.empty()) {

@@ -84,6 +84,7 @@ struct BrainState {
     int domains = 0;
     std::optional<Time> since;                 // the oldest of these calls
     std::optional<domain::CacheDomain> first;  // its domain
+    bool beside = false;  // a call that must have a replica to itself finds all of them busy
   };
   // One revision of a function with what is known of its model.
   struct Generation {
@@ -114,7 +115,7 @@ struct BrainState {
     std::vector<Learned> learned = {};  // at most one of a domain, the latest first
     Duration start_time{};              // of its last replica, or wake
     Duration began_in{};                // of its last replica alone
-    policy::ServiceTime service = {};   // of its answers
+    policy::ServiceTime service = {};   // of its answers, also of those that were stopped
     Duration load_time{};               // of the template that it came from
     std::unique_ptr<Scaling> scaling = {};          // while there is something to decide by
     mutable std::optional<Accounts> accounts = {};  // see accounts_of()

@@ -252,6 +252,7 @@ void Brain::template_gone(const ProcessGone& event) {
       const bool wants =
           coming_generation(function, generation.revision) ||
           holds_template(function, generation) || grows(generation) ||
+          unserved(name, generation).beside ||
           wanted_replicas(name, function, generation) > live_replicas(name, generation.revision);
       if (wants && may_fork(generation) &&
           policy::same_template({generation.manifest, generation.facts},

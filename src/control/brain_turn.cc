@@ -48,7 +48,8 @@ bool Brain::waits_for_a_start(const FunctionEntry& entry) const {
   const auto& [name, function] = entry;
   bool waits = false;
   each_serving(function, [&, &name = name](const Generation& generation) {
-    waits |= unserved(name, generation).domains > 0;
+    const Unserved& some = unserved(name, generation);
+    waits |= some.domains > 0 || some.beside;
   });
   return waits;
 }

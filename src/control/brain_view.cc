@@ -195,6 +195,9 @@ FunctionView Brain::view(const std::string& name, const Function& function) cons
           shown.template_view->spares.push_back({spare->first, spare->second.memory_bytes});
     }
   }
+  each_serving(function, [&shown](const Generation& generation) {
+    shown.quarantined |= generation.quarantine.in_a_row > 0;
+  });
   shown.holds = holds_of(function);
   shown.scaling = scale_view(function.current);
   for (const ReplicaStatus& one : status.replicas) {

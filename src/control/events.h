@@ -96,8 +96,9 @@ struct AnswerBegan {
   Duration after{};
 };
 // ReplicaBroke: the connection ended in the midst of the answer, so the replica gets no new calls.
-// Stopped: its caller left, or its time was over, which says nothing of the replica.
-enum class CallOutcome { Answered, ReplicaBroke, Stopped };
+// Stopped: its caller left, or its time was over, which says nothing of the replica. Unsent: the
+// same before its replica was asked, which says nothing of how long a call has a slot either.
+enum class CallOutcome { Answered, ReplicaBroke, Stopped, Unsent };
 // The answer is complete, or was broken off after the grant.
 struct CallEnded {
   domain::CallId call;

@@ -197,7 +197,7 @@ void fields(A& a, ProcessLimits& v) {
 
 namespace glowplug::control {
 
-constexpr int count_of(CallOutcome) { return 3; }
+constexpr int count_of(CallOutcome) { return 4; }
 constexpr int count_of(EvictionOrder) { return 2; }
 constexpr int count_of(Ending) { return 4; }
 constexpr int count_of(Role) { return 3; }

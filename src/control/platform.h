@@ -94,9 +94,10 @@ class Platform {
   virtual void finish(
       domain::CallId call,
       CallOutcome outcome) = 0;  // after a grant, exactly once: the slots are free again
-  // Of a call whose replica broke off, before finish(): the request is to blame and not the
-  // function, so that its caller is told to send it no more.
-  virtual bool blames(domain::CallId call) const = 0;
+  // Of a call whose replica broke off, before finish(): Yes, the request is to blame and not the
+  // function, so that its caller is told to send it no more. While it is Open, ask again a little
+  // later: the end of a process is seen after that of its connections.
+  virtual Blamed blames(domain::CallId call) const = 0;
   // For the autoscaler: an answer of this revision has begun, so long after its call came. At most
   // once for a call, also after finish().
   virtual void began(const std::string& function, int revision, Duration after) = 0;

@@ -62,6 +62,10 @@ struct ScaleView {
   std::string reason;
 };
 
+// Whether a request is to blame for a replica that broke off its answer. Open: it is, should that
+// replica turn out to have died.
+enum class Blamed { No, Open, Yes };
+
 // One revision that serves, or will once it is ready.
 struct RevisionStatus {
   int revision = 0;
@@ -83,6 +87,7 @@ struct FunctionView {
   domain::State state = domain::State::Cold;
   domain::Tier tier = domain::Tier::Remote;  // where the next call would start from
   std::string reason;                        // why it is failed, or what it waits for
+  bool quarantined = false;                  // a revision that serves is, or is on trial after that
   double progress = 0;                       // of a fetch or load under way, 0..1
   int waiting = 0;
   int in_flight = 0;

@@ -138,6 +138,12 @@ TEST_F(CountedTest, ReplicaThatBreaksTwice) {
   expect_ended("broken", "replica_failed");
 }
 
+TEST_F(CountedTest, BrokenCallWhoseOtherTryIsRefused_IsBroken) {
+  platform_.retry_refusal = Error{"model_not_found", "It was deleted meanwhile.", ""};
+  EXPECT_TRUE(has(talk(chat()), "HTTP/1.1 404"));
+  expect_ended("broken", "model_not_found");
+}
+
 TEST_F(CountedTest, CallerWhoLeavesWhileItWaits) {
   platform_.hold = true;
   asio::write(*client_, asio::buffer(chat()));

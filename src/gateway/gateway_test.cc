@@ -216,6 +216,45 @@ TEST_F(GatewayTest, RequestThatIsToBlame_IsToldSoAndNotToComeAgain) {
             (std::vector{control::CallOutcome::ReplicaBroke, control::CallOutcome::ReplicaBroke}));
 }
 
+TEST_F(GatewayTest, EndOfTheReplica_IsAwaitedBeforeTheRequestIsToBlame) {
+  scripts_ = {"", ""};
+  platform_.poison = {2};
+  platform_.open_for = 3;
+  EXPECT_TRUE(has(talk(chat()), "HTTP/1.1 422"));
+  EXPECT_EQ(platform_.blames_asked, 4);
+}
+
+TEST_F(GatewayTest, ReplicaThatBreaksOffAndLives_IsNotTheRequestsFault) {
+  scripts_ = {"", ""};
+  platform_.poison = {2};
+  platform_.open_for = 3;
+  platform_.blamed = control::Blamed::No;
+  const std::string answer = talk(chat());
+  EXPECT_TRUE(has(answer, "HTTP/1.1 502")) << answer;
+  EXPECT_TRUE(has(answer, R"("code":"replica_failed")"));
+  EXPECT_EQ(platform_.outcomes,
+            (std::vector{control::CallOutcome::ReplicaBroke, control::CallOutcome::ReplicaBroke}));
+}
+
+TEST_F(GatewayTest, EndThatIsNeverSeen_IsAwaitedForASecond) {
+  scripts_ = {"", ""};
+  platform_.poison = {2};
+  platform_.open_for = 1000;
+  EXPECT_TRUE(has(talk(chat()), "HTTP/1.1 502"));
+  EXPECT_EQ(platform_.blames_asked, 11);  // at 0, 1, 3, 7, … 1,023 ms
+}
+
+TEST_F(GatewayTest, ClientThatLeavesMeanwhile_EndsTheWaitForTheEnd) {
+  scripts_ = {"", ""};
+  platform_.poison = {2};
+  platform_.open_for = 1000;
+  asio::write(*client_, asio::buffer(chat()));
+  EXPECT_TRUE(run_until([this] { return platform_.blames_asked > 2; }));
+  client_->close();
+  EXPECT_TRUE(run_until([this] { return platform_.finished == 2; }));
+  EXPECT_LT(platform_.blames_asked, 11);
+}
+
 TEST_F(GatewayTest, FirstReplicaThatBreaks_IsNotYetTheRequestsFault) {
   scripts_ = {"", whole(R"({"model":"m"})")};
   platform_.poison = {1};
@@ -228,6 +267,15 @@ TEST_F(GatewayTest, ClientThatLeavesAStream_SaysNothingOfTheReplica) {
   client_->close();
   EXPECT_TRUE(run_until([this] { return platform_.finished == 1; }));
   EXPECT_EQ(platform_.outcomes, std::vector{control::CallOutcome::Stopped});
+}
+
+TEST_F(GatewayTest, CallThatItsReplicaNeverSaw_SaysNothingOfHowLongAnswersTake) {
+  platform_.views["fn"].manifest.engine.kind = domain::EngineKind::Llama;
+  platform_.granting.facts.path = "/models/m.gguf";  // its template knows no tools
+  const std::string answer =
+      talk(chat(R"(,"tools":[{"type":"function","function":{"name":"a"}}])"));
+  EXPECT_TRUE(has(answer, "HTTP/1.1 400")) << answer;
+  EXPECT_EQ(platform_.outcomes, std::vector{control::CallOutcome::Unsent});
 }
 
 TEST_F(GatewayTest, Refusal_CarriesRetryAfter) {

@@ -19,6 +19,11 @@ namespace error = domain::error;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
+// For the end of a replica whose connection has ended: asked for after the first pause, and after
+// twice as long each time, a second in all.
+constexpr Duration kEndSeenFirst = std::chrono::milliseconds(1);
+constexpr Duration kEndSeenLast = std::chrono::milliseconds(512);
+
 enum class Stopped { No, ClientGone, Deadline };
 
 // What a call waits on, so that the client's leaving or a timeout can end the wait from outside.
@@ -62,7 +67,7 @@ class CallGuard final {
   domain::CallId call_;
   bool granted_ = false;
   bool refused_ = false;
-  control::CallOutcome outcome_ = control::CallOutcome::Stopped;
+  control::CallOutcome outcome_ = control::CallOutcome::Unsent;
 };
 
 // A replica's address in the state lives as long as the connection object.
@@ -280,6 +285,7 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
     }
   }
   state->deadline.cancel();
+  result.sent = true;
   co_return result;
 }
 
@@ -306,11 +312,25 @@ domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
 }
 
 control::CallOutcome outcome_of(const CallResult& result, const CallState& state) {
+  if (!result.sent) return control::CallOutcome::Unsent;
   if (result.replica_broke) return control::CallOutcome::ReplicaBroke;
   // An error is an answer, but says nothing for the replica.
   const bool whole = result.status != 0 && result.status < 400 && state.stopped == Stopped::No &&
                      !result.client_gone;
   return whole ? control::CallOutcome::Answered : control::CallOutcome::Stopped;
+}
+
+// Nobody is told so of a replica that broke off an answer and lives on, nor where its end is not
+// seen in time. Its call is not given back meanwhile, so that nothing else runs on it.
+Coroutine<bool> is_to_blame(Server& server, domain::CallId call, CallState& state) {
+  control::Blamed blamed = server.platform.blames(call);
+  for (Duration pause = kEndSeenFirst; pause <= kEndSeenLast; pause *= 2) {
+    if (blamed != control::Blamed::Open || state.stopped != Stopped::No) break;
+    state.wake.expires_after(pause);
+    co_await state.wake.async_wait(kAwait);
+    blamed = server.closed ? control::Blamed::No : server.platform.blames(call);
+  }
+  co_return blamed == control::Blamed::Yes;
 }
 
 Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
@@ -330,6 +350,7 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
   }
   if (!state->outcome->ok()) {
     guard.refused();
+    result.replica_broke = retry_of.has_value();
     result.failure = to_answer(state->outcome->error());
     result.retry_after_s = state->retry_after_s;
     co_return result;
@@ -346,7 +367,12 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
   result.call = call;
   guard.ended(outcome_of(result, *state));
   const bool asks = result.replica_broke && result.failure && !exchange.server.closed;
-  if (asks && exchange.server.platform.blames(call)) result.failure = poisonous(grant);
+  bool to_blame = false;
+  if (asks) {
+    to_blame = co_await is_to_blame(exchange.server, call, *state);
+    result.client_gone = state->stopped == Stopped::ClientGone;
+  }
+  if (to_blame) result.failure = poisonous(grant);
   co_return result;
 }
 

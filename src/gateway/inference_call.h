@@ -37,8 +37,10 @@ struct CallResult {
   domain::PhaseTimes phases;  // for the Server-Timing line of what was not streamed
   Usage usage;
   domain::CallId call{};  // the last one
+  bool sent = false;      // to a replica
   bool may_retry = false;
-  bool replica_broke = false;  // its connection ended in the midst of the answer
+  // Its connection ended in the midst of the answer; also where another try is then refused.
+  bool replica_broke = false;
 };
 
 Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan);

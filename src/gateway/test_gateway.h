@@ -78,6 +78,8 @@ class FakePlatform final : public control::Platform {
     retries_of.push_back(wish.retry_of);
     if (hold) {
       held = std::move(done);
+    } else if (wish.retry_of && retry_refusal) {
+      done(*retry_refusal, 0);
     } else if (refusal) {
       done(*refusal, 7);
     } else {
@@ -96,7 +98,10 @@ class FakePlatform final : public control::Platform {
     ++finished;
     outcomes.push_back(outcome);
   }
-  bool blames(domain::CallId call) const override { return call == poison; }
+  control::Blamed blames(domain::CallId call) const override {
+    if (call != poison) return control::Blamed::No;
+    return ++blames_asked > open_for ? blamed : control::Blamed::Open;
+  }
   void began(const std::string& function, int revision, Duration after) override {
     first_tokens.push_back({function, revision, after});
   }
@@ -166,7 +171,7 @@ class FakePlatform final : public control::Platform {
   control::Grant granting;  // what a grant says beside the call's own
   std::vector<control::Decision> decided;
   control::ProcessCounts processes;
-  std::optional<Error> refusal;
+  std::optional<Error> refusal, retry_refusal;
   std::function<void(Result<control::Grant>, int)> held;
   bool hold = false;
   bool admits = true;
@@ -177,6 +182,9 @@ class FakePlatform final : public control::Platform {
   std::vector<std::optional<domain::CallId>> retries_of;  // of each call
   std::vector<control::CallOutcome> outcomes;
   domain::CallId poison{};
+  control::Blamed blamed = control::Blamed::Yes;  // the poison, once that is known
+  int open_for = 0;                               // before it is, in questions
+  mutable int blames_asked = 0;
   int abandoned = 0;
   int finished = 0;
 };

@@ -39,12 +39,12 @@ void World::arrive(domain::CallId id, const Call& call, std::optional<domain::Ca
 void World::carry_out(const control::GrantCall& effect) {
   Call* call = find_call(effect.call);
   if (call == nullptr || call->stage != CallStage::Waiting) {  // left in the same turn
-    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Unsent});
     return;
   }
   const auto replica = processes_.find(effect.replica);
   if (replica == processes_.end() || replica->second.stage != Stage::Ready) {
-    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Stopped});
+    events_.push_back(control::CallEnded{effect.call, control::CallOutcome::Unsent});
     call->result.error = domain::error::kReplicaFailed;
     return close(effect.call, CallOutcome::Refused);
   }
@@ -148,7 +148,7 @@ void World::finish(domain::CallId id, CallOutcome outcome) {
       schedule_measure();
     }
   }
-  if (outcome == CallOutcome::Broken && controller_.brain().blames(id))
+  if (outcome == CallOutcome::Broken && controller_.brain().blames(id) == control::Blamed::Yes)
     call->result.error = domain::error::kPoisonousRequest;
   if (outcome == CallOutcome::Broken && !call->again && !call->result.first_token)
     try_again(id);

@@ -262,8 +262,12 @@ void World::gone(domain::ProcessId id, const std::string& cause, control::Ending
   const auto found = processes_.find(id);
   if (found == processes_.end()) return;
   const bool is_template = found->second.role == control::Role::Template;
+  std::vector<domain::CallId> open;  // as the gateway does: until the end is seen
   for (const domain::CallId call : compute_of(found->second).close(id, now_))
-    finish(call, CallOutcome::Broken);
+    if (controller_.brain().blames(call) == control::Blamed::Open)
+      open.push_back(call);
+    else
+      finish(call, CallOutcome::Broken);
   outgrown_ -= found->second.outgrown;
   unforeseen_ -= found->second.unforeseen;
   count_on_devices(id, found->second, Count::Out);
@@ -273,6 +277,7 @@ void World::gone(domain::ProcessId id, const std::string& cause, control::Ending
   measuring_.remove(id);
   schedule_measure();
   tell(control::ProcessGone{id, cause, ending, most_bytes});
+  for (const domain::CallId call : open) finish(call, CallOutcome::Broken);
   if (!is_template) return;
   std::vector<domain::ProcessId> unborn;
   for (const auto& [other, process] : processes_)
