@@ -246,7 +246,7 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
 
   const std::uint64_t coming = leaving_bytes(Leaving::Now);
   if (wanted <= free + coming) return false;
-  if (evict(name, wanted - free - coming, template_kept)) return false;
+  if (evict(name, wanted - free - coming, template_kept, contender(name, generation))) return false;
   if (wanted <= free + leaving_bytes(Leaving::WhenDone)) return false;
   let_one_give_way(name, functions_.at(name), generation);
   return false;

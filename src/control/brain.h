@@ -127,6 +127,7 @@ class Brain final : BrainState {
   // brain_queue.cc
   void grant_waiting(const std::string& name, Function& function);
   void refuse_expired(const std::string& name, Function& function);
+  bool has_work(const std::string& name, const Function& function) const;
   bool has_free_slot(const std::string& name) const;
   static double slot_seconds(const Generation& generation, int weight);
   static std::vector<policy::QueuedCall> queued(const Function& function);
@@ -144,7 +145,8 @@ class Brain final : BrainState {
   std::vector<policy::Kept> idle_templates(Idle idle) const;
   const std::vector<policy::Kept>& idle() const;  // replicas, and templates without work
   bool evict(const std::string& name, std::uint64_t bytes,
-             std::optional<domain::ProcessId> template_kept);
+             std::optional<domain::ProcessId> template_kept,
+             const std::optional<policy::Contender>& contender);
   void keep_templates_within_budget();
 
   // brain_schedule.cc: whose turn it is, and for whom it comes too late.
@@ -153,6 +155,11 @@ class Brain final : BrainState {
   std::vector<FunctionEntry*> start_order() const;
   void let_one_give_way(const std::string& name, Function& function, const Generation& generation,
                         const Wanted& wanted = {});
+  std::optional<policy::Contender> contender(const std::string& name,
+                                             const Generation& generation) const;
+  policy::Resident resident(const ReplicaEntry& entry) const;
+  bool keeps_its_turn(const ReplicaEntry& entry,
+                      const std::optional<policy::Contender>& contender) const;
   const std::vector<Holder>& holders() const;
   void claim(const std::string& name, const Generation& generation, const Claim& what);
   Claim claimed_before(const std::string& name) const;
@@ -334,7 +341,7 @@ class Brain final : BrainState {
   bool place(const std::string& name, Function& function, Generation& generation);
   void note_placement(const std::string& name, Generation& generation, policy::Placement placed);
   void start_on_device(const std::string& name, Function& function, Generation& generation);
-  DeviceRoom device_room() const;
+  DeviceRoom device_room(const std::optional<policy::Contender>& contender = {}) const;
   void claim_devices(const std::string& name, const Generation& generation,
                      const policy::Placement& place);
   std::vector<policy::Placement> unclaimed(const std::string& name,
@@ -367,7 +374,8 @@ class Brain final : BrainState {
                                              const Generation& generation,
                                              std::vector<policy::Placement> places);
   bool make_budget_room(const std::string& name, const Generation& generation, domain::Money cost);
-  bool evict_for_money(const std::string& name, std::int64_t micros);
+  bool evict_for_money(const std::string& name, std::int64_t micros,
+                       const std::optional<policy::Contender>& contender);
   Room room_in_budget(const std::string& name, const Generation& generation, Room room) const;
   void keep_budget(const std::string& name, const Function& function);
   void keep_budget_of(const Replica& replica);

@@ -209,18 +209,22 @@ bool Brain::make_budget_room(const std::string& name, const Generation& generati
   if (wanted.per_hour > budget.per_hour) return false;  // a claim ends
   if (has_room(Counted::StayingAWhile)) return false;
   const std::int64_t staying = spent_by_all(Counted::StayingAWhile).per_hour.micros;
-  if (evict_for_money(name, staying + wanted.per_hour.micros - budget.per_hour.micros))
+  if (evict_for_money(name, staying + wanted.per_hour.micros - budget.per_hour.micros,
+                      contender(name, generation)))
     return false;
   if (has_room(Counted::Staying)) return false;
   let_one_give_way(name, function, generation, {.what = Scarce::Money});
   return false;
 }
 
-bool Brain::evict_for_money(const std::string& name, std::int64_t micros) {
+bool Brain::evict_for_money(const std::string& name, std::int64_t micros,
+                            const std::optional<policy::Contender>& contender) {
   std::vector<policy::Kept> idle;
   for (const policy::Kept& one : idle_replicas()) {
-    const Replica& replica = replicas_.at(one.process);
+    const ReplicaEntry& entry = *replicas_.find(one.process);
+    const Replica& replica = entry.second;
     if (replica.is_spare() || replica.per_hour.micros == 0) continue;
+    if (keeps_its_turn(entry, contender)) continue;
     idle.push_back(one);
     idle.back().bytes = static_cast<std::uint64_t>(replica.per_hour.micros);
   }

@@ -135,9 +135,11 @@ void Brain::start_on_device(const std::string& name, Function& function, Generat
   start_replica(name, generation, replica_bytes(generation), nullptr, &chosen->allocation);
 }
 
-DeviceRoom Brain::device_room() const {
-  return {pool_.ledger(), replicas_, [this](const ReplicaEntry& entry) { return kept(entry); },
-          now_};
+DeviceRoom Brain::device_room(const std::optional<policy::Contender>& contender) const {
+  return {
+      pool_.ledger(), replicas_,
+      [this, contender](const ReplicaEntry& entry) { return !keeps_its_turn(entry, contender); },
+      [this](const ReplicaEntry& entry) { return kept(entry); }, now_};
 }
 
 // Those that come nearest to holding it.
@@ -170,7 +172,7 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
   const bool called = unserved(name, generation).domains > 0;
   if (!called && !coming_generation(functions_.at(name), generation.revision)) return;
   claim_devices(name, generation, places.front());
-  const DeviceRoom room = device_room();
+  const DeviceRoom room = device_room(contender(name, generation));
   for (const policy::Placement& place : places) {
     const std::vector<std::vector<domain::ProcessId>> ways = room.ways_to_make_room(place);
     if (ways.size() < static_cast<std::size_t>(place.count)) continue;

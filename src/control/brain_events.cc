@@ -133,6 +133,8 @@ void Brain::on(const CallArrived& event) {
       return refuse(event.call, no_more_retries(event.function), 1);
   } else {
     ++function->calls;
+    if (function->last_ended && !has_work(event.function, *function))
+      policy::note_pause(function->pauses, now_ - *function->last_ended);
     function->retries.note_call();
     function->rate.note_call(now_);
   }
@@ -190,7 +192,7 @@ void Brain::on(const CallEnded& event) {
   const auto call = calls_.find(event.call);
   if (call == calls_.end()) return;
   GLOWPLUG_ASSERT(call->second.replica.has_value());
-  (void)find(call->second.function);
+  if (Function* function = find(call->second.function)) function->last_ended = now_;
   note_had(call->second);
   const auto entry = replicas_.find(*call->second.replica);
   if (entry != replicas_.end()) {

@@ -118,13 +118,19 @@ const std::vector<policy::Kept>& Brain::idle() const {
 
 // False when all that is idle is not enough; then nothing is stopped for nothing.
 bool Brain::evict(const std::string& name, std::uint64_t bytes,
-                  std::optional<domain::ProcessId> template_kept) {
+                  std::optional<domain::ProcessId> template_kept,
+                  const std::optional<policy::Contender>& contender) {
   std::vector<policy::Kept> others;
+  std::set<std::optional<domain::ProcessId>> stay;  // templates
+  if (template_kept) stay = {template_kept, templates_.at(*template_kept).base};
   std::uint64_t all = 0;
-  for (const policy::Kept& one : idle()) {
-    const bool is_origin = template_kept && (one.process == template_kept ||
-                                             templates_.at(*template_kept).base == one.process);
-    if (is_origin) continue;
+  for (const policy::Kept& one : idle()) {  // replicas come before templates
+    const auto replica = replicas_.find(one.process);
+    if (replica != replicas_.end() && keeps_its_turn(*replica, contender)) {
+      stay.insert({one.from, one.base});
+      continue;
+    }
+    if (stay.contains(one.process)) continue;
     others.push_back(one);
     all += one.bytes;
   }

@@ -223,7 +223,7 @@ void Brain::relieve_memory() {
            fmt::format("{} reserved of {}: {} of what is idle goes, {} are leaving",
                        format_bytes(reserved), format_bytes(options_.memory_bytes),
                        format_bytes(wanted), format_bytes(leaving)));
-  if (wanted > 0) evict(turn_.grown.empty() ? "what runs" : turn_.grown, wanted, {});
+  if (wanted > 0) evict(turn_.grown.empty() ? "what runs" : turn_.grown, wanted, {}, {});
 }
 
 }  // namespace glowplug::control

@@ -106,6 +106,13 @@ void Brain::refuse_expired(const std::string& name, Function& function) {
   }
 }
 
+bool Brain::has_work(const std::string& name, const Function& function) const {
+  const std::vector<ReplicaEntry*>& own = replicas_of(name);
+  return !function.waiting.empty() ||
+         std::any_of(own.begin(), own.end(),
+                     [](const ReplicaEntry* entry) { return entry->second.in_flight > 0; });
+}
+
 bool Brain::has_free_slot(const std::string& name) const {
   const std::vector<ReplicaEntry*>& all = replicas_of(name);
   return std::any_of(all.begin(), all.end(), [](const ReplicaEntry* entry) {

@@ -43,19 +43,41 @@ const std::vector<Brain::Holder>& Brain::holders() const {
     std::vector<Holder> holders;
     for (const domain::ProcessId id : stoppable_replicas()) {
       const ReplicaEntry& entry = *replicas_.find(id);
-      const Replica& replica = entry.second;
-      if (replica.is_spare()) continue;
-      const Generation* its = generation_of(replica.function, replica.revision);
-      holders.push_back(
-          {.entry = &entry,
-           .resident = {.replica = id,
-                        .priority = its ? its->manifest.priority : domain::Priority::Batch,
-                        .ready = replica.ready,
-                        .last_granted = replica.last_used,
-                        .start_cost = its ? its->start_time + its->load_time : Duration(0)}});
+      if (!entry.second.is_spare())
+        holders.push_back({.entry = &entry, .resident = resident(entry)});
     }
     return holders;
   });
+}
+
+policy::Resident Brain::resident(const ReplicaEntry& entry) const {
+  const Replica& replica = entry.second;
+  policy::Resident one{.replica = entry.first,
+                       .priority = domain::Priority::Batch,
+                       .ready = replica.ready,
+                       .last_granted = replica.last_used};
+  if (replica.is_resting()) one.idle_since = replica.idle_since;
+  if (const auto found = functions_.find(replica.function); found != functions_.end())
+    one.pauses = found->second.pauses;
+  if (const Generation* its = generation_of(replica.function, replica.revision)) {
+    one.priority = its->manifest.priority;
+    one.start_cost = its->start_time + its->load_time;
+  }
+  return one;
+}
+
+std::optional<policy::Contender> Brain::contender(const std::string& name,
+                                                  const Generation& generation) const {
+  const std::optional<Time> since = unserved(name, generation).since;
+  if (!since) return std::nullopt;
+  return contender(functions_.at(name), generation, *since);
+}
+
+// Of those with nothing in flight; who makes room for nobody in particular is kept by nothing.
+bool Brain::keeps_its_turn(const ReplicaEntry& entry,
+                           const std::optional<policy::Contender>& contender) const {
+  return contender && entry.second.is_resting() &&
+         policy::keeps_its_turn(resident(entry), *contender, now_);
 }
 
 // What only busy replicas hold is waited for; then one of those that have what is wanted gets no

@@ -49,6 +49,44 @@ TEST_F(Turns, ReplicaThatStartedSlowly_ServesForAMultipleOfItsStart) {
   EXPECT_FALSE(a_takes_calls());
 }
 
+// a's start took 1.5 s, and its caller pauses for 50 ms; b waits since its second call.
+class Pausing : public Turns {
+ protected:
+  Pausing() {
+    world.deploy(world.manifest("a"));
+    world.deploy(world.manifest("b"));
+    running = world.call("a");
+    world.now += 1500ms;
+    world.ready(0);
+    one_more_call();
+    world.call("b");
+  }
+  void one_more_call() {
+    world.post(CallEnded{running});
+    world.pass(50ms);
+    running = world.call("a");
+  }
+};
+
+TEST_F(Pausing, BetweenItsCalls_ItStays) {
+  for (int i = 0; i < 20; ++i) one_more_call();
+  EXPECT_TRUE(world.stopped.empty());
+  world.post(CallEnded{running});
+  world.pass(100ms - 1ns);
+  EXPECT_TRUE(world.stopped.empty());
+  world.pass(1ns);
+  EXPECT_EQ(world.stopped.size(), 1u) << "the next call did not come";
+}
+
+TEST_F(Pausing, AfterItsTurn_ItGoes) {
+  const Time over = world.now + 6s - 50ms;
+  while (world.now < over - 50ms) one_more_call();
+  EXPECT_TRUE(world.stopped.empty());
+  one_more_call();
+  world.post(CallEnded{running});
+  EXPECT_EQ(world.stopped.size(), 1u);
+}
+
 TEST_F(Turns, WhatWasGivenUp_IsNotTakenBackBeforeTheOtherHasStarted) {
   start_a_and_call_b(100ms);
   for (int i = 0; i < 10; ++i) world.call("a");

@@ -157,6 +157,8 @@ struct BrainState {
     bool told_budget = false;  // that its calls wait for one
     std::uint64_t calls = 0, cold_starts = 0;
     policy::CallRate rate;
+    std::optional<Time> last_ended;  // of its calls
+    policy::Pauses pauses = {};
     policy::Visits visits = {};
     policy::FairShares shares = {};
     policy::RetryBudget retries = {};

@@ -42,11 +42,12 @@ std::optional<std::size_t> DeviceRoom::fewest_in_the_way(domain::DeviceId id,
   const std::uint64_t wanted = bytes + ledger_.owed(id);
   std::uint64_t coming = ledger_.free(id), idle = 0, largest = 0;
   for (const domain::ProcessId holder : ledger_.holders(id)) {
-    const BrainState::Replica& replica = replicas_.at(holder);
+    const BrainState::ReplicaEntry& entry = *replicas_.find(holder);
+    const BrainState::Replica& replica = entry.second;
     const std::uint64_t share = ledger_.allocation(holder)->bytes_each;
     if (replica.state == domain::State::Draining)
       coming += replica.in_flight == 0 ? share : 0;
-    else if (replica.is_resting()) {
+    else if (replica.is_resting() && may_go_(entry)) {
       idle += share;
       largest = std::max(largest, share);
     }
@@ -67,7 +68,7 @@ std::optional<std::vector<domain::ProcessId>> DeviceRoom::in_the_way(domain::Dev
     const std::uint64_t share = ledger_.allocation(holder)->bytes_each;
     if (replica.state == domain::State::Draining)
       coming += replica.in_flight == 0 ? share : 0;
-    else if (replica.is_resting()) {
+    else if (replica.is_resting() && may_go_(entry)) {
       candidates.push_back(worth_(entry));
       candidates.back().bytes = share;
     }

@@ -26,8 +26,14 @@ class DeviceRoom final {
  public:
   using Replicas = std::map<domain::ProcessId, BrainState::Replica>;
   using Worth = std::function<policy::Kept(const BrainState::ReplicaEntry&)>;
-  DeviceRoom(const policy::DeviceLedger& ledger, const Replicas& replicas, Worth worth, Time now)
-      : ledger_(ledger), replicas_(replicas), worth_(std::move(worth)), now_(now) {}
+  using MayGo = std::function<bool(const BrainState::ReplicaEntry&)>;  // of one that rests
+  DeviceRoom(const policy::DeviceLedger& ledger, const Replicas& replicas, MayGo may_go,
+             Worth worth, Time now)
+      : ledger_(ledger),
+        replicas_(replicas),
+        may_go_(std::move(may_go)),
+        worth_(std::move(worth)),
+        now_(now) {}
 
   // Enough of its devices have the room, or will once the answers are over for which no new call is
   // taken.
@@ -49,6 +55,7 @@ class DeviceRoom final {
 
   const policy::DeviceLedger& ledger_;
   const Replicas& replicas_;
+  MayGo may_go_;
   Worth worth_;
   Time now_;
 };

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kServesForEachStart = 4;
 constexpr Duration kStartCostMin = std::chrono::milliseconds(10);  // a fork's
+constexpr int kPausesRemembered = 4;
 
 // The lower, the sooner.
 int rank_of(domain::Priority priority) {
@@ -31,6 +32,13 @@ bool starves(const Contender& one, Time now) { return now - one.since >= kStarvi
 
 Time end_of_turn(const Resident& one, const Contender& contender) {
   return one.ready + residency(one.start_cost + contender.start_cost);
+}
+
+// Until when its next call is about to come; nothing where it has one, or none that is worth it.
+std::optional<Time> expected_until(const Resident& one) {
+  if (!one.idle_since || !one.pauses.mean) return std::nullopt;
+  const Duration wait = std::max(2 * *one.pauses.mean, kStartCostMin);
+  return wait <= one.start_cost ? std::optional(*one.idle_since + wait) : std::nullopt;
 }
 
 }  // namespace
@@ -82,12 +90,26 @@ Time next_claim_change(Time since, Time now) {
   return since + (passed + 1) * kStarving;
 }
 
+void note_pause(Pauses& pauses, Duration pause) {
+  const Duration counted = std::min(pause, kStarving);
+  pauses.mean = pauses.mean ? *pauses.mean + (counted - *pauses.mean) / kPausesRemembered : counted;
+}
+
+bool keeps_its_turn(const Resident& resident, const Contender& contender, Time now) {
+  const std::optional<Time> until = expected_until(resident);
+  return until && now < *until && now < end_of_turn(resident, contender) &&
+         !starves(contender, now);
+}
+
 std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,
                               Time now) {
   if (residents.empty()) return std::nullopt;
   Time first = contender.since + kStarving;
   for (const Resident& one : residents) first = std::min(first, end_of_turn(one, contender));
   first = std::max(first, contender.since + domain::kTurn);
+  for (const Resident& one : residents)
+    if (keeps_its_turn(one, contender, now))
+      first = std::min({first, *expected_until(one), end_of_turn(one, contender)});
   return first > now ? std::optional(first) : std::nullopt;
 }
 

@@ -35,13 +35,23 @@ struct Contender {
 // Positions in `contenders`, the first to start first.
 std::vector<std::size_t> start_order(std::span<const Contender> contenders, Time now);
 
-// A replica with work, whose memory a contender could use.
+// How long a function has nothing to do between two of its calls: a running mean, in which no pause
+// counts for more than kStarving. It is measured by calls alone, so that it is known also of what is
+// evicted in every pause.
+struct Pauses {
+  std::optional<Duration> mean;
+};
+void note_pause(Pauses& pauses, Duration pause);
+
+// A replica whose memory a contender could use.
 struct Resident {
   domain::ProcessId replica;
   domain::Priority priority = domain::Priority::Normal;
   Time ready{};
   Time last_granted{};
-  Duration start_cost{};  // of another of its kind
+  Duration start_cost{};                // of another of its kind
+  std::optional<Time> idle_since = {};  // while nothing is in flight
+  Pauses pauses = {};                   // of its function
 };
 
 // How long a replica serves before it makes room for one that takes so long to start: starts then
@@ -57,6 +67,12 @@ std::optional<domain::ProcessId> choose_to_give_way(std::span<const Resident> re
 // long: what needs much is not outrun for ever by many that need little, nor they by it.
 bool has_claim(Time since, Time now);
 Time next_claim_change(Time since, Time now);
+
+// Whether a replica with nothing in flight stays for its next call, as if it had work: that call is
+// about to come, bringing the replica back would take longer than waiting for it, and its turn
+// lasts. Without this, two functions whose callers pause between calls would evict each other at
+// every call. Who starves is not kept waiting.
+bool keeps_its_turn(const Resident& resident, const Contender& contender, Time now);
 
 // When it is to be asked again; nothing where no replica could make room.
 std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,

@@ -101,6 +101,58 @@ TEST_F(GiveWay, OfSeveral_LowPriorityThenTheOneGrantedLongestAgo) {
   EXPECT_EQ(chosen(at(105s)), std::nullopt);
 }
 
+class Between : public GiveWay {
+ protected:
+  Between() {
+    residents[0].idle_since = at(101s);
+    residents[0].pauses.mean = 200ms;
+  }
+  bool stays(Time now) const { return keeps_its_turn(residents[0], contender, now); }
+};
+
+TEST_F(Between, ItStaysForTwiceItsUsualPause) {
+  EXPECT_TRUE(stays(at(101s)));
+  EXPECT_TRUE(stays(at(101'400ms - 1ns)));
+  EXPECT_FALSE(stays(at(101'400ms)));
+  EXPECT_EQ(next_turn(residents, contender, at(101s)), at(101'400ms));
+  residents[0].pauses.mean = 0ms;
+  EXPECT_TRUE(stays(at(101'010ms - 1ns))) << "a word takes its time";
+  EXPECT_FALSE(stays(at(101'010ms)));
+}
+
+TEST_F(Between, NotWhereItHasWork_NorWhereNothingIsKnown_NorWhereAStartIsShorter) {
+  residents[0].idle_since.reset();
+  EXPECT_FALSE(stays(at(101s))) << "that has work is kept by others";
+  residents[0].idle_since = at(101s);
+  residents[0].pauses.mean.reset();
+  EXPECT_FALSE(stays(at(101s)));
+  residents[0].pauses.mean = 500ms;
+  EXPECT_TRUE(stays(at(101s)));
+  residents[0].pauses.mean = 501ms;
+  EXPECT_FALSE(stays(at(101s)));
+}
+
+TEST_F(Between, NoLongerThanItsTurn_NorBeforeOneThatStarves) {
+  residents[0].idle_since = at(104'900ms);
+  EXPECT_TRUE(stays(at(105s - 1ns)));
+  EXPECT_FALSE(stays(at(105s))) << "4 x 1.5 s after it was ready";
+  EXPECT_EQ(next_turn(residents, contender, at(104'950ms)), at(105s));
+  residents[0].ready = at(109s);
+  residents[0].idle_since = at(109'900ms);
+  EXPECT_TRUE(stays(at(110s - 1ns)));
+  EXPECT_FALSE(stays(at(110s)));
+}
+
+TEST(Pause, IsARunningMeanInWhichLongOnesCountTenSeconds) {
+  Pauses pauses;
+  note_pause(pauses, 1h);
+  EXPECT_EQ(pauses.mean, 10s);
+  note_pause(pauses, 2s);
+  EXPECT_EQ(pauses.mean, 8s);
+  note_pause(pauses, 0s);
+  EXPECT_EQ(pauses.mean, 6s);
+}
+
 TEST(Claim, HoldsFromTenSecondsOnForTen_AndAgainAfterTen) {
   const Time since(100s);
   const auto has = [since](Duration waited) { return has_claim(since, since + waited); };

@@ -7,6 +7,6 @@
 
 namespace glowplug::policy {
 
-inline constexpr int kPolicyVersion = 1;
+inline constexpr int kPolicyVersion = 2;
 
 }  // namespace glowplug::policy

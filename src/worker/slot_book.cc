@@ -31,11 +31,11 @@ std::size_t SlotBook::best_shared(std::span<const Token> prompt) const {
 
 std::optional<SlotBook::Place> SlotBook::take(std::span<const Token> prompt) {
   // The few words that a chat template begins every prompt with would else draw all conversations
-  // into one slot.
+  // into one slot. Where no more is in common, a slot may lose as much as it saves for certain.
   const std::size_t best = best_shared(prompt);
-  const auto enough = best < kWorthSharing
-                          ? std::size_t{0}
-                          : static_cast<std::size_t>(kNearlyBest * static_cast<double>(best));
+  const bool few = best < kWorthSharing;
+  const auto enough =
+      few ? std::size_t{0} : static_cast<std::size_t>(kNearlyBest * static_cast<double>(best));
 
   std::optional<Place> chosen;
   std::tuple<bool, std::size_t, std::uint64_t> cost;  // loses something; computes; last used
@@ -43,7 +43,7 @@ std::optional<SlotBook::Place> SlotBook::take(std::span<const Token> prompt) {
     const Slot& slot = slots_[i];
     const std::size_t shared = shared_prefix(slot.tokens, prompt);
     if (slot.taken || shared < enough) continue;
-    const bool loses = slot.tokens.size() > shared;
+    const bool loses = slot.tokens.size() - shared > (few ? shared : 0);
     const std::tuple its{loses, loses ? std::size_t{0} : prompt.size() - shared, slot.last_used};
     if (chosen && its >= cost) continue;
     chosen = Place{static_cast<int>(i), shared};

@@ -58,6 +58,19 @@ TEST(SlotBook, FewTokensInCommon_DrawNoConversationIntoAnothersSlot) {
   EXPECT_EQ(book.take(head + run(4000, 300))->slot, 0);
 }
 
+TEST(SlotBook, WhereNoMoreIsLostThanShared_AShortConversationGivesWay) {
+  SlotBook book(2);
+  const Tokens head = run(1, 24), next = head + run(2000, 16);
+  book.holds(0, head + run(1000, 24), Keep::Yes);
+  const auto place = book.take(next);
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->slot, 0);
+  EXPECT_EQ(place->shared, 24u);
+  book.give_back(0);
+  book.holds(0, head + run(1000, 25), Keep::Yes);
+  EXPECT_EQ(book.take(next)->slot, 1);
+}
+
 TEST(SlotBook, AllHoldSomething_NewPromptTakesTheLeastRecentlyUsed) {
   SlotBook book(2);
   for (const int slot : {1, 0}) {
