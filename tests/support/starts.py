@@ -253,7 +253,7 @@ class Start:
         return None if number is None else self.server.pid_of(number)
 
     def replica(self) -> int | None:
-        return next((pid for row in self.row()["replica_list"] if (pid := self.server.pid_of(row["id"]))), None)
+        return next(iter(self.server.pids_of(self.name)), None)
 
     def held(self, call: Stream | None, stopped: int | None = None, **victims: int | None) -> Held:
         there = {"server": self.server.pid, "template": self.template(), **victims}
