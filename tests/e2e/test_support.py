@@ -73,6 +73,13 @@ def test_process_that_lives_on_and_one_that_has_ended():
     assert processes.seconds_until_end(keeper.pid, 0.05) == (0.0, 0.0)
 
 
+def test_bytes_that_are_reserved_for_nobody_are_found():
+    metrics = "\n".join(f'{leaks.RESERVED}{{kind="{kind}"}} {of}' for kind, of in (("replica", 30), ("template", 70)))
+    accelerator, cpu = {"type": "T4", "reserved_bytes": 500}, {"type": "CPU", "reserved_bytes": 100}
+    assert leaks.reserved_for_nobody([accelerator, cpu], metrics) == 0
+    assert leaks.reserved_for_nobody([accelerator, cpu | {"reserved_bytes": 116}], metrics) == 16
+
+
 def test_memory_that_grows_with_every_round_is_found():
     with Keeper() as keeper, pytest.raises(AssertionError, match="bytes more after 20 rounds"):
         leaks.stays_within(keeper.pid, lambda: keeper.keep(64 << 10), warm_up=5, rounds=20, grows_by=1 << 20)
