@@ -11,7 +11,8 @@ class ClockWatchTest : public testing::Test {
  protected:
   // Until it has looked so many times more.
   void look(int times = 1) {
-    for (const int end = clock_.looks + times; clock_.looks < end;) loop_.run_one();
+    for (const int end = clock_.looks + times; clock_.looks < end;)
+      ASSERT_EQ(loop_.run_one_for(10s), 1u) << "it looks no more";
   }
 
   class CountingClock final : public Clock {

@@ -1,11 +1,13 @@
 // The wiring of watchers: brain, store and supervisor are the real ones; the worker program is not
-// there, so a start fails.
+// there, so a start fails. No cgroups are made: nothing here needs one, and the machine is slow to
+// make and to remove them while others do.
 #include "app/live_platform.h"
 
-#include <cstdlib>
 #include <filesystem>
 
 #include <gtest/gtest.h>
+
+#include "storage/test_root.h"
 
 namespace glowplug::app {
 namespace {
@@ -16,8 +18,6 @@ using control::Change;
 class LivePlatformTest : public testing::Test {
  protected:
   LivePlatformTest() {
-    char name[] = "/tmp/gp-app-XXXXXX";
-    dir_ = ::mkdtemp(name);
     store_ = storage::FunctionStore::open(dir_ + "/data").value();
     models_ = std::make_unique<models::ModelStore>(
         models::ModelStoreOptions{.cache_dir = dir_ + "/cache"});
@@ -27,7 +27,8 @@ class LivePlatformTest : public testing::Test {
         .store = *store_,
         .models = *models_,
         .brain = {.memory_bytes = 1'000'000'000, .cores = 1},
-        .supervisor = {.worker_path = dir_ + "/no-worker", .run_dir = dir_ + "/run"}});
+        .supervisor = {
+            .worker_path = dir_ + "/no-worker", .run_dir = dir_ + "/run", .cgroups = false}});
     domain::Manifest manifest;
     manifest.name = "f";
     manifest.engine.kind = domain::EngineKind::Fake;
@@ -55,7 +56,7 @@ class LivePlatformTest : public testing::Test {
     return reached();
   }
 
-  std::string dir_;
+  const std::string dir_ = storage::make_test_root();
   boost::asio::io_context loop_;
   SystemClock clock_;
   std::unique_ptr<storage::FunctionStore> store_;

@@ -16,13 +16,29 @@ using Id = domain::ProcessId;
 
 class MemoryWatchTest : public testing::Test {
  protected:
-  void expect(std::function<bool()> reached) {
-    const auto end = std::chrono::steady_clock::now() + 5s;
+  ~MemoryWatchTest() override { let_go(); }  // or it would be waited for
+
+  bool comes(const std::function<bool()>& reached) {
+    const auto end = std::chrono::steady_clock::now() + 10s;
     while (!reached() && std::chrono::steady_clock::now() < end) {
       loop_.restart();
       loop_.run_one_for(50ms);
     }
-    EXPECT_TRUE(reached());
+    return reached();
+  }
+  void let_go() {
+    held_ = false;
+    held_.notify_all();
+  }
+  MemoryWatch::Parts parts(const Clock& clock) {
+    return {.loop = loop_,
+            .clock = clock,
+            .pid_of = [](Id process) -> std::optional<pid_t> {
+              if (process.value == 3) return std::nullopt;
+              return static_cast<pid_t>(process.value * 10);
+            },
+            .measure = [this](pid_t pid) { return measure(pid); },
+            .measured = [this](const control::MemoryMeasured& one) { told_.push_back(one); }};
   }
   std::optional<runtime::MemoryUse> measure(pid_t pid) {
     ++measured_;
@@ -39,20 +55,12 @@ class MemoryWatchTest : public testing::Test {
   std::atomic<bool> elsewhere_ = false;
   std::atomic<bool> held_ = false;  // the thread stays within a measurement
   std::vector<control::MemoryMeasured> told_;
-  MemoryWatch watch_{
-      {.loop = loop_,
-       .clock = clock_,
-       .pid_of = [](Id process) -> std::optional<pid_t> {
-         if (process.value == 3) return std::nullopt;
-         return static_cast<pid_t>(process.value * 10);
-       },
-       .measure = [this](pid_t pid) { return measure(pid); },
-       .measured = [this](const control::MemoryMeasured& one) { told_.push_back(one); }}};
+  MemoryWatch watch_{parts(clock_)};
 };
 
 TEST_F(MemoryWatchTest, ReadyProcess_IsMeasuredOnAnotherThreadAndTold) {
   watch_.ready({1});
-  expect([this] { return !told_.empty(); });
+  ASSERT_TRUE(comes([this] { return !told_.empty(); }));
   EXPECT_TRUE(elsewhere_);
   EXPECT_EQ(told_[0].process, Id{1});
   EXPECT_EQ(told_[0].own_bytes, 5u);
@@ -62,30 +70,34 @@ TEST_F(MemoryWatchTest, ReadyProcess_IsMeasuredOnAnotherThreadAndTold) {
 }
 
 TEST_F(MemoryWatchTest, NeverMeasured_IsLookedAtForWhoeverAsks) {
-  EXPECT_EQ(watch_.bytes_of({1}), 7u);
+  ManualClock stands;  // else there may be more than a moment between two questions
+  MemoryWatch watch(parts(stands));
+  EXPECT_EQ(watch.bytes_of({1}), 7u);
   EXPECT_FALSE(elsewhere_);
-  EXPECT_EQ(watch_.bytes_of({1}), 7u);
+  EXPECT_EQ(watch.bytes_of({1}), 7u);
   EXPECT_EQ(measured_, 1);
-  EXPECT_EQ(watch_.bytes_of({3}), 0u);  // unborn
-  EXPECT_EQ(watch_.bytes_of({4}), 0u);  // not ours to look at
+  stands.advance(100ms);
+  EXPECT_EQ(watch.bytes_of({1}), 7u);
+  EXPECT_EQ(measured_, 2);
+  EXPECT_EQ(watch.bytes_of({3}), 0u);  // unborn
+  EXPECT_EQ(watch.bytes_of({4}), 0u);  // not ours to look at
 }
 
 TEST_F(MemoryWatchTest, GoneWhileItWasMeasured_IsNotTold) {
   held_ = true;
   watch_.ready({1});
-  expect([this] { return measured_ > 0; });
+  ASSERT_TRUE(comes([this] { return measured_ > 0; }));
   watch_.gone({1});
-  held_ = false;
-  held_.notify_all();
+  let_go();
   watch_.ready({2});
-  expect([this] { return !told_.empty(); });
+  ASSERT_TRUE(comes([this] { return !told_.empty(); }));
   EXPECT_EQ(told_[0].process, Id{2});
 }
 
 TEST_F(MemoryWatchTest, UnbornOne_DoesNotHoldUpTheOthers) {
   watch_.ready({3});
   watch_.ready({2});
-  expect([this] { return !told_.empty(); });
+  ASSERT_TRUE(comes([this] { return !told_.empty(); }));
   EXPECT_EQ(told_[0].process, Id{2});
 }
 

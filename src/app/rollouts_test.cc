@@ -1,7 +1,6 @@
 // Checkpoints, splits and rollbacks over the real store, with a brain that only listens.
 #include "app/rollouts.h"
 
-#include <cstdlib>
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -9,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "domain/limits.h"
+#include "storage/test_root.h"
 
 namespace glowplug::app {
 namespace {
@@ -20,11 +20,7 @@ using ::testing::IsEmpty;
 
 class RolloutsTest : public testing::Test {
  protected:
-  RolloutsTest() {
-    char name[] = "/tmp/gp-rollouts-XXXXXX";
-    dir_ = ::mkdtemp(name);
-    reopen();
-  }
+  RolloutsTest() { reopen(); }
   ~RolloutsTest() override {
     rollouts_.reset();
     store_.reset();
@@ -102,7 +98,7 @@ class RolloutsTest : public testing::Test {
     ASSERT_TRUE(change->bind(std::int64_t{step}).finish());
   }
 
-  std::string dir_;
+  const std::string dir_ = storage::make_test_root();
   ManualClock clock_;
   models::ModelUsers users_;
   std::unique_ptr<storage::FunctionStore> store_;

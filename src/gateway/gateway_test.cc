@@ -1,5 +1,7 @@
 #include "gateway/gateway.h"
 
+#include <algorithm>
+
 #include "gateway/test_gateway.h"
 
 namespace glowplug::gateway {
@@ -113,6 +115,28 @@ TEST_F(GatewayTest, WholeAnswer_IsRenamedAndCarriesTheHeaders) {
   const std::string metrics = talk(get("/metrics"), "glowplug_memory_bytes{function=\"fn\"} 0");
   EXPECT_TRUE(has(metrics, "glowplug_tokens_total{function=\"fn\",kind=\"completion\"} 2"))
       << metrics;
+}
+
+TEST_F(GatewayTest, ServerTiming_SaysWhatAColdCallsStartRead) {
+  const std::string body = R"({"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}})";
+  const std::string stream = kStreamHead + kText + kUsage + kDone;
+  scripts_ = {whole(body), stream, whole(body), whole(body)};
+  platform_.granting.cold = true;
+  platform_.granting.tier = domain::Tier::Disk;
+  platform_.granting.bytes_read = 98'400'000;
+  const auto timing = [](const std::string& answer) {
+    const std::size_t from = std::min(answer.find("server-timing: "), answer.size());
+    return answer.substr(from, answer.find("\r\n", from) - from);
+  };
+  EXPECT_TRUE(timing(talk(chat())).ends_with(R"(, read;desc="98.4 MB")"));
+  platform_.granting.bytes_read = 0;
+  const std::string streamed = talk(chat(R"(,"stream":true)"), "0\r\n\r\n");
+  EXPECT_TRUE(timing(streamed).ends_with(R"(, read;desc="0 B")")) << streamed;
+  platform_.granting.bytes_read.reset();
+  EXPECT_FALSE(has(timing(talk(chat())), "read")) << "its process does not say";
+  platform_.granting.cold = false;
+  platform_.granting.bytes_read = 98'400'000;
+  EXPECT_FALSE(has(timing(talk(chat())), "read")) << "it waited for no start";
 }
 
 TEST_F(GatewayTest, Stream_HidesUsageThatWasNotAskedFor) {

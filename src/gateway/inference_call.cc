@@ -6,6 +6,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "base/units.h"
 #include "domain/errors.h"
 #include "fmt/format.h"
 #include "gateway/call_notes.h"
@@ -95,13 +96,21 @@ std::string call_headers(const control::Grant& grant, Duration before_grant) {
       grant.manifest.name, grant.revision, grant.cold, tier, to_ms(overhead));
 }
 
-std::string timing_line(const domain::PhaseTimes& times) {
+// A call that waited for no start has nothing of it to tell.
+std::optional<std::uint64_t> read_for(const control::Grant& grant) {
+  return grant.cold ? grant.bytes_read : std::nullopt;
+}
+
+// Of Server-Timing's metrics, phases have a duration and what was read a description.
+std::string timing_line(const domain::PhaseTimes& times, std::optional<std::uint64_t> bytes_read) {
   std::string line;
   times.each([&line](std::string_view name, Duration took) {
     line +=
         fmt::format("{}{};dur={:.1f}", line.empty() ? "server-timing: " : ", ", name, to_ms(took));
   });
-  return line.empty() ? line : line + "\r\n";
+  if (line.empty()) return line;
+  if (bytes_read) line += fmt::format(", read;desc=\"{}\"", format_bytes(*bytes_read));
+  return line + "\r\n";
 }
 
 ErrorAnswer replica_failed(const control::Grant& grant) {
@@ -158,7 +167,7 @@ std::string stream_head(Exchange& exchange, const control::Grant& grant,
   if (!exchange.chunked || exchange.server.draining) exchange.keep_alive = false;
   Reply reply;
   reply.content_type = "text/event-stream; charset=utf-8";
-  reply.headers = call_headers(grant, before_grant) + timing_line(phases) +
+  reply.headers = call_headers(grant, before_grant) + timing_line(phases, read_for(grant)) +
                   "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
   return exchange.head(reply, std::nullopt);
 }
@@ -270,6 +279,7 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
     if (head.status != 0) whole = co_await replica.read_all(result.body);
     result.client_gone = state->stopped == Stopped::ClientGone;
     result.headers = call_headers(grant, granted_at - exchange.started);
+    result.bytes_read = read_for(grant);
     result.phases = grant.waited;
     if (head.restored > Duration(0)) result.phases[domain::Phase::Restore] = head.restored;
     result.phases[domain::Phase::Prefill] = server.clock.now() - granted_at - head.restored;
@@ -402,7 +412,7 @@ void take_engine_times(domain::PhaseTimes& phases, const Usage& usage) {
 }
 
 std::string header_lines(const CallResult& result) {
-  return result.headers + timing_line(result.phases);
+  return result.headers + timing_line(result.phases, result.bytes_read);
 }
 
 Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result) {

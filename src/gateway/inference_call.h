@@ -7,6 +7,7 @@
 // Thread: the server loop. Private to gateway/.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -35,6 +36,7 @@ struct CallResult {
   std::string broken_by;      // of an answer that was streamed and broke: the error's code
   std::string headers;        // x-glowplug-… lines
   domain::PhaseTimes phases;  // for the Server-Timing line of what was not streamed
+  std::optional<std::uint64_t> bytes_read;  // for the same: of the start that was waited for
   Usage usage;
   domain::CallId call{};  // the last one
   bool sent = false;      // to a replica

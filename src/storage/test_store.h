@@ -2,7 +2,6 @@
 // Thread: one test.
 #pragma once
 
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -11,16 +10,12 @@
 #include <sqlite3.h>
 
 #include "storage/function_store.h"
+#include "storage/test_root.h"
 
 namespace glowplug::storage {
 
 class StoreTest : public ::testing::Test {
  protected:
-  StoreTest() {
-    char name[] = "/tmp/gp-store-XXXXXX";
-    root_ = ::mkdtemp(name);
-    data_ = root_ + "/data";
-  }
   ~StoreTest() override {
     store_.reset();
     std::filesystem::remove_all(root_);
@@ -42,7 +37,7 @@ class StoreTest : public ::testing::Test {
     sqlite3_close(database);
   }
 
-  std::string root_, data_;
+  std::string root_ = make_test_root(), data_ = root_ + "/data";
   std::unique_ptr<FunctionStore> store_;
 };
 

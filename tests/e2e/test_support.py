@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support import leaks  # noqa: E402
+from support import leaks, processes  # noqa: E402
 from support.load import Highest  # noqa: E402
 
 
@@ -65,6 +65,19 @@ class Keeper:
         self._process.stdin.write(f"{count}\n")
         self._process.stdin.flush()
         self._process.stdout.readline()
+
+
+def test_process_that_lives_on_and_one_that_has_ended():
+    with Keeper() as keeper, pytest.raises(AssertionError, match="has not ended within 0.05 s"):
+        processes.seconds_until_end(keeper.pid, 0.05)
+    assert processes.seconds_until_end(keeper.pid, 0.05) == (0.0, 0.0)
+
+
+def test_bytes_that_are_reserved_for_nobody_are_found():
+    metrics = "\n".join(f'{leaks.RESERVED}{{kind="{kind}"}} {of}' for kind, of in (("replica", 30), ("template", 70)))
+    accelerator, cpu = {"type": "T4", "reserved_bytes": 500}, {"type": "CPU", "reserved_bytes": 100}
+    assert leaks.reserved_for_nobody([accelerator, cpu], metrics) == 0
+    assert leaks.reserved_for_nobody([accelerator, cpu | {"reserved_bytes": 116}], metrics) == 16
 
 
 def test_memory_that_grows_with_every_round_is_found():

@@ -1,9 +1,13 @@
-"""What the kernel says about processes: children, memory, leftovers. Reads /proc only; never signals anything."""
+"""What the kernel says about processes: children, memory, leftovers, ends. Never signals anything."""
 
 from __future__ import annotations
 
 import os
+import select
+import time
 from pathlib import Path
+
+LOOK_SECONDS = 0.01
 
 
 def parent_of(pid: int) -> int | None:
@@ -21,6 +25,28 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def seconds_until_end(pid: int, most: float) -> tuple[float, float]:
+    """How long it lives from now on, and how much later than asked for the looks at it came, all together: what a busy
+    machine adds to a time that is taken here."""
+    began = looked = time.monotonic()
+    late = 0.0
+    try:
+        end = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0.0, 0.0
+    try:
+        ended = select.poll()
+        ended.register(end, select.POLLIN)
+        while not ended.poll(LOOK_SECONDS * 1000):
+            now = time.monotonic()
+            late += max(0.0, now - looked - LOOK_SECONDS)
+            looked = now
+            assert now - began <= most, f"process {pid} has not ended within {most} s"
+        return time.monotonic() - began, late
+    finally:
+        os.close(end)
 
 
 def name_of(pid: int) -> str | None:

@@ -313,6 +313,11 @@ class Server:
         }
         return [pid for number in ids if (pid := self.pid_of(number))]
 
+    def pids_of(self, name: str) -> list[int]:
+        """Of a function's replicas that are there."""
+        rows = self.function(name)["replica_list"]
+        return [pid for row in rows if (pid := self.pid_of(row["id"]))]
+
     def pid_of(self, process: int) -> int | None:
         """Of a replica, spare or template by its number."""
         ours = processes.children(self.pid)

@@ -1,4 +1,5 @@
-"""Starts held at a step, so that a process can be killed just there.
+"""Starts held at a step, so that a process can be killed just there: the call under way is answered (cut, where the
+server was killed), the next one is answered, and nothing is left over.
 
 A step is seen in /proc or in the API. The process that it is about is stopped, so that it is at that step yet when
 something is killed; one that is over too soon is tried again.
@@ -18,6 +19,8 @@ from typing import Any, Callable, Iterator, NamedTuple
 from urllib.parse import urlsplit
 
 from . import processes, sse
+from .leaks import kill_and_restart, nothing_left
+from .origin import Origin
 from .server import POLL_SECONDS, Server, wait_until
 
 SEEN_WITHIN_SECONDS = 30.0
@@ -253,11 +256,22 @@ class Start:
         return None if number is None else self.server.pid_of(number)
 
     def replica(self) -> int | None:
-        return next((pid for row in self.row()["replica_list"] if (pid := self.server.pid_of(row["id"]))), None)
+        return next(iter(self.server.pids_of(self.name)), None)
 
     def held(self, call: Stream | None, stopped: int | None = None, **victims: int | None) -> Held:
         there = {"server": self.server.pid, "template": self.template(), **victims}
         return Held(call, {part: pid for part, pid in there.items() if pid is not None}, stopped)
+
+
+def file_is_fetched(origin: Origin) -> Step:
+    def held(start: Start) -> Held:
+        start.manifest = start.manifest | {"model": origin.url}
+        start.fresh()
+        call = start.call()
+        wait_until(lambda: origin.asked and start.row()["waiting"], 10, "the file is asked for")
+        return start.held(call)
+
+    return held
 
 
 def file_is_verified(start: Start) -> Held | None:
@@ -368,3 +382,50 @@ def next_spare_waits(start: Start) -> Held | None:
         if call.began.is_set() and (spare := spare_that_waits(start.server)):
             return start.held(call, spare=spare, replica=start.replica())
     return None
+
+
+STEPS: list[tuple[Step, int, tuple[str, ...]]] = [  # once the file is there; with so many spares, who can be killed
+    (replica_loads, 0, ("server", "replica")),
+    (template_loads, 0, ("server", "template")),
+    (fork_is_asked_for, 0, ("server", "template")),
+    (replica_is_forked, 0, ("server", "template", "replica")),
+    (replica_has_the_call, 0, ("server", "template", "replica")),
+    (first_token_is_out, 0, ("server", "template", "replica")),
+    (spare_is_prepared, 1, ("server", "template", "spare")),
+    (spare_waits, 1, ("server", "template", "spare")),
+    (spare_has_the_call, 1, ("server", "template", "replica")),
+    (next_spare_waits, 1, ("server", "template", "replica", "spare")),
+]
+
+
+def _killed(start: Start, held: Held, victim: str) -> None:
+    """All but the victim go on."""
+    if victim == "server":
+        kill_and_restart(start.server, lambda: goes_on(held.stopped))
+    else:
+        os.kill(held.victims[victim], signal.SIGKILL)
+        goes_on(held.stopped)
+
+
+def _answered(call: Stream, victim: str, wanted: str) -> None:
+    """Wholly, but by a server or a replica that was killed in the midst of it."""
+    if call.is_whole:
+        assert call.text and wanted.startswith(call.text)
+    else:
+        assert victim == "server" or (victim == "replica" and call.says_why_it_broke_off), call.body
+
+
+def shaken(
+    start: Start, step: Step, victim: str, wanted: str, once_killed: Callable[[], object] = lambda: None
+) -> None:
+    """Kills a part of a start at a step; `wanted` begins as every answer does."""
+    with nothing_left(start.server):
+        held = seen(lambda: step(start))
+        _killed(start, held, victim)
+        once_killed()
+        if held.call:
+            _answered(held.call.wait(), victim, wanted)
+        next_one = start.call(max_tokens=1).wait()
+        assert next_one.is_whole and wanted.startswith(next_one.text), next_one.body
+        wait_until(lambda: start.row()["replicas"] == 0, 10, "back at zero")
+        start.server.remove(start.name)

@@ -12,22 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import gguf_corpus
+from support import gguf_corpus, server_timing
 from support.origin import Origin
 from support.server import ROOT, Server, fake, wait_until
 
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 DASHBOARD = ROOT / "deploy/grafana/glowplug.json"
 TIER = "x-glowplug-start-tier"
-
-
-def phases_of(reply) -> dict[str, float]:
-    return {
-        name: float(took)
-        for name, took in (
-            part.split(";dur=") for part in reply.headers["server-timing"].split(", ")
-        )
-    }
 
 
 def why(server: Server, name: str) -> list[str]:
@@ -70,7 +61,7 @@ def test_model_that_is_fetched_starts_from_remote(server: Server, tmp_path: Path
     finally:
         origin.close()
     assert (reply.status_code, reply.headers[TIER]) == (200, "remote")
-    took = phases_of(reply)
+    took = server_timing.phases(reply)
     assert took["fetch"] > 0 and took["verify"] > 0 and took["load"] > 0 and took["fork"] == 0
     assert re.fullmatch(
         r"remote: queue [\d.]+ ms, fetch [\d.]+ m?s, verify [\d.]+ ms, load [\d.]+ ms; replica \d+",
@@ -88,8 +79,10 @@ def test_start_by_exec_is_from_disk_and_a_warm_call_from_nowhere(server: Server,
     with server.stream(name, max_tokens=1) as first:
         first.read()
     assert (first.headers["x-glowplug-cold-start"], first.headers[TIER]) == ("true", "disk")
+    assert server_timing.bytes_read(first) == "0 B"  # the fake engine reads none
     warm = server.chat(name, max_tokens=1)
     assert warm.headers["x-glowplug-cold-start"] == "false" and TIER not in warm.headers
+    assert server_timing.bytes_read(warm) is None
     (told,) = why(server, name)
     assert re.fullmatch(r"disk: queue [\d.]+ ms, load [\d.]+ ms; replica \d+", told)
     assert starts(server, name) == {"disk": 1}
@@ -103,7 +96,7 @@ def test_template_is_loaded_from_disk_and_then_forked(tmp_path: Path) -> None:
 def check_forked_start(server: Server) -> None:
     name = server.deploy(fake("forks", template="on", keep_alive="0s", load_time="80ms"))
     first = server.chat(name, max_tokens=1)
-    assert first.headers[TIER] == "disk" and phases_of(first)["fork"] > 0
+    assert first.headers[TIER] == "disk" and server_timing.phases(first)["fork"] > 0
     back_at_zero(server, name)
     second = server.chat(name, max_tokens=1)
     assert second.headers[TIER] == "template"
@@ -137,7 +130,7 @@ def test_call_that_only_waits_for_a_slot_is_not_cold(server: Server, deploy) -> 
     server.chat(name, max_tokens=1)
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         replies = list(pool.map(lambda i: server.chat(name, f"{i}", max_tokens=8), range(3)))
-    assert max(phases_of(reply)["queue"] for reply in replies) > 50
+    assert max(server_timing.phases(reply)["queue"] for reply in replies) > 50
     assert all(TIER not in reply.headers for reply in replies)
     assert len(why(server, name)) == 1
 

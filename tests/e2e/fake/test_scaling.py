@@ -190,16 +190,14 @@ def test_line_45_a_request_overrides_the_manifest(server: Server, deploy) -> Non
 
 @pytest.mark.parametrize("template", ["off", "on"])
 def test_line_46_idle_replica_is_gone_in_time(server: Server, deploy, template: str) -> None:
-    name = deploy(f"brief-{template}", template=template, keep_alive="1s")
-    before = set(server.replica_pids())
+    name = deploy(f"brief-{template}", template=template)
     assert server.chat(name, max_tokens=2).status_code == 200
-    ended = time.monotonic()
-    ours = set(server.replica_pids()) - before
-    assert len(ours) == 1
-    wait_until(lambda: not any(map(processes.alive, ours)), 4, "the replica's process has ended")
-    took = time.monotonic() - ended
-    assert 0.8 <= took <= 2.0, took
-    row = server.wait_state(name, "cold", 1)
+    (pid,) = server.pids_of(name)
+    called = time.monotonic()
+    assert server.chat(name, max_tokens=2, keep_alive="1s").status_code == 200
+    lived, late = processes.seconds_until_end(pid, 20)
+    assert time.monotonic() - called >= 1.0 and lived <= 2.0 + late, (lived, late)
+    row = server.wait_state(name, "cold", 5)
     assert row["memory_bytes"] == 0 and row["replica_list"] == [] and row["replicas"] == 0
     again = server.chat(name, max_tokens=2)
     assert (again.status_code, again.headers["x-glowplug-cold-start"]) == (200, "true")

@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from support import processes, sse
+from support import processes, server_timing, sse
 from support.leaks import nothing_left
 from support.server import Server, fake, wait_until
 from support.starts import Changes
@@ -52,8 +52,9 @@ def test_second_cold_start_forks_what_the_first_has_loaded(server: Server) -> No
     second = server.chat(name, max_tokens=2)
     assert time.monotonic() - began < 0.5, "it was loaded again"
     assert second.headers["x-glowplug-cold-start"] == "true"
-    phases = dict(part.split(";dur=") for part in second.headers["server-timing"].split(", "))
-    assert float(phases["load"]) == 0 and 0 < float(phases["fork"]) < 400
+    phases = server_timing.phases(second)
+    assert phases["load"] == 0 and 0 < phases["fork"] < 400
+    assert server_timing.bytes_read(second) == "0 B"
     assert second.json()["choices"] == first.json()["choices"]
     assert server.cli("ps").stdout.splitlines()[0].split()[7] == "TEMPLATE"
 
@@ -186,8 +187,8 @@ def test_spare_is_handed_over_and_the_next_one_made_behind_it(server: Server) ->
         )
         reply = server.chat(name, max_tokens=1)
         assert reply.headers["x-glowplug-cold-start"] == "true"
-        phases = dict(part.split(";dur=") for part in reply.headers["server-timing"].split(", "))
-        assert float(phases["load"]) == float(phases["fork"]) == 0
+        phases = server_timing.phases(reply)
+        assert phases["load"] == phases["fork"] == 0
         assert spares(server, name) == [] or spares(server, name)[0]["id"] != spare["id"]
         wait_until(lambda: server.function(name)["state"] == "cold", 5, "back at zero")
     log = server.get(f"/v1/functions/{name}/logs").text

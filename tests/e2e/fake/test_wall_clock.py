@@ -14,6 +14,7 @@ from typing import Any, Iterator
 
 import httpx
 import pytest
+from support import server_timing
 from support.load import at_once
 from support.server import ROOT, Server, fake, holds_for, wait_until
 from support.wall_clock import DAY, WallClock, wall_seconds
@@ -51,8 +52,7 @@ def check_times(server: Server, name: str, reply: httpx.Response, took: float) -
     """Nothing that is told of an answer took less than no time, or longer than its caller waited."""
     assert reply.status_code == 200, reply.text
     most = took * 1000 + 500  # an end is noted a little after its caller has heard it
-    parts = [part.split(";dur=") for part in reply.headers["server-timing"].split(", ")]
-    told = {f"server-timing {phase}": float(ms) for phase, ms in parts}
+    told = {f"server-timing {phase}": ms for phase, ms in server_timing.phases(reply).items()}
     for field in ("openai-processing-ms", "x-glowplug-overhead-ms"):
         if field in reply.headers:
             told[field] = float(reply.headers[field])

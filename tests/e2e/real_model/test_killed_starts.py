@@ -6,19 +6,25 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator
 
 import pytest
-from support import model_kinds, processes
+from support import model_kinds, processes, starts
+from support.fixtures import find_model
 from support.leaks import nothing_left
+from support.origin import Origin
 from support.server import Server, llama, wait_until
 from support.starts import (
     Find,
     IsThere,
     Newborn,
+    Start,
+    Step,
+    Stream,
     has_socket,
     seen,
     spare_that_waits,
@@ -29,6 +35,9 @@ from support.token_calls import ask, tokens
 
 NAME = "shaken"
 SHORT, LONG = tokens(1, 20), tokens(2, 600)
+# A first token that takes some 0.3 s, and an answer that outlasts the looks.
+CHAT = {"messages": [{"role": "user", "content": "Say something. " * 40}], "ignore_eos": True, "max_tokens": 200}
+LARGE = 1 << 29  # bytes that take a while to read
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +183,60 @@ def test_spare_killed_while_it_waits(server: Server, file: Path) -> None:
     os.kill(spare, signal.SIGKILL)
     assert answer(server) == wanted
     assert not processes.alive(spare)
+
+
+# The server, at each step of a start ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smol() -> Path:
+    found = find_model()
+    if not found:
+        pytest.skip("needs the model's file, to serve it from an origin and to lengthen it")
+    return found
+
+
+def chatting(model: Path | str) -> dict:
+    return llama(NAME, model, slots=2, keep_alive=0)
+
+
+def bare(spares_kept: int, folder: Path) -> Server:
+    """It remembers no prompt, so that each call computes its own."""
+    return Server("--spares", str(spares_kept), "--prompt-cache", "off", folder=folder)
+
+
+@pytest.fixture(scope="module")
+def wanted(smol: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """How an undisturbed call is answered."""
+    with bare(0, tmp_path_factory.mktemp("undisturbed")) as server:
+        server.deploy(chatting(smol))
+        whole = Stream(server, NAME, **CHAT | {"max_tokens": 4}).wait()
+        assert whole.is_whole and whole.text, whole.body
+        return whole.text
+
+
+@pytest.mark.parametrize(
+    "step,spares_kept", [pytest.param(step, spares, id=step.__name__) for step, spares, _ in starts.STEPS]
+)
+def test_server_killed_at_a_step(tmp_path: Path, smol: Path, wanted: str, step: Step, spares_kept: int) -> None:
+    with bare(spares_kept, tmp_path) as server:
+        starts.shaken(Start(server, chatting(smol), **CHAT), step, "server", wanted)
+
+
+def test_server_killed_while_the_file_is_fetched(tmp_path: Path, smol: Path, wanted: str) -> None:
+    origin = Origin(smol.read_bytes())
+    try:
+        with bare(0, tmp_path) as server:
+            start = Start(server, chatting(origin.url), **CHAT)
+            starts.shaken(start, starts.file_is_fetched(origin), "server", wanted, origin.may_answer.set)
+    finally:
+        origin.close()
+
+
+def test_server_killed_while_the_file_is_verified(tmp_path: Path, smol: Path, wanted: str) -> None:
+    """Behind the model it has a hole, so that reading takes a while."""
+    file = tmp_path / "lengthened.gguf"
+    shutil.copyfile(smol, file)
+    os.truncate(file, LARGE)
+    with bare(0, tmp_path) as server:
+        starts.shaken(Start(server, chatting(file), **CHAT), starts.file_is_verified, "server", wanted)

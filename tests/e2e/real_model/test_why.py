@@ -1,4 +1,4 @@
-"""What a real start reads from the disk, as `glowplug why REQUEST` tells it."""
+"""What a real start reads from the disk, as `glowplug why REQUEST` and Server-Timing tell it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support import server_timing
 from support.fixtures import find_model
 from support.server import Server, llama, wait_until
 
@@ -33,6 +34,8 @@ def start_of(server: Server, name: str) -> dict:
     request = reply.headers["x-request-id"]
     told = server.get(f"/v1/functions/{name}/why/{request}").json()
     assert told["start"]["tier"] == reply.headers[TIER]
+    read = told["start"]["bytes_read"]
+    assert server_timing.bytes_read(reply) == (f"{read / 1e6:.1f} MB" if read else "0 B")
     assert told["usage"]["prompt_tokens"] > 0 and told["phases_ms"]["prefill"] > 0
     return told["start"]
 
