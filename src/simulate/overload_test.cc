@@ -125,8 +125,8 @@ TEST_F(Overload, TwoModelsOnADeviceWhereOneFits_AreBothServed) {
   EXPECT_LE(starts.loads, static_cast<int>(ends.results.size()) * 2 / 3);
 }
 
-// The same with files that take seconds to load, and calls that leave no pause: they are answered
-// in turns that are long against a load.
+// The same with files that take seconds to load: each keeps its turn through the half seconds in
+// which nothing is in flight, so that most of the time goes into answers.
 TEST_F(Overload, TwoModelsThatTakeLongToLoad_AreAnsweredInLongTurns) {
   WorldModel model = exact();
   model.machine.devices = {{.name = "T4", .type = "T4", .memory_bytes = 3'000 * kMegabyte}};
@@ -146,7 +146,7 @@ TEST_F(Overload, TwoModelsThatTakeLongToLoad_AreAnsweredInLongTurns) {
     ASSERT_EQ(result.outcome, CallOutcome::Answered) << result.error;
     longest_wait = std::max(longest_wait, *result.granted - result.arrived);
   }
-  EXPECT_LE(starts.loads, static_cast<int>(ends.results.size()) / 12);
+  EXPECT_LE(starts.loads, static_cast<int>(ends.results.size()) / 18);
   EXPECT_LE(longest_wait, 15s);
   EXPECT_GE(starts.loads, 10);  // both have their turns
 }
