@@ -228,7 +228,8 @@ void Brain::ensure_started(const std::string& name, Function& function, Generati
   if (make_room(name, generation, bytes)) start_replica(name, generation, bytes, nullptr);
 }
 
-// True when the bytes are free now; otherwise asks what is idle to stop where that is enough.
+// True when the bytes are free now; otherwise asks what is idle, and does not keep its turn, to
+// stop where that is enough.
 bool Brain::make_room(const std::string& name, const Generation& generation, std::uint64_t bytes,
                       std::optional<domain::ProcessId> template_kept) {
   const std::uint64_t reserved = reserved_bytes();
@@ -247,6 +248,7 @@ bool Brain::make_room(const std::string& name, const Generation& generation, std
   const std::uint64_t coming = leaving_bytes(Leaving::Now);
   if (wanted <= free + coming) return false;
   if (evict(name, wanted - free - coming, template_kept, contender(name, generation))) return false;
+  await_pauses(name, generation);
   if (wanted <= free + leaving_bytes(Leaving::WhenDone)) return false;
   let_one_give_way(name, functions_.at(name), generation);
   return false;

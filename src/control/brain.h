@@ -26,10 +26,14 @@
 // Thread: one owner, the server loop. Does not persist, meter or speak HTTP.
 #pragma once
 
+#include <deque>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/time_types.h"
@@ -158,8 +162,11 @@ class Brain final : BrainState {
   std::optional<policy::Contender> contender(const std::string& name,
                                              const Generation& generation) const;
   policy::Resident resident(const ReplicaEntry& entry) const;
-  bool keeps_its_turn(const ReplicaEntry& entry,
-                      const std::optional<policy::Contender>& contender) const;
+  enum class Stays { Replica, Template };
+  bool keeps_its_turn(const ReplicaEntry& entry, const std::optional<policy::Contender>& contender,
+                      Stays what) const;
+  void await_pauses(const std::string& name, const Generation& generation);
+  static void await_turn(Function& function, std::optional<Time> at);
   const std::vector<Holder>& holders() const;
   void claim(const std::string& name, const Generation& generation, const Claim& what);
   Claim claimed_before(const std::string& name) const;
@@ -434,6 +441,30 @@ class Brain final : BrainState {
   BrainOptions options_;
   DevicePool pool_;
   PriceList prices_;
+  std::map<std::string, Function> functions_;
+  // What a turn may change: those with calls that wait, with an event of theirs, with something
+  // held or coming that is not there yet, and those whose timer is due. All others are at rest, and
+  // a turn takes no longer however many they are.
+  std::set<FunctionEntry*, ByName> stirring_;
+  std::set<FunctionEntry*, ByName> holding_;          // see holds_anything()
+  std::set<std::pair<Time, FunctionEntry*>> timers_;  // of all
+  std::uint64_t deployments_ = 0;                     // counts what may change who uses what
+  std::map<domain::ProcessId, Replica> replicas_;
+  std::unordered_map<std::string, std::vector<ReplicaEntry*>> replicas_of_;  // "" = the spares
+  std::map<domain::CallId, Call> calls_;
+  std::map<domain::ProcessId, Template> templates_;
+  std::uint64_t last_process_ = 0;
+  std::deque<std::string> recalled_;  // whose templates are still to be loaded
+  std::string visited_;               // the last function that was
+  std::uint64_t visits_ = 0;          // of all, see policy/evictor.h
+  std::uint64_t set_aside_bytes_ = 0;
+  std::unordered_map<std::string, policy::MemoryHistory> memory_;  // by kind of process
+  bool draining_ = false;
+  std::optional<Time> wake_;                       // as last told
+  mutable std::optional<std::uint64_t> reserved_;  // while no process comes, goes or is measured
+  bool workers_changed_ = false;                   // since share_cores()
+  int sharers_ = 0;  // replicas that share_cores() may have something to say to
+  std::optional<Time> freeze_review_;
   ScaleClock scale_clock_;
   bool settling_ = false;
   mutable std::uint64_t changes_ = 1;  // until effects_ was empty

@@ -3,7 +3,8 @@
 //
 //   never any room ──▶ refused, by the field, the need and what to do
 //   no room now ─────▶ of its own function's: as at scale.max (make_place, keep_budget);
-//                      of everybody's: what is idle stops for a call, then something busy gives way
+//                      of everybody's: what is idle stops for a call, unless it keeps its turn;
+//                      then something busy gives way
 //
 // A replica counts from its start until it is gone. Where a revision takes over from another, its
 // first replica may be started beside those of the old one, whatever the function's budget says.
@@ -181,8 +182,8 @@ std::vector<policy::Placement> Brain::payable_now(const std::string& name, Funct
 }
 
 // True where all replicas together leave so much of budget_per_hour. Otherwise, for a call, what is
-// idle stops where that is enough, the least worth for its money first; and after a while of what
-// is busy one gets no new calls.
+// idle, and does not keep its turn, stops where that is enough, the least worth for its money
+// first; and after a while of what is busy one gets no new calls.
 bool Brain::make_budget_room(const std::string& name, const Generation& generation,
                              domain::Money cost) {
   const domain::Budget budget{.per_hour = options_.budget_per_hour};
@@ -212,6 +213,7 @@ bool Brain::make_budget_room(const std::string& name, const Generation& generati
   if (evict_for_money(name, staying + wanted.per_hour.micros - budget.per_hour.micros,
                       contender(name, generation)))
     return false;
+  await_pauses(name, generation);
   if (has_room(Counted::Staying)) return false;
   let_one_give_way(name, function, generation, {.what = Scarce::Money});
   return false;
@@ -224,7 +226,7 @@ bool Brain::evict_for_money(const std::string& name, std::int64_t micros,
     const ReplicaEntry& entry = *replicas_.find(one.process);
     const Replica& replica = entry.second;
     if (replica.is_spare() || replica.per_hour.micros == 0) continue;
-    if (keeps_its_turn(entry, contender)) continue;
+    if (keeps_its_turn(entry, contender, Stays::Replica)) continue;
     idle.push_back(one);
     idle.back().bytes = static_cast<std::uint64_t>(replica.per_hour.micros);
   }

@@ -3,7 +3,7 @@
 //
 //   model prepared ──▶ placed: a type by its size, and why (or it is refused, by name and bytes)
 //   start ──▶ devices with room now ──▶ reserved with the replica's id ──▶ gone: given back
-//                └─ none: what is idle there stops, else it waits
+//                └─ none: what is idle there stops, unless it keeps its turn; else it waits
 //
 // Where there is no accelerator, all this is the CPU, whose memory brain_memory.cc counts. A
 // replica on a declared device runs on this machine like any other, and its memory is counted here
@@ -136,10 +136,11 @@ void Brain::start_on_device(const std::string& name, Function& function, Generat
 }
 
 DeviceRoom Brain::device_room(const std::optional<policy::Contender>& contender) const {
-  return {
-      pool_.ledger(), replicas_,
-      [this, contender](const ReplicaEntry& entry) { return !keeps_its_turn(entry, contender); },
-      [this](const ReplicaEntry& entry) { return kept(entry); }, now_};
+  return {pool_.ledger(), replicas_,
+          [this, contender](const ReplicaEntry& entry) {
+            return !keeps_its_turn(entry, contender, Stays::Replica);
+          },
+          [this](const ReplicaEntry& entry) { return kept(entry); }, now_};
 }
 
 // Those that come nearest to holding it.
@@ -187,6 +188,7 @@ void Brain::make_device_room(const std::string& name, const Generation& generati
   }
   if (called)
     turn_.awaited_devices.insert(places.front().devices.begin(), places.front().devices.end());
+  await_pauses(name, generation);
   if (std::any_of(places.begin(), places.end(),
                   [&room](const policy::Placement& place) { return room.comes_free(place); }))
     return;

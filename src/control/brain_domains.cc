@@ -50,14 +50,21 @@ Brain::ReplicaEntry* Brain::best_replica(const std::string& name, const Waiting&
 // A call that must have a replica to itself: all that it may have are busy with others, and none is
 // coming or runs another such call, after which it comes.
 bool Brain::is_blocked(const std::string& name, const Waiting& waiting) const {
+  const std::deque<Waiting>& all = functions_.at(name).waiting;
+  const bool another_is_first = std::any_of(all.begin(), all.end(), [&](const Waiting& one) {
+    return one.revision == waiting.revision && one.domain != waiting.domain &&
+           one.arrived <= waiting.arrived && !has_replica(name, one);
+  });
   bool busy = false, comes = false;
   each_replica(name, waiting.revision, [&](const ReplicaEntry& entry) {
     const Replica& replica = entry.second;
     if (replica.state == domain::State::Draining) return;
     if (replica.serves() && *replica.serves() != waiting.domain) return;
     const bool shared = replica.takes_calls() && replica.in_flight > 0 && !replica.alone;
+    const bool is_anothers =
+        another_is_first && replica.state == domain::State::Loading && !replica.serves();
     busy |= shared;
-    comes |= !shared;
+    comes |= !shared && !is_anothers;
   });
   return busy && !comes;
 }

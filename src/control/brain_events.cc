@@ -1,5 +1,6 @@
 // What each event changes; the consequences follow in Brain::settle().
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -134,7 +135,8 @@ void Brain::on(const CallArrived& event) {
   } else {
     ++function->calls;
     if (function->last_ended && !has_work(event.function, *function))
-      policy::note_pause(function->pauses, now_ - *function->last_ended);
+      policy::note_pause(function->pauses,
+                         now_ - *std::exchange(function->last_ended, std::nullopt));
     function->retries.note_call();
     function->rate.note_call(now_);
   }

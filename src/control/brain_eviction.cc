@@ -126,9 +126,9 @@ bool Brain::evict(const std::string& name, std::uint64_t bytes,
   std::uint64_t all = 0;
   for (const policy::Kept& one : idle()) {  // replicas come before templates
     const auto replica = replicas_.find(one.process);
-    if (replica != replicas_.end() && keeps_its_turn(*replica, contender)) {
-      stay.insert({one.from, one.base});
-      continue;
+    if (replica != replicas_.end()) {
+      if (keeps_its_turn(*replica, contender, Stays::Template)) stay.insert({one.from, one.base});
+      if (keeps_its_turn(*replica, contender, Stays::Replica)) continue;
     }
     if (stay.contains(one.process)) continue;
     others.push_back(one);

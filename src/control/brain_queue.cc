@@ -43,9 +43,7 @@ std::vector<std::size_t> Brain::grant_order(const Function& function) {
 }
 
 void Brain::note_tenant(const std::string& name, Function& function, const Waiting& call) {
-  bool used = !function.waiting.empty();
-  for (const ReplicaEntry* entry : replicas_of(name)) used |= entry->second.in_flight > 0;
-  if (used)
+  if (has_work(name, function))
     function.shares.arrived(call.caller.tenant, queued(function));
   else
     function.shares.clear();

@@ -73,11 +73,31 @@ std::optional<policy::Contender> Brain::contender(const std::string& name,
   return contender(functions_.at(name), generation, *since);
 }
 
-// Of those with nothing in flight; who makes room for nobody in particular is kept by nothing.
+// The replica, or the template behind it. Who makes room for nobody in particular is kept by
+// nothing.
 bool Brain::keeps_its_turn(const ReplicaEntry& entry,
-                           const std::optional<policy::Contender>& contender) const {
-  return contender && entry.second.is_resting() &&
-         policy::keeps_its_turn(resident(entry), *contender, now_);
+                           const std::optional<policy::Contender>& contender, Stays what) const {
+  const Replica& replica = entry.second;
+  if (!contender || !replica.is_resting() || now_ - replica.ready >= policy::kStarving)
+    return false;  // no turn lasts longer
+  const policy::Resident one = resident(entry);
+  const bool forks = replica.from && templates_.contains(*replica.from);
+  const Generation* its = generation_of(replica.function, replica.revision);
+  const Duration back_in =
+      forks && what == Stays::Replica && its != nullptr ? its->start_time : one.start_cost;
+  return policy::keeps_its_turn(one, *contender, back_in, now_);
+}
+
+// Who keeps its turn through a pause may go when that is over.
+void Brain::await_pauses(const std::string& name, const Generation& generation) {
+  const std::optional<policy::Contender> waits = contender(name, generation);
+  if (!waits) return;
+  for (const Holder& one : holders())
+    await_turn(functions_.at(name), policy::pause_end(one.resident, *waits, now_));
+}
+
+void Brain::await_turn(Function& function, std::optional<Time> at) {
+  if (at) function.turn = std::min(*at, function.turn.value_or(*at));
 }
 
 // What only busy replicas hold is waited for; then one of those that have what is wanted gets no
@@ -96,10 +116,7 @@ void Brain::let_one_give_way(const std::string& name, Function& function,
   }
   const policy::Contender waits = contender(function, generation, *since);
   const auto victim = policy::choose_to_give_way(others, waits, now_);
-  if (!victim) {
-    function.turn = policy::next_turn(others, waits, now_);
-    return;
-  }
+  if (!victim) return await_turn(function, policy::next_turn(others, waits, now_));
   ReplicaEntry& entry = *replicas_.find(*victim);
   if (Function* gives = find(entry.second.function)) {
     gives->gave_way_to = name;

@@ -49,10 +49,12 @@ TEST_F(Turns, ReplicaThatStartedSlowly_ServesForAMultipleOfItsStart) {
   EXPECT_FALSE(a_takes_calls());
 }
 
-// a's start took 1.5 s, and its caller pauses for 50 ms; b waits since its second call.
-class Pausing : public Turns {
+// a's start took 1.5 s, and its caller pauses for 50 ms; b waits since its second call, for what
+// only one of them can have.
+class Pausing : public testing::TestWithParam<BrainOptions> {
  protected:
   Pausing() {
+    world.use(GetParam());
     world.deploy(world.manifest("a"));
     world.deploy(world.manifest("b"));
     running = world.call("a");
@@ -66,26 +68,96 @@ class Pausing : public Turns {
     world.pass(50ms);
     running = world.call("a");
   }
+  void expect_it_goes_after(Duration pause) {
+    world.post(CallEnded{running});
+    world.pass(pause - 1ns);
+    EXPECT_TRUE(world.stopped.empty());
+    world.pass(1ns);
+    EXPECT_EQ(world.stopped.size(), 1u);
+  }
+  World world;
+  domain::CallId running;
 };
 
-TEST_F(Pausing, BetweenItsCalls_ItStays) {
+INSTANTIATE_TEST_SUITE_P(Scarce, Pausing,
+                         testing::Values(BrainOptions{.memory_bytes = 150 * kMB, .cores = 4},
+                                         BrainOptions{.memory_bytes = 1000 * kMB,
+                                                      .cores = 4,
+                                                      .accelerators = {{"T4", "T4", 150 * kMB, 1}}},
+                                         BrainOptions{.memory_bytes = 1000 * kMB,
+                                                      .cores = 4,
+                                                      .budget_per_hour = {50'000}}),
+                         [](const auto& one) {
+                           return one.param.budget_per_hour.micros > 0 ? "Money"
+                                  : one.param.accelerators.empty()     ? "Memory"
+                                                                       : "Device";
+                         });
+
+TEST_P(Pausing, BetweenItsCalls_ItStays) {
   for (int i = 0; i < 20; ++i) one_more_call();
   EXPECT_TRUE(world.stopped.empty());
+  expect_it_goes_after(100ms);
+}
+
+TEST_P(Pausing, AfterItsTurn_ItGoes) {
+  const Time over = world.now + 6s - 50ms;
+  while (world.now < over - 50ms) one_more_call();
+  EXPECT_TRUE(world.stopped.empty());
+  expect_it_goes_after(50ms);
+}
+
+// The answer of a third one, which will make room, may take for ever.
+TEST(PausingBeside, OneThatMakesRoomLater_ItGoesAllTheSame) {
+  World world(250);
+  for (const char* name : {"a", "b", "c"}) world.deploy(world.manifest(name));
+  world.call("c");
+  world.ready(0);
+  domain::CallId running = world.call("a");
+  world.now += 1500ms;
+  world.ready(1);
+  for (int i = 0; i < 2; ++i) {
+    world.post(CallEnded{running});
+    world.pass(50ms);
+    running = world.call("a");
+  }
+  world.call("b");
+  world.post(StopWanted{"c"});
   world.post(CallEnded{running});
   world.pass(100ms - 1ns);
   EXPECT_TRUE(world.stopped.empty());
   world.pass(1ns);
-  EXPECT_EQ(world.stopped.size(), 1u) << "the next call did not come";
+  EXPECT_EQ(world.stopped, std::vector{world.started[1].process});
 }
 
-TEST_F(Pausing, AfterItsTurn_ItGoes) {
-  const Time over = world.now + 6s - 50ms;
-  while (world.now < over - 50ms) one_more_call();
+// A fork is back sooner than its next call; its template is not.
+TEST(PausingFork, MakesRoom_ButKeepsItsTemplate) {
+  World world(250, 250);
+  const auto forking = [&world](const std::string& name) {
+    domain::Manifest made = world.manifest(name);
+    made.template_use = domain::TemplateUse::On;
+    return made;
+  };
+  world.deploy(forking("a"));
+  domain::Manifest large = world.manifest("large", 240), small = world.manifest("small", 150);
+  world.deploy(large);
+  world.deploy(small);
+  domain::CallId running = world.call("a");
+  world.now += 1500ms;
+  world.ready(0);  // the template
+  world.now += 10ms;
+  world.ready(1);
+  for (int i = 0; i < 2; ++i) {
+    world.post(CallEnded{running});
+    world.pass(50ms);
+    running = world.call("a");
+  }
+  const domain::CallId waits = world.call("large");
   world.post(CallEnded{running});
-  world.pass(50ms - 1ns);
-  EXPECT_TRUE(world.stopped.empty());
-  world.pass(1ns);
-  EXPECT_EQ(world.stopped.size(), 1u);
+  EXPECT_TRUE(world.stopped.empty()) << "without its template it makes not enough room";
+  world.post(CallAbandoned{waits});
+  world.call("small");
+  EXPECT_EQ(world.stopped, std::vector{world.started[1].process});
+  EXPECT_EQ(world.brain.templates(), 1u);
 }
 
 TEST_F(Turns, WhatWasGivenUp_IsNotTakenBackBeforeTheOtherHasStarted) {

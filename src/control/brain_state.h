@@ -12,7 +12,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -157,7 +156,7 @@ struct BrainState {
     bool told_budget = false;  // that its calls wait for one
     std::uint64_t calls = 0, cold_starts = 0;
     policy::CallRate rate;
-    std::optional<Time> last_ended;  // of its calls
+    std::optional<Time> last_ended;  // of its calls, until the next comes after a pause
     policy::Pauses pauses = {};
     policy::Visits visits = {};
     policy::FairShares shares = {};
@@ -307,32 +306,6 @@ struct BrainState {
     int replicas = 0;
     std::string why_not_more;  // where it is fewer than are wanted
   };
-
- protected:
-  std::map<std::string, Function> functions_;
-  // What a turn may change: those with calls that wait, with an event of theirs, with something
-  // held or coming that is not there yet, and those whose timer is due. All others are at rest, and
-  // a turn takes no longer however many they are.
-  std::set<FunctionEntry*, ByName> stirring_;
-  std::set<FunctionEntry*, ByName> holding_;          // see holds_anything()
-  std::set<std::pair<Time, FunctionEntry*>> timers_;  // of all
-  std::uint64_t deployments_ = 0;                     // counts what may change who uses what
-  std::map<domain::ProcessId, Replica> replicas_;
-  std::unordered_map<std::string, std::vector<ReplicaEntry*>> replicas_of_;  // "" = the spares
-  std::map<domain::CallId, Call> calls_;
-  std::map<domain::ProcessId, Template> templates_;
-  std::uint64_t last_process_ = 0;
-  std::deque<std::string> recalled_;  // whose templates are still to be loaded
-  std::string visited_;               // the last function that was
-  std::uint64_t visits_ = 0;          // of all, see policy/evictor.h
-  std::uint64_t set_aside_bytes_ = 0;
-  std::unordered_map<std::string, policy::MemoryHistory> memory_;  // by kind of process
-  bool draining_ = false;
-  std::optional<Time> wake_;                       // as last told
-  mutable std::optional<std::uint64_t> reserved_;  // while no process comes, goes or is measured
-  bool workers_changed_ = false;                   // since share_cores()
-  int sharers_ = 0;  // replicas that share_cores() may have something to say to
-  std::optional<Time> freeze_review_;
 };
 
 }  // namespace glowplug::control

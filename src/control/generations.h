@@ -1,7 +1,7 @@
 // What can be said of a function's generations by themselves: which one serves, takes a call, loads
 // from a template; everything else about them is the brain's.
 //
-// Thread: pure functions of the brain's values.
+// Thread: functions of the brain's values, which keep nothing but what was worked out of them.
 #pragma once
 
 #include <vector>

@@ -35,10 +35,10 @@ Time end_of_turn(const Resident& one, const Contender& contender) {
 }
 
 // Until when its next call is about to come; nothing where it has one, or none that is worth it.
-std::optional<Time> expected_until(const Resident& one) {
+std::optional<Time> expected_until(const Resident& one, Duration back_in) {
   if (!one.idle_since || !one.pauses.mean) return std::nullopt;
   const Duration wait = std::max(2 * *one.pauses.mean, kStartCostMin);
-  return wait <= one.start_cost ? std::optional(*one.idle_since + wait) : std::nullopt;
+  return wait <= back_in ? std::optional(*one.idle_since + wait) : std::nullopt;
 }
 
 }  // namespace
@@ -95,10 +95,17 @@ void note_pause(Pauses& pauses, Duration pause) {
   pauses.mean = pauses.mean ? *pauses.mean + (counted - *pauses.mean) / kPausesRemembered : counted;
 }
 
-bool keeps_its_turn(const Resident& resident, const Contender& contender, Time now) {
-  const std::optional<Time> until = expected_until(resident);
+bool keeps_its_turn(const Resident& resident, const Contender& contender, Duration back_in,
+                    Time now) {
+  const std::optional<Time> until = expected_until(resident, back_in);
   return until && now < *until && now < end_of_turn(resident, contender) &&
-         !starves(contender, now);
+         !starves(contender, now) && rank_of(contender.priority) >= rank_of(resident.priority);
+}
+
+std::optional<Time> pause_end(const Resident& resident, const Contender& contender, Time now) {
+  if (!keeps_its_turn(resident, contender, resident.start_cost, now)) return std::nullopt;
+  return std::min({*expected_until(resident, resident.start_cost), end_of_turn(resident, contender),
+                   contender.since + kStarving});
 }
 
 std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,
@@ -107,9 +114,6 @@ std::optional<Time> next_turn(std::span<const Resident> residents, const Contend
   Time first = contender.since + kStarving;
   for (const Resident& one : residents) first = std::min(first, end_of_turn(one, contender));
   first = std::max(first, contender.since + domain::kTurn);
-  for (const Resident& one : residents)
-    if (keeps_its_turn(one, contender, now))
-      first = std::min({first, *expected_until(one), end_of_turn(one, contender)});
   return first > now ? std::optional(first) : std::nullopt;
 }
 

@@ -36,8 +36,8 @@ struct Contender {
 std::vector<std::size_t> start_order(std::span<const Contender> contenders, Time now);
 
 // How long a function has nothing to do between two of its calls: a running mean, in which no pause
-// counts for more than kStarving. It is measured by calls alone, so that it is known also of what is
-// evicted in every pause.
+// counts for more than kStarving. It is measured by calls alone, so that it is known also of what
+// is evicted in every pause.
 struct Pauses {
   std::optional<Duration> mean;
 };
@@ -69,10 +69,13 @@ bool has_claim(Time since, Time now);
 Time next_claim_change(Time since, Time now);
 
 // Whether a replica with nothing in flight stays for its next call, as if it had work: that call is
-// about to come, bringing the replica back would take longer than waiting for it, and its turn
-// lasts. Without this, two functions whose callers pause between calls would evict each other at
-// every call. Who starves is not kept waiting.
-bool keeps_its_turn(const Resident& resident, const Contender& contender, Time now);
+// about to come, having back what would go (`back_in`) takes longer than waiting for it, and the
+// turn lasts. Without this, two functions whose callers pause between calls would evict each other
+// at every call. Who starves, or has priority, is not kept waiting.
+bool keeps_its_turn(const Resident& resident, const Contender& contender, Duration back_in,
+                    Time now);
+// When it, or a template that only it needs, goes at the latest unless its call comes.
+std::optional<Time> pause_end(const Resident& resident, const Contender& contender, Time now);
 
 // When it is to be asked again; nothing where no replica could make room.
 std::optional<Time> next_turn(std::span<const Resident> residents, const Contender& contender,

@@ -107,14 +107,16 @@ class Between : public GiveWay {
     residents[0].idle_since = at(101s);
     residents[0].pauses.mean = 200ms;
   }
-  bool stays(Time now) const { return keeps_its_turn(residents[0], contender, now); }
+  bool stays(Time now) const { return keeps_its_turn(residents[0], contender, 1s, now); }
+  std::optional<Time> ends(Time now) const { return pause_end(residents[0], contender, now); }
 };
 
 TEST_F(Between, ItStaysForTwiceItsUsualPause) {
   EXPECT_TRUE(stays(at(101s)));
   EXPECT_TRUE(stays(at(101'400ms - 1ns)));
   EXPECT_FALSE(stays(at(101'400ms)));
-  EXPECT_EQ(next_turn(residents, contender, at(101s)), at(101'400ms));
+  EXPECT_EQ(ends(at(101s)), at(101'400ms));
+  EXPECT_EQ(ends(at(101'400ms)), std::nullopt);
   residents[0].pauses.mean = 0ms;
   EXPECT_TRUE(stays(at(101'010ms - 1ns))) << "a word takes its time";
   EXPECT_FALSE(stays(at(101'010ms)));
@@ -136,11 +138,21 @@ TEST_F(Between, NoLongerThanItsTurn_NorBeforeOneThatStarves) {
   residents[0].idle_since = at(104'900ms);
   EXPECT_TRUE(stays(at(105s - 1ns)));
   EXPECT_FALSE(stays(at(105s))) << "4 x 1.5 s after it was ready";
-  EXPECT_EQ(next_turn(residents, contender, at(104'950ms)), at(105s));
+  EXPECT_EQ(ends(at(104'950ms)), at(105s));
   residents[0].ready = at(109s);
   residents[0].idle_since = at(109'900ms);
   EXPECT_TRUE(stays(at(110s - 1ns)));
+  EXPECT_EQ(ends(at(110s - 1ns)), at(110s));
   EXPECT_FALSE(stays(at(110s)));
+}
+
+TEST_F(Between, PriorityIsNotKeptWaiting) {
+  contender.priority = Priority::High;
+  EXPECT_FALSE(stays(at(101s)));
+  residents[0].priority = Priority::High;
+  EXPECT_TRUE(stays(at(101s)));
+  contender.priority = Priority::Batch;
+  EXPECT_TRUE(stays(at(101s)));
 }
 
 TEST(Pause, IsARunningMeanInWhichLongOnesCountTenSeconds) {

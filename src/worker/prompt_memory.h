@@ -70,7 +70,7 @@ class PromptMemory final {
   // A call waits so long for a copy of what it overwrites.
   static constexpr std::chrono::milliseconds kCopyLimit{500};
   PromptMemory(int slots, StateKind states, std::chrono::milliseconds copy_limit = kCopyLimit)
-      : book_(slots),
+      : book_(slots, !states.slots_too),
         states_(states),
         copy_limit_(copy_limit),
         restored_(static_cast<std::size_t>(slots)) {}

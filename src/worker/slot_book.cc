@@ -31,7 +31,8 @@ std::size_t SlotBook::best_shared(std::span<const Token> prompt) const {
 
 std::optional<SlotBook::Place> SlotBook::take(std::span<const Token> prompt) {
   // The few words that a chat template begins every prompt with would else draw all conversations
-  // into one slot. Where no more is in common, a slot may lose as much as it saves for certain.
+  // into one slot. Where no more is in common, a slot that can be cut may lose as much as it saves:
+  // most prompts come once, and a conversation that goes on is soon longer.
   const std::size_t best = best_shared(prompt);
   const bool few = best < kWorthSharing;
   const auto enough =
@@ -43,7 +44,7 @@ std::optional<SlotBook::Place> SlotBook::take(std::span<const Token> prompt) {
     const Slot& slot = slots_[i];
     const std::size_t shared = shared_prefix(slot.tokens, prompt);
     if (slot.taken || shared < enough) continue;
-    const bool loses = slot.tokens.size() - shared > (few ? shared : 0);
+    const bool loses = slot.tokens.size() - shared > (few && cuts_ ? shared : 0);
     const std::tuple its{loses, loses ? std::size_t{0} : prompt.size() - shared, slot.last_used};
     if (chosen && its >= cost) continue;
     chosen = Place{static_cast<int>(i), shared};

@@ -14,7 +14,7 @@ namespace glowplug::worker {
 
 using Token = std::int32_t;
 
-// Fewer tokens in common are computed again as fast as anything is done to have them.
+// Fewer tokens in common are not worth a copy, nor a conversation.
 inline constexpr std::size_t kWorthSharing = 32;
 
 // How many tokens two sequences begin with in common.
@@ -22,7 +22,9 @@ inline constexpr std::size_t kWorthSharing = 32;
 
 class SlotBook final {
  public:
-  explicit SlotBook(int slots) : slots_(static_cast<std::size_t>(slots)) {}
+  // `cuts`: a slot can be cut back to what a prompt shares with it.
+  explicit SlotBook(int slots, bool cuts = true)
+      : slots_(static_cast<std::size_t>(slots)), cuts_(cuts) {}
 
   struct Place {
     int slot = 0;
@@ -67,6 +69,7 @@ class SlotBook final {
   const Slot& at(int slot) const { return slots_.at(static_cast<std::size_t>(slot)); }
 
   std::vector<Slot> slots_;
+  bool cuts_;
   std::uint64_t uses_ = 0;
 };
 

@@ -69,6 +69,10 @@ TEST(SlotBook, WhereNoMoreIsLostThanShared_AShortConversationGivesWay) {
   book.give_back(0);
   book.holds(0, head + run(1000, 25), Keep::Yes);
   EXPECT_EQ(book.take(next)->slot, 1);
+
+  SlotBook whole(2, false);
+  whole.holds(0, head + run(1000, 24), Keep::Yes);
+  EXPECT_EQ(whole.take(next)->slot, 1) << "nothing of a slot that cannot be cut is of use";
 }
 
 TEST(SlotBook, AllHoldSomething_NewPromptTakesTheLeastRecentlyUsed) {
