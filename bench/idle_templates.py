@@ -6,6 +6,9 @@ seconds in which nobody calls, each function is called once from zero and once w
 overhead is the first call over the second, each with a prompt that no cache has seen. Peer: llama-server's router with
 the same ten files, all ten loaded and asleep (--sleep-idle-seconds), called the same way in the same rounds. Bytes
 held: the proportional memory of all processes of each side right before the calls, mapped model files included.
+
+As many functions more, on files of their own, keep a warm replica and are left idle for as long: what their first call
+takes longer than the next is what idleness costs on this machine where nothing is woken.
 """
 
 from __future__ import annotations
@@ -39,12 +42,20 @@ def summary(pairs: list[tuple[float, float]], held: list[float]) -> dict[str, An
     }
 
 
-def measure(options: Any, models: dict[str, Path], same: dict[str, int]) -> dict[str, dict[str, Any]]:
+def measure(
+    options: Any, models: dict[str, Path], kept: dict[str, Path], same: dict[str, int]
+) -> dict[str, dict[str, Any]]:
     ours: list[tuple[float, float]] = []
+    warm: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
-    held: dict[str, list[float]] = {"glowplug": [], "router": []}
+    held: dict[str, list[float]] = {"glowplug": [], "kept": [], "router": []}
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(Server(f"--spares={options.spares}", "--template-memory", "8GiB"))
+        server, keeper = (
+            stack.enter_context(Server(f"--spares={options.spares}", "--template-memory", "8GiB")) for _ in range(2)
+        )
+        for name, file in kept.items():
+            keeper.deploy(llama(name, file, **function(same["context"], same["slots"], same["threads"])))
+            pair(keeper.url, name)
         for name, file in models.items():
             server.deploy(llama(name, file, **function(same["context"], same["slots"], same["threads"])))
         peer = stack.enter_context(router(models, at_once=len(models), sleep_seconds=SLEEP_SECONDS, **same))
@@ -57,16 +68,22 @@ def measure(options: Any, models: dict[str, Path], same: dict[str, int]) -> dict
             peer.go_to_zero()
             time.sleep(options.idle)
             held["glowplug"].append(pss([server.pid, *processes.descendants(server.pid)]))
+            held["kept"].append(pss([keeper.pid, *processes.descendants(keeper.pid)]))
             held["router"].append(peer.held())
             tiers = {row["function"]: row["tier"] for row in server.functions()}
             if set(tiers.values()) != {at_zero}:
                 raise SystemExit(f"not every function kept its {at_zero}: {tiers}")
-            for name in models:
+            for name, other in zip(models, kept, strict=True):
+                warm.append(pair(keeper.url, other))
                 ours.append(pair(server.url, name))
                 stop(server, name, at_zero)  # and nobody computes beside the peer
                 theirs.append(pair(peer.url, name))
                 peer.go_to_zero()
-    return {"glowplug": summary(ours, held["glowplug"]), "router": summary(theirs, held["router"])}
+    return {
+        "glowplug": summary(ours, held["glowplug"]),
+        "kept": summary(warm, held["kept"]),
+        "router": summary(theirs, held["router"]),
+    }
 
 
 def main() -> None:
@@ -80,8 +97,9 @@ def main() -> None:
     model, (_, build) = model_file(options.model), llama_server()
     same = {"context": CONTEXT, "slots": SLOTS, "threads": options.threads}
     with tempfile.TemporaryDirectory(prefix="glowplug-bench-") as folder:
-        copies = named_copies(model, options.functions, Path(folder))
-        results = measure(options, {f"model-{i}": file for i, file in enumerate(copies)}, same)
+        copies = named_copies(model, 2 * options.functions, Path(folder))
+        named = [(f"model-{i}", file) for i, file in enumerate(copies)]
+        results = measure(options, dict(named[::2]), dict(named[1::2]), same)
     a, b = results["glowplug"], results["router"]
     files = options.functions * model.stat().st_size
     rows = []
@@ -89,6 +107,8 @@ def main() -> None:
         x, y = a[field], b[field]
         first, second = (f"{s['median']:.1f} ms (p90 {s['p90']:.1f}, p99 {s['p99']:.1f})" for s in (x, y))
         rows.append(Row(f"first token, {what}", "", first, second, f"{x['median'] / y['median']:.3f} ×"))
+    idled = results["kept"]["overhead_ms"]
+    rows.append(Row("added where a replica was kept", "", f"{idled['median']:.1f} ms (p90 {idled['p90']:.1f})"))
     held = (a["held_bytes"]["median"], b["held_bytes"]["median"])
     rows.append(Row("held while idle", "", mb(held[0]), mb(held[1]), f"{held[0] / held[1]:.2f} ×"))
     settings = {"model": model.name, "idle_s": options.idle, "file_bytes": files, **same}
