@@ -451,6 +451,8 @@ class Brain final : BrainState {
   std::uint64_t deployments_ = 0;                     // counts what may change who uses what
   std::map<domain::ProcessId, Replica> replicas_;
   std::unordered_map<std::string, std::vector<ReplicaEntry*>> replicas_of_;  // "" = the spares
+  mutable const std::pair<const std::string, std::vector<ReplicaEntry*>>* listed_ =
+      nullptr;  // last
   std::map<domain::CallId, Call> calls_;
   std::map<domain::ProcessId, Template> templates_;
   std::uint64_t last_process_ = 0;

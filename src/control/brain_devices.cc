@@ -49,12 +49,16 @@ Result<std::vector<policy::Placement>> Brain::placements(const Function& functio
   std::uint64_t bytes = replica_bytes(generation);
   if (!pool_.has_accelerators_for(manifest) && may_fork(generation))  // the easier way to start
     bytes = std::min(bytes, loading_bytes(generation));
-  auto found = pool_.placements({.manifest = manifest,
-                                 .facts = generation.facts,
-                                 .bytes = bytes,
-                                 .demand = function.rate.demand(now_)});
-  if (!found) return found;
-  return prices_.payable_ever(manifest.name, budget_of(function, generation), *std::move(found));
+  const policy::Demand demand = function.rate.demand(now_);
+  std::optional<Places>& known = generation.places;  // asked at every turn in which it waits
+  if (!known || known->bytes != bytes || known->demand != demand)
+    known.emplace(Places{
+        .bytes = bytes,
+        .demand = demand,
+        .found = pool_.placements(
+            {.manifest = manifest, .facts = generation.facts, .bytes = bytes, .demand = demand})});
+  if (!known->found) return known->found;
+  return prices_.payable_ever(manifest.name, budget_of(function, generation), *known->found);
 }
 
 Result<void> Brain::may_place(const domain::Manifest& manifest) const {

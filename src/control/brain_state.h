@@ -78,6 +78,12 @@ struct BrainState {
   struct Accounts {
     Account executed, forked, held;  // held: its template
   };
+  // Where a revision may be placed, by its manifest, its model's facts and these.
+  struct Places {
+    std::uint64_t bytes = 0;
+    policy::Demand demand = policy::Demand::Usual;
+    Result<std::vector<policy::Placement>> found;
+  };
   // Cache domains with a call that waits and no replica, neither there nor on its way.
   struct Unserved {
     int domains = 0;
@@ -118,6 +124,7 @@ struct BrainState {
     Duration load_time{};               // of the template that it came from
     std::unique_ptr<Scaling> scaling = {};          // while there is something to decide by
     mutable std::optional<Accounts> accounts = {};  // see accounts_of()
+    mutable std::optional<Places> places = {};      // see Brain::placements()
     mutable Known<Unserved> unserved = {};
     void set_manifest(domain::Manifest other);
     void set_facts(domain::ModelFacts found);

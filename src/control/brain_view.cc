@@ -27,8 +27,12 @@ const Brain::Generation* Brain::generation_of(const std::string& name, int revis
 
 const std::vector<Brain::ReplicaEntry*>& Brain::replicas_of(const std::string& name) const {
   static const std::vector<ReplicaEntry*> none;
+  if (listed_ != nullptr && listed_->first == name)
+    return listed_->second;  // asked many times over
   const auto found = replicas_of_.find(name);
-  return found == replicas_of_.end() ? none : found->second;
+  if (found == replicas_of_.end()) return none;
+  listed_ = &*found;
+  return found->second;
 }
 
 void Brain::list(ReplicaEntry& entry) {
@@ -42,7 +46,9 @@ void Brain::list(ReplicaEntry& entry) {
 void Brain::unlist(ReplicaEntry& entry) {
   const auto of_function = replicas_of_.find(entry.second.function);
   std::erase(of_function->second, &entry);
-  if (of_function->second.empty()) replicas_of_.erase(of_function);
+  if (!of_function->second.empty()) return;
+  replicas_of_.erase(of_function);
+  listed_ = nullptr;
 }
 
 int Brain::live_replicas(const std::string& name, int revision) const {

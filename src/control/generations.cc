@@ -12,11 +12,13 @@ namespace glowplug::control {
 void BrainState::Generation::set_manifest(domain::Manifest other) {
   manifest = std::move(other);
   accounts.reset();
+  places.reset();
 }
 
 void BrainState::Generation::set_facts(domain::ModelFacts found) {
   facts = std::move(found);
   accounts.reset();
+  places.reset();
 }
 
 BrainState::Generation* serving_generation(BrainState::Function& function, int revision) {
