@@ -25,6 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using Facts = Result<domain::ModelFacts>;
+constexpr int kHashTries = 3;
 constexpr Duration kLockInterval = 50ms;  // between two looks at a lock that another server holds
 
 Error fault(std::string_view code, std::string message) {
@@ -152,8 +153,13 @@ class ModelStore::Implementation final {
     if (digest.empty()) digest = folder_.remembered(source);
     const auto path = digest.empty() ? std::nullopt : folder_.find(digest);
     if (!path) return std::optional<Facts>();
-    const auto before = mark_of(*path);
-    const auto measured = fetch.hash(*path);
+    auto before = mark_of(*path);
+    auto measured = fetch.hash(*path);
+    // Another server may have put the same into its place meanwhile.
+    for (int tries = 1; tries < kHashTries && before != mark_of(*path); ++tries) {
+      before = mark_of(*path);
+      measured = fetch.hash(*path);
+    }
     if (measured && measured->empty()) return cancelled_error();
     if (measured && *measured == digest && before && before == mark_of(*path)) {
       cache_.verified(digest, *path, *before);
@@ -307,11 +313,27 @@ class ModelStore::Implementation final {
         error.message = source.text + error.message.substr(at);
       return error;
     }
-    const auto path = folder_.publish(fetched->path, fetched->sha256, remembered_as);
+    const auto path = publish(fetched->path, fetched->sha256, remembered_as);
     if (!path) return path.error();
-    if (const auto mark = mark_of(*path)) cache_.verified(fetched->sha256, *path, *mark);
-    (void)cache_.hold(fetched->sha256);
     return read_verified(*path, fetched->sha256);
+  }
+
+  // Several sources may give the same bytes at the same time: the first that are whole stay, so
+  // that nobody's file changes under what was verified of it.
+  Result<std::string> publish(const std::string& partial, const std::string& sha256,
+                              const std::string& source) {
+    const std::lock_guard lock(publishing_);
+    (void)cache_.hold(sha256);
+    const auto there = folder_.find(sha256);
+    if (there && cache_.is_verified(sha256, *there)) {
+      folder_.take_for(partial, sha256, source);
+      return *there;
+    }
+    auto path = folder_.publish(partial, sha256, source);
+    if (!path) return path;
+    if (const auto mark = mark_of(*path)) cache_.verified(sha256, *path, *mark);
+    (void)cache_.hold(sha256);
+    return path;
   }
 
   // A full disk is worse than fetching again from the start.
@@ -341,6 +363,7 @@ class ModelStore::Implementation final {
   const SystemClock system_clock_;
   BlobFolder folder_;
   ModelCache cache_;
+  std::mutex publishing_;
   std::mutex mutex_;  // guards what follows; never held across I/O or a callback
   std::condition_variable landed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;  // owners: see Flight

@@ -75,6 +75,24 @@ TEST_F(ModelStoreTest, Url_IsFetchedOnceAndKeptReadOnly) {
   EXPECT_EQ(code(later.prepare(url, "", {}, {})), "ok");
 }
 
+// What was verified of the first one's file stays true.
+TEST_F(ModelStoreTest, SameBytesFromAnotherSource_LeaveTheFileAsItWas) {
+  TestHttpServer server([&](const TestRequest&) { return answer("200 OK", "", model_); });
+  ModelStore store(options());
+  const auto first = store.prepare(server.url("/a.gguf"), "", {}, {});
+  ASSERT_TRUE(first.ok()) << first.error().message;
+  struct stat before {
+  }, after{};
+  ASSERT_EQ(::stat(first->path.c_str(), &before), 0);
+  const auto second = store.prepare(server.url("/b.gguf"), "", {}, {});
+  ASSERT_TRUE(second.ok()) << second.error().message;
+  EXPECT_EQ(second->path, first->path);
+  ASSERT_EQ(::stat(first->path.c_str(), &after), 0);
+  EXPECT_EQ(after.st_ino, before.st_ino);
+  EXPECT_TRUE(store.held(server.url("/a.gguf"), "").has_value());
+  EXPECT_TRUE(store.held(server.url("/b.gguf"), "").has_value());
+}
+
 TEST_F(ModelStoreTest, Held_IsWhatNeedsNoNetworkAndNoHashing) {
   TestHttpServer server([&](const TestRequest&) { return answer("200 OK", "", model_); });
   const std::string url = server.url("/a.gguf"), file = folder_ + "/own.gguf";
