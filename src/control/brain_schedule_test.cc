@@ -49,6 +49,12 @@ TEST_F(Turns, ReplicaThatStartedSlowly_ServesForAMultipleOfItsStart) {
   EXPECT_FALSE(a_takes_calls());
 }
 
+void call_after_a_pause(World& world, domain::CallId& running) {
+  world.post(CallEnded{running});
+  world.pass(50ms);
+  running = world.call("a");
+}
+
 // a's start took 1.5 s, and its caller pauses for 50 ms; b waits since its second call, for what
 // only one of them can have.
 class Pausing : public testing::TestWithParam<BrainOptions> {
@@ -63,11 +69,7 @@ class Pausing : public testing::TestWithParam<BrainOptions> {
     one_more_call();
     world.call("b");
   }
-  void one_more_call() {
-    world.post(CallEnded{running});
-    world.pass(50ms);
-    running = world.call("a");
-  }
+  void one_more_call() { call_after_a_pause(world, running); }
   void expect_it_goes_after(Duration pause) {
     world.post(CallEnded{running});
     world.pass(pause - 1ns);
@@ -115,11 +117,7 @@ TEST(PausingBeside, OneThatMakesRoomLater_ItGoesAllTheSame) {
   domain::CallId running = world.call("a");
   world.now += 1500ms;
   world.ready(1);
-  for (int i = 0; i < 2; ++i) {
-    world.post(CallEnded{running});
-    world.pass(50ms);
-    running = world.call("a");
-  }
+  for (int i = 0; i < 2; ++i) call_after_a_pause(world, running);
   world.call("b");
   world.post(StopWanted{"c"});
   world.post(CallEnded{running});
@@ -146,11 +144,7 @@ TEST(PausingFork, MakesRoom_ButKeepsItsTemplate) {
   world.ready(0);  // the template
   world.now += 10ms;
   world.ready(1);
-  for (int i = 0; i < 2; ++i) {
-    world.post(CallEnded{running});
-    world.pass(50ms);
-    running = world.call("a");
-  }
+  for (int i = 0; i < 2; ++i) call_after_a_pause(world, running);
   const domain::CallId waits = world.call("large");
   world.post(CallEnded{running});
   EXPECT_TRUE(world.stopped.empty()) << "without its template it makes not enough room";

@@ -1,6 +1,6 @@
-// What the brain knows of functions, replicas, templates and calls; it alone changes it. A base of
-// the brain, which thereby has these words and members as its own: what is done with them, and what
-// holds for one event alone, is in brain.h.
+// What the brain knows of functions, replicas, templates and calls: the kinds of its values. It is
+// a base of the brain, which thereby has these words as its own; the values, and what is done with
+// them, are in brain.h.
 //
 // Thread: values of the brain's.
 #pragma once

@@ -35,23 +35,32 @@ std::vector<domain::DeviceId> DeviceRoom::nearest(const policy::Placement& place
   return chosen;
 }
 
-// At least so many of what is idle there would have to stop for so many bytes; nothing where all of
-// it is not enough.
-std::optional<std::size_t> DeviceRoom::fewest_in_the_way(domain::DeviceId id,
-                                                         std::uint64_t bytes) const {
-  const std::uint64_t wanted = bytes + ledger_.owed(id);
-  std::uint64_t coming = ledger_.free(id), idle = 0, largest = 0;
+template <typename Visit>
+std::uint64_t DeviceRoom::free_unless_stopped(domain::DeviceId id, const Visit& visit) const {
+  std::uint64_t coming = ledger_.free(id);
   for (const domain::ProcessId holder : ledger_.holders(id)) {
     const BrainState::ReplicaEntry& entry = *replicas_.find(holder);
     const BrainState::Replica& replica = entry.second;
     const std::uint64_t share = ledger_.allocation(holder)->bytes_each;
     if (replica.state == domain::State::Draining)
       coming += replica.in_flight == 0 ? share : 0;
-    else if (replica.is_resting() && may_go_(entry)) {
-      idle += share;
-      largest = std::max(largest, share);
-    }
+    else if (replica.is_resting() && may_go_(entry))
+      visit(entry, share);
   }
+  return coming;
+}
+
+// At least so many of what is idle there would have to stop for so many bytes; nothing where all of
+// it is not enough.
+std::optional<std::size_t> DeviceRoom::fewest_in_the_way(domain::DeviceId id,
+                                                         std::uint64_t bytes) const {
+  const std::uint64_t wanted = bytes + ledger_.owed(id);
+  std::uint64_t idle = 0, largest = 0;
+  const std::uint64_t coming =
+      free_unless_stopped(id, [&](const BrainState::ReplicaEntry&, std::uint64_t share) {
+        idle += share;
+        largest = std::max(largest, share);
+      });
   if (wanted <= coming) return 0;
   if (wanted > coming + idle) return std::nullopt;
   return (wanted - coming + largest - 1) / largest;
@@ -60,19 +69,12 @@ std::optional<std::size_t> DeviceRoom::fewest_in_the_way(domain::DeviceId id,
 std::optional<std::vector<domain::ProcessId>> DeviceRoom::in_the_way(domain::DeviceId id,
                                                                      std::uint64_t bytes) const {
   const std::uint64_t wanted = bytes + ledger_.owed(id);
-  std::uint64_t coming = ledger_.free(id);
   std::vector<policy::Kept> candidates;
-  for (const domain::ProcessId holder : ledger_.holders(id)) {
-    const BrainState::ReplicaEntry& entry = *replicas_.find(holder);
-    const BrainState::Replica& replica = entry.second;
-    const std::uint64_t share = ledger_.allocation(holder)->bytes_each;
-    if (replica.state == domain::State::Draining)
-      coming += replica.in_flight == 0 ? share : 0;
-    else if (replica.is_resting() && may_go_(entry)) {
-      candidates.push_back(worth_(entry));
-      candidates.back().bytes = share;
-    }
-  }
+  const std::uint64_t coming =
+      free_unless_stopped(id, [&](const BrainState::ReplicaEntry& entry, std::uint64_t share) {
+        candidates.push_back(worth_(entry));
+        candidates.back().bytes = share;
+      });
   if (wanted <= coming) return std::vector<domain::ProcessId>{};
   const auto chosen = policy::choose_evictions(candidates, wanted - coming);
   if (!chosen) return std::nullopt;

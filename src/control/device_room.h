@@ -51,6 +51,10 @@ class DeviceRoom final {
 
  private:
   std::uint64_t coming_free(domain::DeviceId id) const;
+  // What is free, or leaves with nothing to do first; visits what may stop, with its share of
+  // bytes.
+  template <typename Visit>
+  std::uint64_t free_unless_stopped(domain::DeviceId id, const Visit& visit) const;
   std::optional<std::size_t> fewest_in_the_way(domain::DeviceId id, std::uint64_t bytes) const;
 
   const policy::DeviceLedger& ledger_;

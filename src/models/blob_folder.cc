@@ -91,14 +91,6 @@ Result<std::string> BlobFolder::publish(const std::string& partial, const std::s
   return path;
 }
 
-void BlobFolder::take_for(const std::string& partial, const std::string& sha256,
-                          const std::string& source) {
-  std::error_code ignored;
-  fs::remove(partial, ignored);
-  fs::remove(partial + ".validator", ignored);
-  remember(source, sha256);
-}
-
 std::map<std::string, std::string> BlobFolder::read_index() const {
   std::ifstream file(root_ + "/index.json");
   std::stringstream text;

@@ -52,8 +52,6 @@ class BlobFolder final {
   // Moves a verified file to its final name; the source is remembered.
   Result<std::string> publish(const std::string& partial, const std::string& sha256,
                               const std::string& source);
-  // The same bytes are there already: the partial file goes.
-  void take_for(const std::string& partial, const std::string& sha256, const std::string& source);
   void remember(const std::string& source, const std::string& sha256);
   std::string remembered(const std::string& source) const;  // empty when unknown
   std::map<std::string, std::string> index() const;         // source → digest

@@ -249,6 +249,12 @@ Result<void> write_all(int fd, const char* data, std::size_t bytes, const std::s
   return {};
 }
 
+void discard_fetched(const std::string& into) {
+  std::error_code ignored;
+  std::filesystem::remove(into, ignored);
+  std::filesystem::remove(into + ".validator", ignored);
+}
+
 Result<void> fetch_file(const FetchWish& wish, const FetchControl& control) {
   Duration wait = control.retry_wait;
   Attempt last;

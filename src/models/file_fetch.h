@@ -40,6 +40,9 @@ inline constexpr const char* kCancelledMessage = "the fetch was cancelled";
 // storage_failed, and what make_room gives.
 Result<void> fetch_file(const FetchWish& wish, const FetchControl& control);
 
+// Removes what was fetched into this file, in part or whole, and what is known of its source.
+void discard_fetched(const std::string& into);
+
 // A small text answer (a package index) of at most `bytes_max`.
 Result<std::string> fetch_text(const std::string& url, const std::string& accept,
                                std::size_t bytes_max, const FetchControl& control);

@@ -12,6 +12,7 @@
 
 #include "domain/errors.h"
 #include "models/catalogue.h"
+#include "models/file_fetch.h"
 #include "models/gguf_reader.h"
 #include "models/http_transfer.h"
 #include "models/model_source.h"
@@ -300,14 +301,14 @@ class ModelStore::Implementation final {
     if (*held) return **held;
     auto fetched = fetch.fetch(source, wanted);
     if (!fetched) {
-      if (fetched.error().code == domain::error::kDiskFull) discard_partial(source, fetch);
+      // A full disk is worse than fetching again from the start.
+      if (fetched.error().code == domain::error::kDiskFull)
+        discard_fetched(fetch.partial_path(source));
       return fetched.error();
     }
     const auto checked = read_gguf(fetched->path);
     if (!checked) {
-      std::error_code ignored;
-      fs::remove(fetched->path, ignored);
-      fs::remove(fetched->path + ".validator", ignored);
+      discard_fetched(fetched->path);
       Error error = checked.error();
       if (const std::size_t at = error.message.find(" cannot be used"); at != std::string::npos)
         error.message = source.text + error.message.substr(at);
@@ -323,10 +324,10 @@ class ModelStore::Implementation final {
   Result<std::string> publish(const std::string& partial, const std::string& sha256,
                               const std::string& source) {
     const std::lock_guard lock(publishing_);
-    (void)cache_.hold(sha256);
     const auto there = folder_.find(sha256);
-    if (there && cache_.is_verified(sha256, *there)) {
-      folder_.take_for(partial, sha256, source);
+    if (there && cache_.hold(sha256) && cache_.is_verified(sha256, *there)) {
+      discard_fetched(partial);
+      folder_.remember(source, sha256);
       return *there;
     }
     auto path = folder_.publish(partial, sha256, source);
@@ -334,14 +335,6 @@ class ModelStore::Implementation final {
     if (const auto mark = mark_of(*path)) cache_.verified(sha256, *path, *mark);
     (void)cache_.hold(sha256);
     return path;
-  }
-
-  // A full disk is worse than fetching again from the start.
-  static void discard_partial(const ModelSource& source, const SourceFetch& fetch) {
-    std::error_code ignored;
-    const std::string partial = fetch.partial_path(source);
-    fs::remove(partial, ignored);
-    fs::remove(partial + ".validator", ignored);
   }
 
   // Another server may fetch into the same partial file, and so may another flight of this one (one

@@ -32,12 +32,6 @@ Error mismatch(const std::string& what, const std::string& got, const std::strin
           "model"};
 }
 
-void discard(const std::string& path) {
-  std::error_code ignored;
-  fs::remove(path, ignored);
-  fs::remove(path + ".validator", ignored);
-}
-
 std::string unquoted(std::string text) {
   text.erase(std::remove(text.begin(), text.end(), '"'), text.end());
   return text;
@@ -177,8 +171,8 @@ Result<std::string> SourceFetch::fetch_wheels(const ModelSource& source) const {
     if (!digest) return digest.error();
     if (digest->empty()) return unreachable(kCancelledMessage);
     if (!link.sha256.empty() && *digest != link.sha256) {
-      discard(archive);
-      discard(into);
+      discard_fetched(archive);
+      discard_fetched(into);
       return mismatch(without_secrets(link.url), *digest, link.sha256);
     }
     archives.push_back(archive);
@@ -190,11 +184,11 @@ Result<std::string> SourceFetch::fetch_wheels(const ModelSource& source) const {
       return written.ok() && !cancelled();
     });
     if (!done || !*done) {
-      discard(into);
+      discard_fetched(into);
       return !done ? done.error() : !written ? written.error() : unreachable(kCancelledMessage);
     }
   }
-  for (const std::string& archive : archives) discard(archive);
+  for (const std::string& archive : archives) discard_fetched(archive);
   return into;
 }
 
@@ -216,7 +210,7 @@ Result<SourceFetch::Fetched> SourceFetch::fetch(const ModelSource& source,
   if (!digest) return digest.error();
   if (digest->empty()) return unreachable(kCancelledMessage);
   if (!wanted.empty() && *digest != wanted) {
-    discard(*path);
+    discard_fetched(*path);
     return mismatch(source.text, *digest, wanted);
   }
   return Fetched{*path, *digest};
