@@ -29,6 +29,8 @@ from support.server import GLOWPLUG, Server, llama, wait_until
 
 CONTEXTS = {"smollm2": (1024, 1536, 2048), "gemma3": (1024, 1536, 2048), "tiny": (1024, 2048)}
 SLOTS = 2
+LOADED_FROM = ("remote", "disk", "memory")  # tiers from which a start reads the weights
+THRASH_S = 10.0  # a model that is loaded again within this long was given up for nothing
 WORDS = ("one", "two", "three", "four", "red", "blue")
 
 
@@ -170,6 +172,17 @@ def foretold(trace: Path, world: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+def loads(calls: list[Call], outcomes: list[Outcome]) -> dict[str, list[float]]:
+    """When each function was loaded anew; calls that waited for the same load came within two seconds."""
+    when: dict[str, list[float]] = {}
+    for call, one in zip(calls, outcomes):
+        if one.tier in LOADED_FROM:
+            when.setdefault(call.function, []).append(call.at)
+    return {
+        name: [at for at, before in zip(all_of, [-10.0, *all_of]) if at - before > 2] for name, all_of in when.items()
+    }
+
+
 def live(
     options: Any, names: list[str], files: dict[str, Path], calls: list[Call]
 ) -> tuple[list[Outcome], float, float]:
@@ -252,6 +265,8 @@ def main() -> None:
         simulated = foretold(place / "trace.csv", place / "world.yaml")
 
     first = spread([one.first_token_s for one in answered if one.first_token_s])
+    loaded = loads(calls, outcomes)
+    again = sum(b - a < THRASH_S for all_of in loaded.values() for a, b in zip(all_of, all_of[1:]))
     tiers = {tier: sum(one.tier == tier for one in cold) for tier in simulated["cold_from"]}
     ratio = simulated["cold"] / max(1, len(cold))
     in_first = simulated["first_token"]
@@ -265,6 +280,7 @@ def main() -> None:
             for tier, count in tiers.items()
             if count or simulated["cold_from"][tier]
         ),
+        Row(f"loads; again within {THRASH_S:.0f} s", "0 again", f"{sum(map(len, loaded.values()))}; {again}"),
         Row("first token p50; the simulator's", "", f"{first['median']:.3f} s", f"{in_first['p50_s']:.3f} s",
             f"{in_first['p50_s'] / first['median']:.2f}"),
         Row("first token p99; the simulator's", "", f"{first['p99']:.3f} s", f"{in_first['p99_s']:.3f} s",
@@ -280,6 +296,8 @@ def main() -> None:
             "wrong": [(*call, one.status, one.error) for call, one in wrong],
             "cold": len(cold),
             "cold_from": tiers,
+            "loads": {name: len(all_of) for name, all_of in loaded.items()},
+            "loaded_again_soon": again,
             "first_token_s": first,
             "reserved_bytes_most": reserved,
             "held_bytes_most": held,
