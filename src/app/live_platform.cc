@@ -16,6 +16,12 @@ namespace {
 
 constexpr Duration kProgressInterval = std::chrono::milliseconds(100);
 
+std::vector<domain::Device> fleet_of(const control::Brain& brain) {
+  std::vector<domain::Device> fleet;
+  for (control::DeviceView& view : brain.devices()) fleet.push_back(std::move(view.device));
+  return fleet;
+}
+
 Error no_such_function(const std::string& name) {
   return {std::string(domain::error::kModelNotFound),
           fmt::format("there is no function `{}`", name), ""};
@@ -28,10 +34,11 @@ LivePlatform::LivePlatform(const Parts& parts)
       clock_(parts.clock),
       models_(parts.models),
       brain_(parts.brain),
+      meter_(fleet_of(brain_), parts.brain.prices, parts.clock.now()),
       recorder_(parts.recorder),
       // Owner of both lambdas: rollouts_, a member of this.
       rollouts_({.clock = parts.clock,
-                 .store = parts.store,
+                 .writer = parts.writer,
                  .users = parts.models.cache().users(),
                  .cores = parts.brain.cores,
                  .post = [this](control::Event event) { post(std::move(event)); },
@@ -45,8 +52,12 @@ LivePlatform::LivePlatform(const Parts& parts)
                .clock = parts.clock,
                .pid_of = [this](domain::ProcessId process) { return supervisor_.pid(process); },
                .measure = runtime::measure_memory,
-               .measured = [this](const control::MemoryMeasured& event) { post(event); }}),
-      learned_(parts.store, parts.engine),
+               .measured =
+                   [this](const control::MemoryMeasured& event) {
+                     meter_.measured(event.process, event.own_bytes, clock_.now());
+                     post(event);
+                   }}),
+      learned_(parts.writer, parts.engine),
       memory_bytes_(parts.brain.memory_bytes),
       cores_(parts.brain.cores),
       tuner_(
@@ -89,7 +100,7 @@ void LivePlatform::kill_all() { supervisor_.kill_all(); }
 
 domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
   const domain::CallId id{++last_call_};
-  callers_.emplace(id, Caller{wish.function, std::move(done)});
+  callers_.emplace(id, Caller{wish.function, wish.weight, std::move(done)});
   post(control::CallArrived{.call = id,
                             .function = std::move(wish.function),
                             .weight = wish.weight,
@@ -106,11 +117,13 @@ control::Blamed LivePlatform::blames(domain::CallId call) const { return brain_.
 void LivePlatform::abandon(domain::CallId call) {
   callers_.erase(call);
   granted_.erase(call);
+  meter_.ended(call, clock_.now());
   post(control::CallAbandoned{call});
 }
 
 void LivePlatform::finish(domain::CallId call, control::CallOutcome outcome) {
   if (const auto granted = granted_.extract(call)) memory_.answered(granted.mapped());
+  meter_.ended(call, clock_.now());
   post(control::CallEnded{call, outcome});
 }
 
@@ -189,6 +202,7 @@ void LivePlatform::on_measured(domain::ProcessId process, const std::string& lin
 }
 void LivePlatform::on_gone(domain::ProcessId process, const runtime::ProcessEnd& end) {
   memory_.gone(process);
+  meter_.gone(process, clock_.now());
   if (tuner_.owns(process)) return tuner_.on_gone(process, end.cause);
   prompts_.gone(process);
   sleepers_.forget(process);
@@ -332,13 +346,32 @@ void LivePlatform::carry_out(const control::StartProcess& effect) {
   if (auto started = supervisor_.start(effect); !started)
     events_.push_back(control::ProcessGone{effect.process, started.error().message,
                                            control::Ending::Asked});  // nothing has run
-  else
+  else {
     prompts_.started(effect);
+    meter_start(effect);
+  }
+}
+
+// What is reserved of it counts until it is measured. A spare is nobody's yet.
+void LivePlatform::meter_start(const control::StartProcess& effect) {
+  std::uint64_t reserved = 0;
+  if (const auto view = brain_.function(effect.manifest.name)) {
+    for (const control::ReplicaView& replica : view->replicas)
+      if (replica.replica == effect.process) reserved = replica.memory_bytes;
+    if (view->template_view && view->template_view->process == effect.process)
+      reserved = view->template_view->memory_bytes;
+  }
+  meter_.started({.process = effect.process,
+                  .function = effect.spare ? std::string() : effect.manifest.name,
+                  .devices = effect.devices,
+                  .bytes = reserved},
+                 clock_.now());
 }
 
 void LivePlatform::carry_out(const control::AssignReplica& effect) {
   if (!fault_of(effect.facts).empty()) return;
   supervisor_.assign(effect);
+  meter_.assigned(effect.replica, effect.function, clock_.now());
   events_.push_back(control::ReplicaAssigned{effect.replica});
 }
 
@@ -410,6 +443,7 @@ void LivePlatform::carry_out(const control::GrantCall& effect) {
     return;
   }
   granted_[effect.call] = effect.replica;
+  meter_.granted(effect.call, effect.replica, caller->second.weight, clock_.now());
   answer(effect.call,
          control::Grant{.call = effect.call,
                         .replica = effect.replica,
@@ -430,8 +464,9 @@ void LivePlatform::carry_out(const control::RefuseCall& effect) {
 
 // Without it the next server starts from the estimate again.
 void LivePlatform::carry_out(const control::MemoryLearned& effect) {
-  const auto kept = learned_.set({effect.key, effect.first_bytes, effect.peak_bytes});
-  if (!kept) spdlog::warn("what was learned of memory is not kept: {}", kept.error().message);
+  learned_.set({effect.key, effect.first_bytes, effect.peak_bytes}, [](const Result<void>& kept) {
+    if (!kept) spdlog::warn("what was learned of memory is not kept: {}", kept.error().message);
+  });
 }
 
 void LivePlatform::carry_out(const control::Decision& effect) {

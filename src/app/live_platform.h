@@ -33,11 +33,12 @@
 #include "control/platform.h"
 #include "control/watch_list.h"
 #include "domain/limits.h"
+#include "metering/meter.h"
 #include "models/model_store.h"
 #include "runtime/sleep_runner.h"
 #include "runtime/supervisor.h"
-#include "storage/function_store.h"
 #include "storage/learned_memory.h"
+#include "storage/write_loop.h"
 
 namespace glowplug::app {
 
@@ -46,7 +47,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   struct Parts {
     boost::asio::io_context& loop;
     const Clock& clock;
-    storage::FunctionStore& store;
+    storage::WriteLoop& writer;
     models::ModelStore& models;
     control::BrainOptions brain;
     runtime::SupervisorOptions supervisor;
@@ -66,6 +67,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
     supervisor_.set_server_url(std::move(url));
   }  // known once the port is bound
   std::uint64_t memory_of(domain::ProcessId process) { return memory_.bytes_of(process); }
+  metering::Meter& meter() { return meter_; }  // told of all that runs here
   // What app/live_cache finds out about model files.
   void tell(const control::ModelResidency& event) { post(event); }
   void tell(const control::ModelLost& event) { post(event); }
@@ -115,6 +117,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   using Done = std::function<void(Result<control::Grant>, int retry_after_s)>;
   struct Caller {
     std::string function;
+    int weight = 1;
     Done done;
   };
 
@@ -143,6 +146,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void turn(domain::ProcessId replica, std::vector<runtime::SleepStep> steps, Duration limit,
             control::Event reached);
   void set_timer(std::optional<Time> at);
+  void meter_start(const control::StartProcess& effect);
 
   // live_tune.cc
   std::pair<int, std::uint64_t> calls_now() const;  // in flight or waiting; ever granted
@@ -155,6 +159,7 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   const Clock& clock_;
   models::ModelStore& models_;
   control::Brain brain_;
+  metering::Meter meter_;
   DecisionRecorder* const recorder_;
   Rollouts rollouts_;
   control::WatchList watchers_;

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "storage/state_file.h"
 #include "storage/test_root.h"
 
 namespace glowplug::app {
@@ -18,13 +19,16 @@ using control::Change;
 class LivePlatformTest : public testing::Test {
  protected:
   LivePlatformTest() {
-    store_ = storage::FunctionStore::open(dir_ + "/data").value();
+    writer_ = std::make_unique<storage::WriteLoop>(
+        storage::WriteLoop::Parts{.file = storage::StateFile::open(dir_ + "/data").value(),
+                                  .deliver = [](const auto&) {},
+                                  .halted = {}});
     models_ = std::make_unique<models::ModelStore>(
         models::ModelStoreOptions{.cache_dir = dir_ + "/cache"});
     platform_ = std::make_unique<LivePlatform>(LivePlatform::Parts{
         .loop = loop_,
         .clock = clock_,
-        .store = *store_,
+        .writer = *writer_,
         .models = *models_,
         .brain = {.memory_bytes = 1'000'000'000, .cores = 1},
         .supervisor = {
@@ -36,7 +40,7 @@ class LivePlatformTest : public testing::Test {
   }
   ~LivePlatformTest() override {
     platform_.reset();
-    store_.reset();
+    writer_.reset();
     fs::remove_all(dir_);
   }
 
@@ -59,7 +63,7 @@ class LivePlatformTest : public testing::Test {
   const std::string dir_ = storage::make_test_root();
   boost::asio::io_context loop_;
   SystemClock clock_;
-  std::unique_ptr<storage::FunctionStore> store_;
+  std::unique_ptr<storage::WriteLoop> writer_;
   std::unique_ptr<models::ModelStore> models_;
   std::unique_ptr<LivePlatform> platform_;
   std::vector<Change> heard_;

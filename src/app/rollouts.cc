@@ -47,13 +47,15 @@ domain::Manifest Rollouts::Deployed::run_manifest() const {
 }
 
 Rollouts::Rollouts(Parts parts)
-    : parts_(std::move(parts)), checkpoints_(parts_.store, models::sha256_hex) {}
+    : parts_(std::move(parts)),
+      store_(parts_.writer),
+      checkpoints_(parts_.writer, models::sha256_hex) {}
 
 Result<void> Rollouts::restore() {
-  auto stored = parts_.store.load();
+  auto stored = store_.load();
   if (!stored) return stored.error();
   for (const storage::StoredFunction& row : *stored) {
-    auto split = parts_.store.serving(row.name);
+    auto split = store_.serving(row.name);
     if (!split) return split.error();
     auto listed = read(row.name);
     if (!listed) return listed.error();
@@ -93,10 +95,9 @@ Result<control::PutOutcome> Rollouts::put(const domain::Manifest& manifest,
   if (!manifest.model.empty()) {
     if (auto source = models::parse_source(manifest.model); !source) return source.error();
   }
-  auto revision = parts_.store.next_revision(manifest.name);
+  auto revision = store_.next_revision(manifest.name);
   if (!revision) return revision.error();
-  if (auto stored = parts_.store.put(manifest.name, *revision, models::write_manifest(manifest));
-      !stored)
+  if (auto stored = store_.put(manifest.name, *revision, models::write_manifest(manifest)); !stored)
     return stored.error();
   if (manifest.share == domain::Share::Function)
     spdlog::warn(
@@ -108,8 +109,7 @@ Result<control::PutOutcome> Rollouts::put(const domain::Manifest& manifest,
     deployed.tuned = current->second.tuned;
   if (deployed.tuned) {
     const std::string record = models::write_tuning_record(*deployed.tuned);
-    if (auto kept = parts_.store.set_tuned(manifest.name, *revision, record); !kept)
-      return kept.error();
+    if (auto kept = store_.set_tuned(manifest.name, *revision, record); !kept) return kept.error();
   }
   deployed_[manifest.name] = deployed;
   note_models(manifest.name, {{.deployed = deployed, .step = {}, .weight = 100}});
@@ -119,7 +119,7 @@ Result<control::PutOutcome> Rollouts::put(const domain::Manifest& manifest,
 
 Result<void> Rollouts::remove_function(const std::string& function) {
   if (auto exists = must_exist(function); !exists) return exists;
-  if (auto removed = parts_.store.remove(function); !removed) return removed;
+  if (auto removed = store_.remove(function); !removed) return removed;
   deployed_.erase(function);
   parts_.users.remove(function);
   parts_.post(control::FunctionDeleted{function});
@@ -140,7 +140,7 @@ const Rollouts::Deployed* Rollouts::deployed(const std::string& function) const 
 Result<void> Rollouts::keep_tuned(const std::string& function, const domain::TuneResult& result) {
   Deployed& deployed = deployed_.at(function);
   deployed.tuned = result;
-  return parts_.store.set_tuned(function, deployed.revision, models::write_tuning_record(result));
+  return store_.set_tuned(function, deployed.revision, models::write_tuning_record(result));
 }
 
 std::optional<domain::TuneResult> Rollouts::tuned_of(const storage::StoredFunction& row) const {
@@ -197,7 +197,7 @@ Result<std::vector<control::CheckpointView>> Rollouts::list(const std::string& f
   if (auto exists = must_exist(function); !exists) return exists.error();
   auto listed = read(function);
   if (!listed) return listed.error();
-  const auto split = parts_.store.serving(function);
+  const auto split = store_.serving(function);
   if (!split) return split.error();
   for (control::CheckpointView& one : *listed)
     if (one.damage.empty()) one.weight = weight_of(*split, one.revision);
@@ -237,7 +237,7 @@ Result<control::CheckpointView> Rollouts::save(const std::string& function,
                                                .content = write_checkpoint(pinned)});
       !added)
     return added.error();
-  const auto split = parts_.store.serving(function);
+  const auto split = store_.serving(function);
   if (!split) return split.error();
   // The revision is pinned from now on, also where it serves already.
   if (weight_of(*split, view->revision) > 0) {
@@ -258,7 +258,7 @@ Result<void> Rollouts::remove(const std::string& function, int step) {
     return conflict(fmt::format("{} serves {} % of the calls of `{}`; activate another one first",
                                 domain::checkpoint_name(step), found->weight, function));
   if (auto removed = checkpoints_.remove(function, step); !removed) return removed;
-  const auto split = parts_.store.serving(function);
+  const auto split = store_.serving(function);
   if (!split) return split.error();
   if (const auto parts = parts_of(function, *split)) note_models(function, *parts);
   return {};
@@ -292,15 +292,15 @@ Result<std::vector<control::ServedView>> Rollouts::set_traffic(
 
 Result<std::vector<control::ServedView>> Rollouts::roll_back(const std::string& function) {
   if (auto exists = must_exist(function); !exists) return exists.error();
-  const auto now = parts_.store.serving(function);
+  const auto now = store_.serving(function);
   if (!now) return now.error();
-  const auto split = parts_.store.step_back(function);
+  const auto split = store_.step_back(function);
   if (!split) return split.error();
   if (!*split)
     return conflict(fmt::format("`{}` served nothing before what it serves now", function), "");
   auto told = tell(function, **split);
   if (!told) {
-    if (const auto undone = parts_.store.serve(function, *now); !undone)
+    if (const auto undone = store_.serve(function, *now); !undone)
       spdlog::error("function={} still serves what it did, but the next server will not: {}",
                     function, undone.error().message);
   }
@@ -311,14 +311,14 @@ Result<std::vector<control::ServedView>> Rollouts::roll_back(const std::string& 
 // that failed is tried anew.
 Result<std::vector<control::ServedView>> Rollouts::serve(const std::string& function,
                                                          const storage::Split& split) {
-  const auto now = parts_.store.serving(function);
+  const auto now = store_.serving(function);
   if (!now) return now.error();
   const bool same =
       now->size() == split.size() && std::is_permutation(now->begin(), now->end(), split.begin());
   if (!same) {
-    if (auto stored = parts_.store.serve(function, split); !stored) return stored.error();
+    if (auto stored = store_.serve(function, split); !stored) return stored.error();
   }
-  const auto sorted = parts_.store.serving(function);
+  const auto sorted = store_.serving(function);
   if (!sorted) return sorted.error();
   return tell(function, *sorted);
 }
@@ -337,7 +337,7 @@ Result<std::vector<control::ServedView>> Rollouts::tell(const std::string& funct
     served.push_back({part.deployed.revision, part.step, part.weight});
   }
   if (left.size() < split.size()) {
-    if (auto stored = parts_.store.serve(function, left); !stored) return stored.error();
+    if (auto stored = store_.serve(function, left); !stored) return stored.error();
   }
   note_models(function, *parts);
   deployed_[function] = parts->front().deployed;
@@ -354,7 +354,7 @@ Result<std::vector<Rollouts::Part>> Rollouts::parts_of(const std::string& functi
   std::vector<Part> parts;
   int left_out = 0;
   for (const storage::ServedRevision& served : split) {
-    auto row = parts_.store.find(function, served.revision);
+    auto row = store_.find(function, served.revision);
     if (!row) return row.error();
     auto manifest = models::read_manifest(*row ? (*row)->manifest_json : "", function);
     Part part{.deployed = {.revision = served.revision, .alone = split.size() == 1},

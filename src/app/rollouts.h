@@ -27,6 +27,7 @@
 #include "models/model_users.h"
 #include "storage/checkpoint_store.h"
 #include "storage/function_store.h"
+#include "storage/write_loop.h"
 
 namespace glowplug::app {
 
@@ -34,7 +35,7 @@ class Rollouts final : public control::Checkpoints {
  public:
   struct Parts {
     const Clock& clock;
-    storage::FunctionStore& store;
+    storage::WriteLoop& writer;
     models::ModelUsers& users;  // is told which model files are in use
     int cores = 1;              // of this machine: what was measured on others does not count
     std::function<void(control::Event)> post;
@@ -87,6 +88,7 @@ class Rollouts final : public control::Checkpoints {
                                                 const storage::Split& split);
 
   Parts parts_;
+  storage::FunctionStore store_;
   storage::CheckpointStore checkpoints_;
   std::map<std::string, Deployed> deployed_;
 };

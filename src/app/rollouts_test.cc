@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "domain/limits.h"
+#include "storage/state_file.h"
 #include "storage/test_root.h"
 
 namespace glowplug::app {
@@ -23,18 +24,21 @@ class RolloutsTest : public testing::Test {
   RolloutsTest() { reopen(); }
   ~RolloutsTest() override {
     rollouts_.reset();
-    store_.reset();
+    writer_.reset();
     fs::remove_all(dir_);
   }
 
   void reopen() {
     rollouts_.reset();
-    store_.reset();
+    writer_.reset();
     serving_.clear();
-    store_ = storage::FunctionStore::open(dir_ + "/data").value();
+    writer_ = std::make_unique<storage::WriteLoop>(
+        storage::WriteLoop::Parts{.file = storage::StateFile::open(dir_ + "/data").value(),
+                                  .deliver = [](const auto&) {},
+                                  .halted = {}});
     rollouts_ = std::make_unique<Rollouts>(
         Rollouts::Parts{.clock = clock_,
-                        .store = *store_,
+                        .writer = *writer_,
                         .users = users_,
                         .cores = 2,
                         .post = [this](control::Event event) { hear(event); },
@@ -92,16 +96,17 @@ class RolloutsTest : public testing::Test {
     return result ? "" : result.error().code;
   }
   void damage(int step) {
-    Result<storage::Statement> change = store_->database().prepare(
-        "UPDATE checkpoints SET content = replace(content, 'kind', 'evil') WHERE step = ?");
-    ASSERT_TRUE(change);
-    ASSERT_TRUE(change->bind(std::int64_t{step}).finish());
+    ASSERT_TRUE(writer_->run([step](storage::Database& database) {
+      return database.execute(fmt::format(
+          "UPDATE checkpoints SET content = replace(content, 'kind', 'evil') WHERE step = {}",
+          step));
+    }));
   }
 
   const std::string dir_ = storage::make_test_root();
   ManualClock clock_;
   models::ModelUsers users_;
-  std::unique_ptr<storage::FunctionStore> store_;
+  std::unique_ptr<storage::WriteLoop> writer_;
   std::unique_ptr<Rollouts> rollouts_;
   std::vector<control::TrafficSet::Served> serving_;
   bool known_ = true;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
@@ -21,6 +22,8 @@
 #include "app/device_fleet.h"
 #include "app/live_cache.h"
 #include "app/live_platform.h"
+#include "app/live_queue.h"
+#include "app/live_usage.h"
 #include "app/resident_list.h"
 #include "app/server_config.h"
 #include "base/read_file.h"
@@ -33,6 +36,9 @@
 #include "models/prompt_store.h"
 #include "runtime/device_probe.h"
 #include "runtime/launch_plan.h"
+#include "storage/ballast.h"
+#include "storage/state_file.h"
+#include "storage/write_loop.h"
 
 namespace glowplug::app {
 namespace {
@@ -116,10 +122,11 @@ models::ModelStoreOptions store_options(const ServerConfig& config,
 class Shutdown final {
  public:
   Shutdown(boost::asio::io_context& loop, const Clock& clock, LivePlatform& platform,
-           gateway::Gateway& gateway)
+           queue::JobService& jobs, gateway::Gateway& gateway)
       : loop_(loop),
         clock_(clock),
         platform_(platform),
+        jobs_(jobs),
         gateway_(gateway),
         signals_(loop, SIGTERM, SIGINT),
         timer_(loop) {
@@ -134,6 +141,7 @@ class Shutdown final {
       began_ = clock_.now();
       spdlog::info("draining: {} requests under way", gateway_.in_flight());
       platform_.begin_drain();
+      jobs_.drain();
       timer_.expires_after(kReadyzLead);
       timer_.async_wait([this](const boost::system::error_code&) {
         gateway_.stop_accepting();
@@ -172,6 +180,7 @@ class Shutdown final {
   boost::asio::io_context& loop_;
   const Clock& clock_;
   LivePlatform& platform_;
+  queue::JobService& jobs_;
   gateway::Gateway& gateway_;
   boost::asio::signal_set signals_;
   boost::asio::steady_timer timer_;
@@ -271,6 +280,30 @@ control::BrainOptions brain_options(const ServerConfig& config, const runtime::M
           .budget_per_hour = config.budget_per_hour};
 }
 
+// What is written is heard of on the loop. Without its state file a server ends rather than accept
+// what it cannot keep.
+storage::WriteLoop::Parts writer_parts(storage::StateFile file, boost::asio::io_context& loop,
+                                       const Clock& clock, const ServerConfig& config,
+                                       int& exit_code) {
+  return {.file = std::move(file),
+          .deliver =
+              [&loop](std::vector<std::function<void()>> calls) {
+                boost::asio::post(loop, [calls = std::move(calls)] {
+                  for (const auto& call : calls) call();
+                });
+              },
+          .halted =
+              [&loop, &exit_code](const Error& why) {
+                boost::asio::post(loop, [&loop, &exit_code, why] {
+                  spdlog::critical("the state file is lost, the server ends: {}", why.message);
+                  exit_code = kExitFailed;
+                  loop.stop();
+                });
+              },
+          .warn = [](const std::string& what) { spdlog::warn("{}", what); },
+          .options = {.ballast_bytes = config.ballast_bytes, .clock = &clock}};
+}
+
 // Declared ones have a price; those that are found may not.
 void warn_of_prices(const control::BrainOptions& brain) {
   if (brain.budget_per_hour.micros == 0) return;
@@ -282,12 +315,46 @@ void warn_of_prices(const control::BrainOptions& brain) {
           row.type, row.type);
 }
 
+void say_cgroups(const runtime::CgroupReport& cgroups) {
+  spdlog::info("cgroup limits for each replica: {}", cgroups.layers);
+  for (const std::string& why : cgroups.refused) spdlog::warn("no cgroup limit on {}", why);
+}
+
 void warn_of_cores(int declared, int there) {
   if (declared <= there) return;
   spdlog::warn(
       "cores: {} are declared and this machine has {}; engines that compute here will slow each "
       "other",
       declared, there);
+}
+
+void show_machine(gateway::GatewayOptions& edge, const runtime::Machine& machine,
+                  const std::string& share_dir) {
+  edge.cores = machine.cores;
+  edge.numa_nodes = machine.nodes;
+  edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");
+}
+
+void say_limits(const control::BrainOptions& brain, int cores,
+                const runtime::CgroupReport& cgroups) {
+  warn_of_cores(brain.cores, cores);
+  warn_of_prices(brain);
+  say_cgroups(cgroups);
+}
+
+// On stdout: who has started the server waits for this line.
+void say_listening(const gateway::ListenAddress& listen, const gateway::ListenAddress& admin,
+                   const gateway::Gateway& gateway) {
+  std::printf("listening on http://%s:%d (admin http://%s:%d)\n", listen.host.c_str(),
+              gateway.port(), admin.host.c_str(), gateway.admin_port());
+  std::fflush(stdout);
+}
+
+void say_started(const std::string& version, const std::string& engine_commit,
+                 const control::BrainOptions& brain, const std::string& data_dir) {
+  spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} templates={} data={}", version,
+               engine_commit.substr(0, 9), brain.cores, format_bytes(brain.memory_bytes),
+               format_bytes(brain.template_bytes), data_dir);
 }
 
 }  // namespace
@@ -302,25 +369,26 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   if (!listen) return cannot_start(listen.error(), kExitUsage);
   const auto admin = gateway::parse_listen(config->admin_listen);
   if (!admin) return cannot_start(admin.error(), kExitUsage);
-  auto store = storage::FunctionStore::open(config->data_dir);
-  if (!store) return cannot_start(store.error());
-
+  auto state = storage::StateFile::open(config->data_dir);
+  if (!state) return cannot_start(state.error());
   const runtime::Machine machine = runtime::probe_machine();
   const control::BrainOptions brain = brain_options(*config, machine);
 
   boost::asio::io_context loop(1);
   const SystemClock clock;
+  int exit_code = 0;
+  storage::WriteLoop writer(writer_parts(std::move(*state), loop, clock, *config, exit_code));
   models::ModelStore models(store_options(*config, *listen, *admin));
   const std::string bin = folder_of_this_program();
-  const std::string share_dir = bin + "/../share/glowplug";
-  const std::string templates_dir = share_dir + "/templates";
+  const std::string share_dir = bin + "/../share/glowplug",
+                    templates_dir = share_dir + "/templates";
   auto prompts = open_prompts(*config, machine.memory_bytes);
   if (!prompts) return cannot_start(prompts.error());
   const auto recorder = open_recorder(*config, clock, version, brain);
   LivePlatform platform(
       {.loop = loop,
        .clock = clock,
-       .store = **store,
+       .writer = writer,
        .models = models,
        .brain = brain,
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
@@ -335,32 +403,31 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                    .template_bytes = brain.template_bytes,
                    .scrub = {.every = config->cache_scrub},
                    .prompts = prompts->get()});
+  auto usage =
+      LiveUsage::open({loop, clock, platform.meter(), writer, config->data_dir + "/usage"});
+  if (!usage) return cannot_start(usage.error());
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit, templates_dir);
   edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
   edge.cache = &cache;
-  edge.cores = machine.cores;
-  edge.numa_nodes = machine.nodes;
-  edge.openapi_yaml = read_text(share_dir + "/openapi.yaml");
+  edge.usage = &(*usage)->ledger();
+  show_machine(edge, machine, share_dir);
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
+  auto queue =
+      LiveQueue::open({loop, clock, writer, platform, gateway, config->data_dir, config->webhooks,
+                       config->files_budget_bytes, static_cast<std::size_t>(config->batch_lines)});
+  if (!queue) return cannot_start(queue.error());
   if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());
   platform.set_server_url(fmt::format("http://{}:{}", listen->host, gateway.port()));
   if (auto restored = platform.restore(); !restored) return cannot_start(restored.error());
+  if (auto recovered = (*queue)->recover(); !recovered) return cannot_start(recovered.error());
   const ResidentList residents(loop, platform, config->data_dir + "/resident_templates");
 
-  const Shutdown shutdown(loop, clock, platform, gateway);
-  std::printf("listening on http://%s:%d (admin http://%s:%d)\n", listen->host.c_str(),
-              gateway.port(), admin->host.c_str(), gateway.admin_port());
-  std::fflush(stdout);
-  spdlog::info("version={} engine=llama.cpp@{} cores={} memory={} templates={} data={}", version,
-               engine_commit.substr(0, 9), brain.cores, format_bytes(brain.memory_bytes),
-               format_bytes(brain.template_bytes), config->data_dir);
-  warn_of_cores(brain.cores, machine.cores);
-  warn_of_prices(brain);
-  const runtime::CgroupReport cgroups = platform.cgroups();
-  spdlog::info("cgroup limits for each replica: {}", cgroups.layers);
-  for (const std::string& why : cgroups.refused) spdlog::warn("no cgroup limit on {}", why);
+  const Shutdown shutdown(loop, clock, platform, (*queue)->jobs(), gateway);
+  say_listening(*listen, *admin, gateway);
+  say_started(version, engine_commit, brain, config->data_dir);
+  say_limits(brain, machine.cores, platform.cgroups());
   loop.run();
-  return 0;
+  return exit_code;
 }
 
 }  // namespace glowplug::app

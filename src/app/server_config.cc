@@ -8,6 +8,7 @@
 
 #include "app/device_settings.h"
 #include "app/price_settings.h"
+#include "app/webhook_settings.h"
 #include "base/units.h"
 #include "cli/folders.h"
 #include "cli/read_input.h"
@@ -29,6 +30,7 @@ using models::shown;
 
 constexpr std::size_t kTextBytesMax = 4096;
 constexpr std::size_t kTokenBytesMax = 4096;
+constexpr int kBatchLinesSetMax = 1'000'000;  // their ids are held in memory while they are checked
 constexpr const char* kTokenInline =
     "a token does not belong into this file; put it into one of its own that the server alone may "
     "read, and name that in hub_token_file";
@@ -127,8 +129,8 @@ class SettingsReader final {
     std::string spelled;
     for (const auto& [word, meant] : words)
       fmt::format_to(std::back_inserter(spelled), "{}{}", spelled.empty() ? "" : ", ", word);
-    fields_.fault(key,
-                  fmt::format("must be {} or a size such as 8GiB, not {}", spelled, shown(*value)));
+    fields_.fault(key, fmt::format("must be {}a size such as 8GiB, not {}",
+                                   spelled.empty() ? "" : spelled + " or ", shown(*value)));
   }
 
   void number(std::string_view key, models::IntRange range, std::optional<int>& into) {
@@ -186,6 +188,10 @@ class SettingsReader final {
 
   void prices(std::string_view key, std::optional<domain::PriceTable>& into) {
     if (const json::value* rows = fields_.find(key)) into = read_prices(*rows, fields_.faults());
+  }
+
+  void webhooks(std::string_view key, std::optional<models::TargetRule>& into) {
+    if (const json::value* said = fields_.find(key)) into = read_webhooks(*said, fields_.faults());
   }
 
   // Or off, which is nothing.
@@ -292,6 +298,10 @@ const std::vector<std::string_view>& config_keys() {
                                                   "prices",
                                                   "budget_per_hour",
                                                   "devices",
+                                                  "webhooks",
+                                                  "files_budget",
+                                                  "ballast",
+                                                  "batch_lines",
                                                   "nvml"};
   return keys;
 }
@@ -331,6 +341,10 @@ Result<FileSettings> read_settings(std::string_view text, const std::string& fol
   reader.prices("prices", settings.prices);
   reader.budget("budget_per_hour", settings.budget_per_hour);
   reader.devices("devices", settings);
+  reader.webhooks("webhooks", settings.webhooks);
+  reader.bytes("files_budget", {}, settings.files_budget_bytes);
+  reader.bytes("ballast", {{"off", 0}}, settings.ballast_bytes);
+  reader.number("batch_lines", {1, kBatchLinesSetMax}, settings.batch_lines);
   reader.library("nvml", kNvmlDefault, settings.nvml);
   if (faults.empty()) return settings;
   return fault(fmt::format("{}", fmt::join(faults, "\n  ")));
@@ -386,6 +400,10 @@ Result<ServerConfig> server_config(const cli::ServeOptions& options,
   config.budget_per_hour =
       options.budget_per_hour.value_or(file.budget_per_hour.value_or(domain::Money{}));
   config.devices = std::move(file.devices);
+  if (file.webhooks) config.webhooks = *std::move(file.webhooks);
+  config.ballast_bytes = file.ballast_bytes.value_or(config.ballast_bytes);
+  config.files_budget_bytes = file.files_budget_bytes.value_or(config.files_budget_bytes);
+  config.batch_lines = file.batch_lines.value_or(config.batch_lines);
   if (file.nvml) config.nvml = *std::move(file.nvml);
   return config;
 }

@@ -15,7 +15,10 @@
 #include "base/result.h"
 #include "cli/command_line.h"
 #include "domain/device.h"
+#include "domain/limits.h"
 #include "domain/price.h"
+#include "models/target_rule.h"
+#include "storage/ballast.h"
 
 namespace glowplug::app {
 
@@ -54,7 +57,11 @@ struct ServerConfig {
   domain::PriceTable prices = domain::default_prices();
   domain::Money budget_per_hour = {};                  // of all replicas together; 0 = none
   std::optional<std::vector<domain::Device>> devices;  // none: those that are found
-  std::string nvml = std::string(kNvmlDefault);        // the library's file; empty = not asked
+  models::TargetRule webhooks = {};                    // where they may go
+  std::uint64_t files_budget_bytes = domain::kFilesBudget;
+  std::uint64_t ballast_bytes = storage::kBallastBytes;  // kept back of the state file's disk
+  int batch_lines = static_cast<int>(domain::kBatchLinesMax);
+  std::string nvml = std::string(kNvmlDefault);  // the library's file; empty = not asked
 };
 
 // What a file says; a setting that it does not name is absent. Paths are absolute.
@@ -63,13 +70,15 @@ struct FileSettings {
       pip_index_url;
   std::optional<std::string> hub_token;  // what hub_token_file holds
   std::optional<std::uint64_t> memory_bytes, template_bytes, prompt_cache_bytes;
-  std::optional<std::uint64_t> cache_budget_bytes, decision_log_bytes;
+  std::optional<std::uint64_t> cache_budget_bytes, decision_log_bytes, files_budget_bytes,
+      ballast_bytes;
   std::optional<Duration> cache_scrub;
-  std::optional<int> cores, spares, standby, autoscaler_speed;
+  std::optional<int> cores, spares, standby, autoscaler_speed, batch_lines;
   std::optional<bool> allow_process_engines, allow_private_sources;
   std::optional<domain::PriceTable> prices;  // with the rows of the default that it leaves alone
   std::optional<domain::Money> budget_per_hour;
   std::optional<std::vector<domain::Device>> devices;
+  std::optional<models::TargetRule> webhooks;
   std::optional<std::string> nvml;
 };
 

@@ -66,6 +66,7 @@ TEST_F(ServerConfigTest, NothingGiven_IsTheDefaults) {
   EXPECT_EQ(made->prices, domain::default_prices());
   EXPECT_EQ(made->budget_per_hour, domain::Money{});
   EXPECT_EQ(made->devices, std::nullopt);
+  EXPECT_FALSE(made->webhooks.check("https://127.0.0.1/").ok());
   EXPECT_EQ(made->nvml, "libnvidia-ml.so.1");
   EXPECT_EQ(made->cores, 0);
   EXPECT_EQ(made->autoscaler_speed, 1);
@@ -82,7 +83,9 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
       "true\nlog_level: debug\n"
       "hub_url: https://hub.example\nhub_token_file: token\npip_index_url: http://127.0.0.1:8/s\n"
       "prices: {H100: {per_hour: 4, per_request: 0}}\nnvml: ./ml.so\nbudget_per_hour: 8.25\n"
-      "devices: [{type: H100, memory: 80GiB, count: 2}]\n");
+      "devices: [{type: H100, memory: 80GiB, count: 2}]\n"
+      "webhooks: {allow: [10.0.0.0/8], allow_http: true}\n"
+      "files_budget: 1MiB\nbatch_lines: 100000\n");
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_EQ(made->listen, "127.0.0.1:1");
   EXPECT_EQ(made->admin_listen, "[::1]:2");
@@ -109,6 +112,22 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   ASSERT_EQ(made->devices->size(), 1u);
   EXPECT_EQ(made->devices->front().name, "H100");
   EXPECT_EQ(made->nvml, dir_ + "/ml.so");
+  EXPECT_TRUE(made->webhooks.check("http://10.0.0.1/").ok());
+  EXPECT_EQ(made->files_budget_bytes, 1ull << 20);
+  EXPECT_EQ(made->batch_lines, 100'000);
+}
+
+TEST_F(ServerConfigTest, BoundsOfFilesAndBatches_AreNamedWhereTheyAreNone) {
+  for (const char* text : {"files_budget: off\n", "files_budget: 0\n", "files_budget: some\n"}) {
+    const auto made = config_of(text);
+    ASSERT_FALSE(made.ok()) << text;
+    EXPECT_THAT(made.error().message, ::testing::HasSubstr("files_budget: must be a size"));
+  }
+  for (const char* text : {"batch_lines: 0\n", "batch_lines: 1000001\n", "batch_lines: many\n"}) {
+    const auto made = config_of(text);
+    ASSERT_FALSE(made.ok()) << text;
+    EXPECT_THAT(made.error().message, ::testing::HasSubstr("batch_lines"));
+  }
 }
 
 TEST_F(ServerConfigTest, CommandLine_BeatsEnvironment_BeatsFile) {
@@ -257,6 +276,8 @@ TEST_F(ServerConfigTest, Example_IsTheDefaultsAndNamesEverySetting) {
   EXPECT_EQ(made->prices, defaults->prices);
   EXPECT_EQ(made->devices, defaults->devices);
   EXPECT_EQ(made->nvml, defaults->nvml);
+  EXPECT_EQ(made->files_budget_bytes, defaults->files_budget_bytes);
+  EXPECT_EQ(made->batch_lines, defaults->batch_lines);
 
   write("hub-token", "hf_x\n");
   const auto all = read_settings(uncommented.str(), dir_);
@@ -264,7 +285,7 @@ TEST_F(ServerConfigTest, Example_IsTheDefaultsAndNamesEverySetting) {
   EXPECT_TRUE(all->listen && all->admin_listen && all->data_dir && all->cache_dir && all->worker &&
               all->log_level && all->hub_url && all->hub_token && all->pip_index_url &&
               all->memory_bytes && all->allow_process_engines && all->allow_private_sources &&
-              all->prices && all->devices && all->nvml);
+              all->prices && all->devices && all->webhooks && all->nvml);
 }
 
 }  // namespace

@@ -70,7 +70,9 @@ std::string arrival_line(const boost::json::value& call) {
   std::string line = fmt::format(
       "arrived {} UTC at {}{}", time_of_day(static_cast<std::int64_t>(number_field(call, "at_ms"))),
       text_field(call, "path"), streamed ? ", streamed" : "");
-  if (known(call, "client_request"))
+  if (known(call, "job"))
+    line += fmt::format("; an attempt of {}", text_field(call, "job"));
+  else if (known(call, "client_request"))
     line += fmt::format("; its caller calls it {}", text_field(call, "client_request"));
   return line + "\n";
 }

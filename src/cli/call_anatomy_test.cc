@@ -59,6 +59,14 @@ TEST(CallAnatomy, RunningCallOfASilentProcess_IsTold) {
   EXPECT_EQ(text.find("rest"), std::string::npos);
 }
 
+TEST(CallAnatomy, AttemptOfAJob_NamesTheJob) {
+  const std::string text = anatomy(
+      R"({"request":"req_d","client_request":"job_1","job":"job_1","function":"f","path":"/p",
+      "at_ms":0,"outcome":"answered","status":200,"error":null,"tries":1,"start":{"cold":false}})");
+  EXPECT_NE(text.find("arrived 00:00:00.000 UTC at /p; an attempt of job_1\n"), std::string::npos)
+      << text;
+}
+
 TEST(CallAnatomy, ReplyOfAnotherServer_BreaksNothing) {
   EXPECT_EQ(anatomy("{}").find("#"), std::string::npos);
   EXPECT_NE(anatomy(R"({"phases_ms":[1],"usage":3,"decisions":"x","start":7})"), "");

@@ -7,10 +7,15 @@
 #include <fmt/format.h>
 
 #include "base/units.h"
+#include "cli/batch_line.h"
 #include "cli/commands.h"
+#include "cli/cost_line.h"
 #include "cli/folders.h"
+#include "cli/jobs_line.h"
 #include "cli/simulate_line.h"
+#include "cli/usage_line.h"
 #include "cli/wait.h"
+#include "cli/webhooks_line.h"
 #include "domain/limits.h"
 
 namespace glowplug::cli {
@@ -20,28 +25,29 @@ namespace {
 struct Parsed {
   std::string url = "http://127.0.0.1:4569";
   std::string admin_url = "http://127.0.0.1:4570";
-  bool json = false;
+  bool json = false, serves = false;
   ServeOptions serve;
   std::optional<std::string> memory, template_memory, prompt_cache, cache_budget, cache_scrub;
   std::optional<std::string> budget_per_hour;
-  std::string seconds;  // of cost estimate
   DeployOptions deploy;
   RunOptions run;
   std::vector<std::string> prompt_words;
   InvokeOptions invoke;
+  JobsLine jobs;
   WarmOptions warm;
   PsOptions ps;
   PreloadOptions preload;
   TuneOptions tune;
   CheckpointsOptions checkpoints;
   CostOptions cost;
+  UsageOptions usage;
   LogsOptions logs;
   WhyOptions why;
   CacheOptions cache;
-  DoctorOptions doctor;
+  WebhooksOptions webhooks;
+  BatchLine batches;
   VersionOptions version;
   std::string name;  // of rm and stop
-  bool serves = false;
   SimulateOptions simulate;
   Simulation simulation = Simulation::None;
   std::function<int(const Context&)> command;
@@ -93,13 +99,6 @@ std::string check_duration_or_off(const std::string& text) {
              : fmt::format("'{}' is no duration; write 24h, 30m or off", text);
 }
 
-std::string check_seconds(const std::string& text) {
-  const auto read = parse_duration(text);
-  return read && *read != kForever
-             ? ""
-             : fmt::format("'{}' is no time; write seconds, as 1.2, or 800ms", text);
-}
-
 std::string check_name(const std::string& text) { return text.empty() ? "NAME is empty" : ""; }
 
 CLI::App* add(CLI::App& app, const char* name, const char* what) {
@@ -115,7 +114,8 @@ constexpr const char* kServeFooter =
     "Its keys: listen, admin_listen, data_dir, cache_dir, worker, memory, cores,\n"
     "template_memory, spares, standby, autoscaler_speed, prompt_cache, cache_budget,\n"
     "cache_scrub, decision_log, log_level, hub_url, hub_token_file, pip_index_url,\n"
-    "allow_process_engines, allow_private_sources, prices, budget_per_hour, devices, nvml.\n"
+    "allow_process_engines, allow_private_sources, prices, budget_per_hour, devices,\n"
+    "webhooks, files_budget, batch_lines, ballast, nvml.\n"
     "Also on every command: --json, --url URL, --admin-url URL.";
 
 void add_serve(CLI::App& app, Parsed& parsed) {
@@ -215,6 +215,8 @@ void add_deploy_and_calls(CLI::App& app, Parsed& parsed) {
       ->required()
       ->check(check_name);
   invoke_command->add_option("--event", parsed.invoke.event, "A JSON file, or - for stdin");
+  invoke_command->add_flag("--async", parsed.invoke.async,
+                           "Return a job's id; glowplug jobs ID shows the answer");
   invoke_command->callback([&parsed] {
     parsed.command = [&parsed](const Context& context) { return invoke(context, parsed.invoke); };
   });
@@ -352,30 +354,6 @@ void add_checkpoints(CLI::App& app, Parsed& parsed) {
   });
 }
 
-void add_cost(CLI::App& app, Parsed& parsed) {
-  CLI::App* cost = add(app, "cost", "Reckon with the server's price table");
-  cost->require_subcommand(1);
-  CLI::App* command = add(*cost, "estimate", "Say what a day of calls costs on a device");
-  CostOptions& options = parsed.cost;
-  command->add_option("--gpu", options.gpu, "T4, A10G, A100, CPU, or what the settings add")
-      ->required();
-  command->add_option("--requests-per-day", options.requests_per_day, "How many calls")
-      ->required()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--seconds", parsed.seconds, "How long one takes on average, as 1.2 or 800ms")
-      ->required()
-      ->check(CLI::Validator(check_seconds, "SECONDS"));
-  command->add_option("--count", options.count, "Devices that a call occupies")
-      ->check(CLI::Validator(check_count, "COUNT"))
-      ->capture_default_str();
-  command->callback([&parsed] {
-    parsed.cost.mean_time = parse_duration(parsed.seconds).value_or(Duration(0));
-    parsed.command = [&parsed](const Context& context) {
-      return estimate_cost(context, parsed.cost);
-    };
-  });
-}
-
 void add_about(CLI::App& app, Parsed& parsed) {
   CLI::App* doctor_command = add(app, "doctor", "Check this machine and the server");
   // The same options as serve has, so that what will be served can be checked first.
@@ -455,13 +433,17 @@ int run_client(int argc, char** argv, const ServeHooks& hooks) {
       "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 server unreachable, 5 refused.");
   add_serve(app, parsed);
   add_deploy_and_calls(app, parsed);
+  add_jobs(app, parsed.jobs, parsed.command);
   add_lists(app, parsed);
+  add_batches(app, parsed.batches, parsed.command);
   add_cache(app, parsed);
+  add_webhooks(app, parsed.webhooks, parsed.command);
   add_changes(app, parsed);
   add_preload(app, parsed);
   add_tune(app, parsed);
   add_checkpoints(app, parsed);
-  add_cost(app, parsed);
+  add_cost(app, parsed.cost, parsed.command);
+  add_usage(app, parsed.usage, parsed.command);
   add_simulations(app, parsed.simulate, parsed.simulation);
   add_about(app, parsed);
   try {

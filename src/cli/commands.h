@@ -32,9 +32,24 @@ int run(const Context& context, const RunOptions& options);
 
 struct InvokeOptions {
   std::string name;
-  std::string event;  // a file, "-" = stdin, empty = an empty event
+  std::string event;   // a file, "-" = stdin, empty = an empty event
+  bool async = false;  // as a job, whose id is the answer
 };
 int invoke(const Context& context, const InvokeOptions& options);
+
+struct JobsOptions {
+  std::vector<std::string> words;  // nothing, ID, or cancel, retry or rm and an ID
+  std::string status, function;    // of a list; empty = all
+  int limit = 20;
+  bool wait = false;  // until the one that is named is over
+};
+int jobs(const Context& context, const JobsOptions& options);
+
+struct DeadLettersOptions {
+  std::vector<std::string> words;  // nothing, or redrive and the IDs; none = all
+  int limit = 20;
+};
+int dead_letters(const Context& context, const DeadLettersOptions& options);
 
 struct WarmOptions {
   std::string name;
@@ -73,6 +88,13 @@ struct CostOptions {
 };
 int estimate_cost(const Context& context, const CostOptions& options);
 
+struct UsageOptions {
+  std::string by = "function";  // of function, key and day, with commas
+  Duration since = std::chrono::days(7);
+  bool csv = false;
+};
+int usage(const Context& context, const UsageOptions& options);
+
 int devices(const Context& context);
 
 struct LogsOptions {
@@ -109,6 +131,30 @@ struct CacheOptions {
 };
 int cache(const Context& context, const CacheOptions& options);
 
+struct WebhooksOptions {
+  std::string verb = {};      // add, rm, rotate, enable, test, deliveries, replay; empty = list
+  std::string what = {};      // a URL, an endpoint or a delivery, as the verb takes it
+  std::string events = {};    // of add: types with commas between; empty = all
+  std::string grace = "24h";  // of rotate: for how long the old secret signs too
+  std::string status = {};    // of deliveries: those in this state; empty = all
+  int limit = 20;             // of deliveries
+};
+int webhooks(const Context& context, const WebhooksOptions& options);
+struct FilesOptions {
+  std::string verb;  // upload, get, rm; empty = list
+  std::string file;  // a path of upload, else an id
+  std::string purpose = "batch";
+};
+int files(const Context& context, const FilesOptions& options);
+
+struct BatchOptions {
+  std::string file;
+  std::string endpoint = "/v1/chat/completions";
+  bool wait = false;  // until it is over
+};
+int batch(const Context& context, const BatchOptions& options);
+int batches(const Context& context);
+
 struct PsOptions {
   bool warm = false;  // only what is ready ahead of calls: in a template or nearer, or held
 };
@@ -121,8 +167,18 @@ int stop(const Context& context, const std::string& name);
 // What `why` shows of one call: a summary, its phases, and what was decided meanwhile.
 std::string call_anatomy(const boost::json::value& call);
 
+// What `why` shows of GET /v1/admin/usage/{request}.
+std::string receipt_table(const boost::json::value& receipt);
+
+// One bar for each day, of sums by day; empty where nothing was paid.
+std::string cost_sparkline(const boost::json::value& by_day, const std::string& from,
+                           const std::string& to);
+
 // The table of `ps` and `top`.
 std::string functions_table(const boost::json::array& functions);
+
+// What `jobs` shows of GET /v1/jobs.
+std::string jobs_table(const boost::json::array& jobs);
 
 // What `devices` shows of GET /v1/admin/devices.
 std::string devices_table(const boost::json::value& devices);

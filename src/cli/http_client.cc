@@ -143,7 +143,7 @@ Result<UniqueFd> HttpClient::connect() const {
 
 // A server that refuses a request early closes before it has read all; its answer is then still
 // there to read.
-Result<void> HttpClient::write_all(int fd, std::string_view bytes) const {
+Result<bool> HttpClient::write_all(int fd, std::string_view bytes) const {
   while (!bytes.empty()) {
     const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent >= 0) {
@@ -151,7 +151,7 @@ Result<void> HttpClient::write_all(int fd, std::string_view bytes) const {
       continue;
     }
     if (errno == EINTR) continue;
-    if (errno != EAGAIN) return {};
+    if (errno != EAGAIN) return false;
     const Waited waited = wait_for(
         {.fd = fd, .direction = Direction::Write, .cancel_fd = options_.cancel_fd, .timeout = 30s});
     if (waited == Waited::Interrupted) return interrupted();
@@ -159,7 +159,21 @@ Result<void> HttpClient::write_all(int fd, std::string_view bytes) const {
       return Error{std::string(kTimedOut),
                    fmt::format("{} does not take the request within 30 s", options_.url), ""};
   }
-  return {};
+  return true;
+}
+
+Result<void> HttpClient::write_request(int fd, const HttpRequest& request) const {
+  Result<bool> taken = write_all(fd, head_of(request) + request.body);
+  std::uint64_t left = request.more_bytes;
+  while (taken && *taken && left > 0) {
+    const Result<std::string> piece = request.more();
+    if (!piece) return piece.error();
+    if (piece->empty() || piece->size() > left)
+      return Error{std::string(kClientFailed), "what is sent has changed its size meanwhile", ""};
+    left -= piece->size();
+    taken = write_all(fd, *piece);
+  }
+  return taken ? Result<void>() : Result<void>(taken.error());
 }
 
 std::string HttpClient::head_of(const HttpRequest& request) const {
@@ -173,7 +187,7 @@ std::string HttpClient::head_of(const HttpRequest& request) const {
     head += fmt::format("authorization: Bearer {}\r\n", options_.api_key);
   if (!request.body.empty()) head += fmt::format("content-type: {}\r\n", request.content_type);
   if (!request.body.empty() || request.method != "GET")
-    head += fmt::format("content-length: {}\r\n", request.body.size());
+    head += fmt::format("content-length: {}\r\n", request.body.size() + request.more_bytes);
   return head + "\r\n";
 }
 
@@ -181,8 +195,7 @@ Result<HttpReply> HttpClient::send(const HttpRequest& request, const BodySink& s
   Result<UniqueFd> connected = connect();
   if (!connected) return connected.error();
   const int fd = connected->get();
-  if (Result<void> written = write_all(fd, head_of(request) + request.body); !written)
-    return written.error();
+  if (Result<void> written = write_request(fd, request); !written) return written.error();
 
   ReplyReader reader(sink);
   std::array<char, 16 * 1024> buffer;

@@ -8,6 +8,8 @@
 // Thread: const and without shared state; any number of sends may run at once.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,6 +29,10 @@ struct HttpRequest {
   std::string target;  // begins with '/'
   std::string body;
   std::string content_type = "application/json";
+  // What follows `body`, for what is too large to be held: pieces of `more_bytes` together. A piece
+  // that is empty, or an error, breaks the request off.
+  std::uint64_t more_bytes = 0;
+  std::function<Result<std::string>()> more = {};
   Duration idle_timeout = 30s;  // longest silence of the server
 };
 
@@ -61,7 +67,8 @@ class HttpClient final {
   HttpClient(Options options, ServerUrl address);
 
   Result<UniqueFd> connect() const;
-  Result<void> write_all(int fd, std::string_view bytes) const;
+  Result<bool> write_all(int fd, std::string_view bytes) const;  // false: no more is taken
+  Result<void> write_request(int fd, const HttpRequest& request) const;
   std::string head_of(const HttpRequest& request) const;
   Error unreachable(std::string_view why) const;
 

@@ -1,3 +1,4 @@
+#include <boost/json/object.hpp>
 #include <fmt/format.h>
 
 #include "cli/commands.h"
@@ -22,6 +23,21 @@ Result<std::string> read_event(const Context& context, const std::string& event)
   return text;
 }
 
+// The server's word for it: the job's id, once it is on the disk.
+int invoke_later(const Context& context, const std::string& name, const std::string& event) {
+  boost::json::object body{{"function", name},
+                           {"path", function_target(name, "/invoke")},
+                           {"request", *parse_json(event)}};
+  const Fetched got = fetch(context, context.server,
+                            {.method = "POST", .target = "/v1/jobs", .body = to_text(body)});
+  if (got.exit != 0) return got.exit;
+  if (context.json)
+    print_json(context, got.body);
+  else
+    context.console.out << text_field(got.body, "id") << std::endl;
+  return 0;
+}
+
 }  // namespace
 
 // The function's envelope is the answer, also when its statusCode is an error; only what the
@@ -29,6 +45,7 @@ Result<std::string> read_event(const Context& context, const std::string& event)
 int invoke(const Context& context, const InvokeOptions& options) {
   const Result<std::string> event = read_event(context, options.event);
   if (!event) return report_error(context, event.error());
+  if (options.async) return invoke_later(context, options.name, *event);
   const Result<HttpReply> reply =
       context.server.send({.method = "POST",
                            .target = function_target(options.name, "/invoke"),

@@ -24,10 +24,18 @@ int show_call(const Context& context, const std::string& request) {
   const Fetched got =
       fetch(context, context.admin, {.target = "/v1/admin/why/" + percent_encode(request)});
   if (got.exit != 0) return got.exit;
-  if (context.json)
+  if (context.json) {
     print_json(context, got.body);
-  else
-    context.console.out << call_anatomy(got.body) << std::flush;
+    return 0;
+  }
+  context.console.out << call_anatomy(got.body) << std::flush;
+  // A call that runs has none yet, one that no replica had never gets one.
+  const std::string id = text_field(got.body, "request");
+  const Result<HttpReply> receipt =
+      context.admin.send({.target = "/v1/admin/usage/" + percent_encode(id)});
+  if (!receipt || !receipt->succeeded()) return 0;
+  if (const Result<boost::json::value> read = parse_json(receipt->body))
+    context.console.out << receipt_table(*read) << std::flush;
   return 0;
 }
 

@@ -18,7 +18,10 @@
 namespace glowplug::control {
 namespace {
 
-bool is_bounded(const domain::Budget& budget) { return budget != domain::Budget{}; }
+// Of replicas: what calls cost on a day is their callers' affair.
+bool is_bounded(const domain::Budget& budget) {
+  return budget.memory_bytes > 0 || budget.per_hour.micros > 0;
+}
 
 policy::Placement on_cpu() {
   return {.type = std::string(domain::kCpu), .reason = {}, .devices = {}};

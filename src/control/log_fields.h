@@ -81,6 +81,7 @@ template <typename A>
 void fields(A& a, Budget& v) {
   a("memory_bytes", v.memory_bytes);
   a("per_hour", v.per_hour);
+  a("per_day", v.per_day);
 }
 template <typename A>
 void fields(A& a, Scale& v) {

@@ -32,6 +32,7 @@ inline constexpr std::size_t kLogLinesKept = 500;       // per function
 inline constexpr std::size_t kDecisionsKept = 1'000;
 inline constexpr std::size_t kCallsKept =
     4'096;  // inference calls whose course is told; under 2 KiB each
+inline constexpr std::size_t kBrokenJobsKept = 1'024;  // whose replica broke, until they run again
 inline constexpr std::size_t kClientRequestIdBytesMax = 512;  // as OpenAI bounds it
 inline constexpr std::size_t kKeptTokensMin = 256;   // a shorter prompt is soon computed again
 inline constexpr std::size_t kLearnedPrimesMax = 4;  // cache domains of one revision that have one
@@ -53,11 +54,13 @@ inline constexpr int kCheckpointsMax = 1'000;  // of one function
 inline constexpr int kCheckpointStepMax = 1'000'000'000;
 inline constexpr int kServingsKept = 100;  // of one function: how far back its rollbacks reach
 
+inline constexpr std::size_t kJobsQueuedMax = 2'000'000;  // of all functions; about 100 bytes each
+
 // Of the price table and what is estimated from it.
 inline constexpr std::size_t kDeviceNameBytesMax = 32;
 inline constexpr std::size_t kPricesMax = 64;
 inline constexpr int kPriceMax = 1'000'000;    // an hour or a request, in units
-inline constexpr int kBudgetMax = 10'000'000;  // an hour, of one function or of all
+inline constexpr int kBudgetMax = 10'000'000;  // an hour or a day, of one function or of all
 inline constexpr std::int64_t kRequestsPerDayMax = 1'000'000'000'000;
 inline constexpr Duration kMeanRequestMax = std::chrono::hours(24);
 inline constexpr int kDeviceCountMax = 1'000;  // of one function
@@ -73,13 +76,38 @@ inline constexpr std::size_t kPromptStateBytesMax = std::size_t{16} << 30;
 inline constexpr std::size_t kPromptOwnerBytesMax = 256;     // of a tenant's or a domain's name
 inline constexpr std::size_t kPromptFitBytesMax = 4 * 1024;  // of each text that says what must fit
 
+// Files and batches, as OpenAI bounds them.
+inline constexpr std::uint64_t kFileBytesMax = std::uint64_t{512} << 20;
+inline constexpr std::uint64_t kBatchFileBytesMax = std::uint64_t{200} << 20;
+inline constexpr std::size_t kFilesMax = 10'000;
+inline constexpr std::uint64_t kFilesBudget = std::uint64_t{16} << 30;  // bytes of all together
+inline constexpr std::size_t kFileNameBytesMax = 255;
+inline constexpr Duration kFileExpiryMin = std::chrono::hours(1);
+inline constexpr Duration kFileExpiryMax = std::chrono::hours(30 * 24);
+inline constexpr std::size_t kUploadBytesPerTimeoutMin =
+    64 * 1024;  // of an upload, within each kBodyTimeout that is spent waiting for it
+inline constexpr std::size_t kBatchLinesMax = 50'000;
+inline constexpr std::size_t kBatchLineBytesMax = kBodyBytesMax + 4 * 1024;
+inline constexpr std::size_t kBatchEmbeddingInputsMax = 50'000;
+inline constexpr std::size_t kBatchFaultsListed = 100;
+inline constexpr std::size_t kBatchLinesQueued = 2'000;  // of one batch, as jobs not yet over
+inline constexpr std::size_t kBatchesMax = 1'000;        // kept; the oldest that are over go first
+inline constexpr std::size_t kCustomIdBytesMax = 512;
+inline constexpr std::size_t kMetadataMax = 16;
+inline constexpr std::size_t kMetadataKeyBytesMax = 64;
+inline constexpr std::size_t kMetadataValueBytesMax = 512;
+inline constexpr Duration kBatchWindow = std::chrono::hours(24);
+
 inline constexpr Duration kHeaderTimeout = 10s;
 inline constexpr Duration kBodyTimeout = 30s;
 inline constexpr Duration kIdleConnectionTimeout = 75s;
 inline constexpr Duration kWriteStallTimeout = 30s;
 inline constexpr Duration kEventPing = 15s;             // longest silence of an event stream
+inline constexpr Duration kJobWaitMax = 600s;           // a client's wait for the end of a job
 inline constexpr Duration kEventProgressEvery = 100ms;  // between two progress events of a stream
 inline constexpr Duration kQueueTimeoutMax = 600s;
+inline constexpr Duration kReplicaPulse = 5s;   // of a job's, while nothing comes of its answer
+inline constexpr int kReplicaPulsesMissed = 3;  // in a row: the replica counts as broken
 inline constexpr Duration kLoadStallTimeout =
     120s;  // no progress while loading for this long: killed
 inline constexpr Duration kForkLimit =

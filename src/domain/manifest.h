@@ -93,11 +93,12 @@ struct Engine {
   friend bool operator==(const Engine&, const Engine&) = default;
 };
 
-// `scale: {budget: {memory: 4GiB, per_hour: 2.5}}`: what the replicas of a function may reserve,
-// and cost, together.
+// `scale: {budget: {memory: 4GiB, per_hour: 2.5, per_day: 10}}`: what the replicas of a function
+// may reserve, and cost, together; and what its calls may cost their callers on one day (UTC).
 struct Budget {
   std::uint64_t memory_bytes = 0;  // 0 = as much as there is
   Money per_hour = {};             // the same
+  Money per_day = {};              // the same; policy/daily_budget.h
   friend bool operator==(const Budget&, const Budget&) = default;
 };
 

@@ -4,32 +4,17 @@
 #include <set>
 #include <utility>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
 #include "domain/errors.h"
+#include "gateway/awaited.h"
 #include "gateway/routes.h"
 
 namespace glowplug::gateway {
 namespace {
 
-namespace asio = boost::asio;
 namespace json = boost::json;
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-
-// One answer that a callback brings. Owners: the coroutine that waits, and the callback.
-template <typename T>
-struct Awaited {
-  explicit Awaited(asio::io_context& io) : wake(io, Time::max()) {}
-  void give(T given) {
-    value = std::move(given);
-    wake.cancel();
-  }
-  asio::steady_timer wake;
-  std::optional<T> value;
-};
 
 json::value milliseconds(const std::optional<WallTime>& time) {
   return time ? json::value(time->time_since_epoch().count()) : json::value(nullptr);
@@ -141,8 +126,7 @@ Coroutine<> act(Exchange& exchange, control::CacheAction action, Reply done) {
   const auto outcome = std::make_shared<Awaited<Result<void>>>(exchange.server.io);
   cache->act(action, exchange.name,
              [outcome](Result<void> result) { outcome->give(std::move(result)); });
-  if (!outcome->value) co_await outcome->wake.async_wait(kAwait);
-  GLOWPLUG_ASSERT(outcome->value.has_value());
+  co_await wait_for(outcome);
   if (!*outcome->value) done = exchange.error_reply(outcome->value->error());
   co_await exchange.send(std::move(done));
 }
@@ -163,8 +147,7 @@ Coroutine<> run_cache(Exchange& exchange) {
   }
   const auto view = std::make_shared<Awaited<control::CacheView>>(exchange.server.io);
   cache->look([view](control::CacheView found) { view->give(std::move(found)); });
-  if (!view->value) co_await view->wake.async_wait(kAwait);
-  GLOWPLUG_ASSERT(view->value.has_value());
+  co_await wait_for(view);
   Reply reply = json_reply(200, json::serialize(cache_object(*view->value, exchange.server)));
   co_await exchange.send(std::move(reply));
 }

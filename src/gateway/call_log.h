@@ -5,6 +5,7 @@
 //      └───────────┴──────▶ Refused | Cancelled
 //
 // A ring in order of arrival. A call is found by its request id or by the one that its caller gave;
+// an attempt of a job, which is a call too, also by that job's id.
 // what has left the ring is forgotten, also while it runs. Holds no prompt, no answer and no words
 // of an error.
 //
@@ -21,6 +22,7 @@
 
 #include "base/time_types.h"
 #include "domain/ids.h"
+#include "domain/job.h"
 #include "domain/limits.h"
 #include "domain/phase.h"
 #include "domain/tier.h"
@@ -34,9 +36,11 @@ std::string_view to_string(CallFate fate);
 
 struct CallRecord {
   std::string request;         // req_…
-  std::string client_request;  // the caller's X-Client-Request-Id; empty = none, or not to be found
+  std::string client_request;  // the caller's X-Client-Request-Id, or its job's id; empty = none,
+                               // or not to be found
   std::string function;
-  std::string path;  // asked for
+  std::optional<domain::JobId> job;  // that it was an attempt of; none = a client's own call
+  std::string path;                  // asked for
   bool stream = false;
   WallTime at{};  // of its arrival, as `arrived`
   Time arrived{};
@@ -54,6 +58,8 @@ struct CallRecord {
   domain::PhaseTimes phases;
   Usage usage;
 };
+
+std::string job_text(domain::JobId job);  // as clients know it: "job_0012d6870000002a"
 
 // What may be kept of a caller's id: printable ASCII without blanks, else nothing.
 std::string usable_request_id(std::string_view text);

@@ -6,17 +6,20 @@
 
 #include <string>
 
-#include "gateway/exchange.h"
+#include "gateway/call_context.h"
 #include "gateway/inference_call.h"
 
 namespace glowplug::gateway {
 
-void note_arrival(Exchange& exchange, const CallPlan& plan);
-void note_grant(Exchange& exchange, const control::Grant& grant);
-void note_first_byte(Exchange& exchange, const std::string& function);
+void note_arrival(CallContext& context, const CallPlan& plan);
+void note_grant(CallContext& context, const control::Grant& grant);
+void note_first_byte(CallContext& context, const std::string& function);
 // Before the answer goes out, or once a stream has ended.
-void note_end(Exchange& exchange, const std::string& function, const CallResult& result);
+void note_end(CallContext& context, const std::string& function, const CallResult& result);
+// With the tokens of the whole prompt: where an answer counts those from kept state apart, with
+// them.
+Usage metered(const CallContext& context, const Usage& usage);
 // Of a function that exists, for a request that could not become a call.
-void note_refusal(Exchange& exchange, const std::string& function, const ErrorAnswer& answer);
+void note_refusal(CallContext& context, const std::string& function, const ErrorAnswer& answer);
 
 }  // namespace glowplug::gateway

@@ -10,6 +10,7 @@
 #include "domain/errors.h"
 #include "domain/limits.h"
 #include "gateway/function_json.h"
+#include "gateway/job_answers.h"
 #include "gateway/json_text.h"
 #include "gateway/request_fields.h"
 #include "gateway/routes.h"
@@ -52,6 +53,7 @@ json::object checkpoint_object(const std::string& function, const control::Check
 Reply traffic_reply(const Exchange& exchange,
                     const Result<std::vector<control::ServedView>>& served) {
   if (!served) return exchange.error_reply(served.error());
+  tell_jobs(exchange, exchange.name);
   json::array data;
   for (const control::ServedView& one : *served) {
     json::object object{{"revision", one.revision}, {"weight", one.weight}};

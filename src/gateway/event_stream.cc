@@ -118,7 +118,31 @@ bool only_names_the_role(const json::object& chunk) {
   return true;
 }
 
+// Of the choices of a chunk, those that add to their text, in whatever field of the delta.
+std::uint64_t pieces_of(const json::object& chunk) {
+  const json::value* choices = chunk.if_contains("choices");
+  if (!choices || !choices->is_array()) return 0;
+  std::uint64_t pieces = 0;
+  for (const json::value& choice : choices->as_array()) {
+    if (!choice.is_object()) continue;
+    const json::object& object = choice.as_object();
+    const json::value* text = object.if_contains("text");
+    bool adds = text && text->is_string() && !text->as_string().empty();
+    if (const json::value* delta = object.if_contains("delta"); delta && delta->is_object())
+      for (const auto& [key, value] : delta->as_object())
+        adds = adds || (key != "role" && !value.is_null() && value != json::value(""));
+    pieces += adds ? 1 : 0;
+  }
+  return pieces;
+}
+
 }  // namespace
+
+Usage EventStream::usage() const {
+  Usage usage = usage_;
+  if (!complete_) usage.completion_tokens = handed_over_;
+  return usage;
+}
 
 void EventStream::take_event(std::string_view event, std::string& out) {
   std::string_view name;
@@ -180,6 +204,7 @@ void EventStream::take_data(std::string_view name, std::string_view data, std::s
   const bool opening = named_events() ? name != "content_block_delta" && !name.ends_with(".delta")
                                       : only_names_the_role(chunk);
   began_ = began_ || !opening;
+  pieces_ += named_events() ? (opening ? 0 : 1) : pieces_of(chunk);
   if (options_.surface == Surface::Chat) name_roles(chunk);
   if (options_.surface == Surface::Messages) start_message(name, out);
   if (named_events()) {
@@ -254,7 +279,9 @@ void EventStream::append_usage(json::object chunk, std::string& out) {
   times[domain::Phase::Decode] = usage_.decode;
   json::object phases;
   times.each([&phases](std::string_view name, Duration took) { phases[name] = to_ms(took); });
-  chunk["glowplug"] = json::object{{"phases_ms", std::move(phases)}};
+  json::object ours{{"phases_ms", std::move(phases)}};
+  if (options_.cost) ours["cost"] = options_.cost();
+  chunk["glowplug"] = std::move(ours);
   append_data(out, "", json::serialize(chunk));
 }
 

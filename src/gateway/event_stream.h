@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -36,6 +37,7 @@ struct StreamOptions {
   bool include_usage = false;
   std::string id;             // of a message, where the engine leaves its start out
   domain::PhaseTimes waited;  // before the replica had the request; shown with the usage
+  std::function<boost::json::object()> cost = {};  // asked once, for the usage; none = not shown
 };
 
 class EventStream final {
@@ -51,7 +53,10 @@ class EventStream final {
   bool complete() const { return complete_; }
   // The raw body of an engine's error event, when one came. Nothing is produced after it.
   const std::optional<std::string>& engine_error() const { return engine_error_; }
-  const Usage& usage() const { return usage_; }
+  // As the engine says. Of a stream without its proper end it may say nothing; then what counts of
+  // the answer is what was handed over, each piece of it for a token.
+  Usage usage() const;
+  void note_handed_over() { handed_over_ = pieces_; }  // all that feed() has returned
 
  private:
   void take_event(std::string_view event, std::string& out);
@@ -68,6 +73,7 @@ class EventStream final {
       last_head_;  // a chunk without choices, for a usage chunk that the engine did not send itself
   Usage usage_;
   std::optional<std::string> engine_error_;
+  std::uint64_t pieces_ = 0, handed_over_ = 0;
   bool usage_sent_ = false;
   bool complete_ = false;
   bool began_ = false;

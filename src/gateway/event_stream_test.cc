@@ -34,6 +34,38 @@ TEST(EventStream, UsageNotAsked_IsMeteredAndHidden) {
   EXPECT_EQ(stream.usage().completion_tokens, 2u);
 }
 
+TEST(EventStream, StreamThatWasCutOff_CountsThePiecesThatWereHandedOver) {
+  EventStream stream = stream_of(false);
+  stream.feed(kText);
+  EXPECT_EQ(stream.usage().completion_tokens, 0u);  // nobody has them yet
+  stream.note_handed_over();
+  const auto handed = stream.usage().completion_tokens;
+  EXPECT_EQ(handed, 1u);
+  stream.feed(kText);
+  EXPECT_EQ(stream.usage().completion_tokens, handed);
+  stream.feed(R"(data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]})"
+              "\n\n");
+  stream.note_handed_over();
+  EXPECT_EQ(stream.usage().completion_tokens, 2u);  // the role alone is no token
+  stream.feed(kUsage);
+  stream.feed(kDone);
+  EXPECT_EQ(stream.usage().completion_tokens, 2u);  // as the engine says
+}
+
+TEST(EventStream, CostIsAskedOnce_AndSaidBesideTheUsage) {
+  int asked = 0;
+  StreamOptions options{.surface = Surface::Chat, .model = "fn", .include_usage = true};
+  options.cost = [&asked] {
+    ++asked;
+    return boost::json::object{{"micros", 17}};
+  };
+  EventStream stream(std::move(options));
+  stream.feed(kText);
+  EXPECT_NE(stream.feed(kUsage).find(R"("cost":{"micros":17})"), std::string::npos);
+  stream.feed(kDone);
+  EXPECT_EQ(asked, 1);
+}
+
 TEST(EventStream, UsageAsked_IsNullOnChunksAndOnceAtTheEnd) {
   EventStream stream = stream_of(true);
   const std::string first = stream.feed(kText);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <ctime>
-#include <random>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -12,6 +11,8 @@
 #include "domain/errors.h"
 #include "domain/limits.h"
 #include "fmt/format.h"
+#include "gateway/body_stream.h"
+#include "gateway/receipts.h"
 
 namespace glowplug::gateway {
 
@@ -30,9 +31,9 @@ std::string http_date(WallTime now) {
 
 void count(const Exchange& exchange, const Reply& reply) {
   const bool is_error = reply.status >= 400;
-  if (exchange.client.call)
-    exchange.client.call->end("", is_error ? CallFate::Refused : CallFate::Answered,
-                              is_error ? std::string_view(reply.error) : call_reason::kComplete);
+  if (exchange.open != nullptr)
+    exchange.open->end("", is_error ? CallFate::Refused : CallFate::Answered,
+                       is_error ? std::string_view(reply.error) : call_reason::kComplete);
   else if (is_error)
     exchange.server.metrics.count_request_refused(reply.error);
 }
@@ -125,13 +126,6 @@ void Client::wait_readable() {
       });
 }
 
-Reply json_reply(int status, std::string body) {
-  Reply reply;
-  reply.status = status;
-  reply.body = std::move(body);
-  return reply;
-}
-
 std::string_view Exchange::header(std::string_view field) const {
   const auto value = request[boost::beast::string_view(field.data(), field.size())];
   return std::string_view(value.data(), value.size());
@@ -147,24 +141,6 @@ std::string_view Exchange::query_value(std::string_view key) const {
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return {};
-}
-
-Reply Exchange::error_reply(const ErrorAnswer& answer, int retry_after_s) const {
-  Reply reply = anthropic
-                    ? json_reply(anthropic_status(answer), anthropic_error_json(answer, request_id))
-                    : json_reply(answer.status, error_json(answer));
-  if (retry_after_s > 0) {
-    const int seconds = std::clamp(retry_after_s, 1, 60);
-    reply.headers +=
-        fmt::format("retry-after: {}\r\nretry-after-ms: {}\r\n", seconds, seconds * 1000);
-  }
-  reply.error = answer.code;
-  if (!answer.retry && answer.status >= 422) reply.headers += "x-should-retry: false\r\n";
-  return reply;
-}
-
-Reply Exchange::error_reply(const Error& error, int retry_after_s) const {
-  return error_reply(to_answer(error), retry_after_s);
 }
 
 std::string Exchange::head(const Reply& reply, std::optional<std::size_t> length) const {
@@ -187,13 +163,14 @@ std::string Exchange::head(const Reply& reply, std::optional<std::size_t> length
   else if (!chunked)
     text += "connection: keep-alive\r\n";
   text += reply.headers;
+  text += cost_line(receipt);
   text += "\r\n";
   return text;
 }
 
 Coroutine<> Exchange::send(Reply reply) {
   count(*this, reply);
-  if (server.draining) keep_alive = false;
+  if (server.draining || (body != nullptr && !body->done())) keep_alive = false;
   std::string message = head(reply, reply.body.size());
   if (method != "HEAD" && may_have_body(reply.status)) message += reply.body;
   answered = true;
@@ -206,16 +183,6 @@ std::string Exchange::frame(std::string_view piece) const {
   std::string text = fmt::format("{:x}\r\n", piece.size());
   text.append(piece).append("\r\n");
   return text;
-}
-
-std::string new_request_id() {
-  static constexpr std::string_view kBase62 =
-      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  thread_local std::mt19937_64 random{std::random_device{}()};  // ids must be unique, not secret
-  std::uniform_int_distribution<std::size_t> pick(0, kBase62.size() - 1);
-  std::string id = "req_";
-  for (int i = 0; i < 24; ++i) id += kBase62[pick(random)];
-  return id;
 }
 
 }  // namespace glowplug::gateway

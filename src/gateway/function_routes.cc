@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "domain/errors.h"
 #include "gateway/function_json.h"
+#include "gateway/job_answers.h"
 #include "gateway/json_text.h"
 #include "gateway/request_fields.h"
 #include "gateway/routes.h"
@@ -88,6 +89,7 @@ Reply put_function(Exchange& exchange) {
   const Result<control::PutOutcome> outcome =
       exchange.server.platform.put(manifest.value(), revision.value());
   if (!outcome) return exchange.error_reply(outcome.error());
+  tell_jobs(exchange, manifest->name);
   return put_answer(exchange, manifest.value(), outcome.value());
 }
 
@@ -116,6 +118,7 @@ Reply get_functions(Exchange& exchange) {
 Reply delete_function(Exchange& exchange) {
   const Result<void> removed = exchange.server.platform.remove(exchange.name);
   if (!removed) return exchange.error_reply(removed.error());
+  tell_jobs(exchange, exchange.name);
   return json_reply(204, "");
 }
 

@@ -12,6 +12,7 @@
 #include "domain/errors.h"
 #include "domain/limits.h"
 #include "gateway/exchange.h"
+#include "gateway/job_runner.h"
 
 namespace glowplug::gateway {
 
@@ -83,10 +84,12 @@ Gateway::Gateway(asio::io_context& io, GatewayOptions options, control::Platform
       std::chrono::duration_cast<std::chrono::seconds>(clock.wall_now().time_since_epoch()).count();
   server_.reset(new Server{
       io, std::move(options), platform, clock, Metrics(clock), ReplicaPool(io), {}, 0, now});
+  job_runner_ = std::make_unique<CallJobRunner>(server_);
 }
 
 Gateway::~Gateway() {
   stop_accepting();
+  job_runner_.reset();
   server_->closed = true;
   boost::system::error_code ignored;
   for (Client* client : server_->clients) client->socket.close(ignored);
@@ -131,10 +134,17 @@ Result<void> Gateway::open() {
   return {};
 }
 
+void Gateway::set_jobs(queue::JobService& jobs) { server_->options.jobs = &jobs; }
+void Gateway::set_webhooks(queue::WebhookAdmin& webhooks) { server_->options.webhooks = &webhooks; }
+void Gateway::set_batches(queue::FileStore& files, queue::BatchService& batches) {
+  server_->options.files = &files;
+  server_->options.batches = &batches;
+}
 int Gateway::port() const { return main_ ? main_->port : 0; }
 int Gateway::admin_port() const { return admin_ ? admin_->port : 0; }
 std::size_t Gateway::in_flight() const { return server_->in_flight; }
 const CallCounts& Gateway::calls() const { return server_->metrics.calls(); }
+queue::JobRunner& Gateway::job_runner() { return *job_runner_; }
 
 void Gateway::stop_accepting() {
   server_->draining = true;

@@ -19,13 +19,22 @@
 #include "base/result.h"
 #include "control/cache_admin.h"
 #include "control/platform.h"
+#include "domain/limits.h"
 #include "domain/manifest.h"
 #include "domain/price.h"
+#include "metering/usage_ledger.h"
+#include "queue/job_runner.h"
+#include "queue/webhook_admin.h"
 #include "runtime/numa_probe.h"
 
 namespace boost::asio {
 class io_context;
 }
+
+namespace glowplug::queue {
+class BatchService;
+class FileStore;
+}  // namespace glowplug::queue
 
 namespace glowplug::gateway {
 
@@ -37,6 +46,14 @@ struct ListenAddress {
 
 // Reads "127.0.0.1:4569", "[::1]:4569", "localhost:4569" and ":4569" (loopback).
 Result<ListenAddress> parse_listen(std::string_view text);
+
+}  // namespace glowplug::gateway
+
+namespace glowplug::queue {
+class JobService;
+}
+
+namespace glowplug::gateway {
 
 struct GatewayOptions {
   ListenAddress listen;
@@ -50,8 +67,14 @@ struct GatewayOptions {
   std::function<std::uint64_t(domain::ProcessId)>
       memory_of;  // bytes resident now; 0 or absent = the reservation
   std::string openapi_yaml;
-  control::CacheAdmin* cache = nullptr;  // null = no model cache to show
+  control::CacheAdmin* cache = nullptr;     // null = no model cache to show
+  queue::WebhookAdmin* webhooks = nullptr;  // null = this server sends none
+  queue::FileStore* files = nullptr;        // null = it keeps none
+  queue::BatchService* batches = nullptr;
+  metering::UsageLedger* usage = nullptr;  // null = nothing is metered
   domain::PriceTable prices = domain::default_prices();
+  queue::JobService* jobs = nullptr;               // null = no durable queue; Gateway::set_jobs
+  Duration replica_pulse = domain::kReplicaPulse;  // between two signs of life that are asked for
   int cores = 1;
   std::vector<runtime::NumaNode> numa_nodes;  // of this machine
 };
@@ -68,6 +91,10 @@ class Gateway final {
   // Binds both listeners; port 0 takes a free one. Public addresses are refused while no key
   // exists.
   Result<void> open();
+  // Before open(): the queue needs the job runner of this object, and this needs the queue.
+  void set_jobs(queue::JobService& jobs);
+  void set_webhooks(queue::WebhookAdmin& webhooks);
+  void set_batches(queue::FileStore& files, queue::BatchService& batches);
   int port() const;
   int admin_port() const;
 
@@ -75,6 +102,7 @@ class Gateway final {
                           // streams of function events as soon as what is owed is said
   std::size_t in_flight() const;  // requests being answered
   const CallCounts& calls() const;
+  queue::JobRunner& job_runner();  // calls without a client, by the same rules
 
  private:
   struct Listener;
@@ -83,6 +111,7 @@ class Gateway final {
   std::shared_ptr<Server> server_;  // owners: this object and each open connection
   std::unique_ptr<Listener> main_;
   std::unique_ptr<Listener> admin_;
+  std::unique_ptr<queue::JobRunner> job_runner_;
 };
 
 }  // namespace glowplug::gateway

@@ -7,6 +7,7 @@
 
 #include "domain/errors.h"
 #include "domain/limits.h"
+#include "gateway/body_stream.h"
 #include "gateway/exchange.h"
 #include "gateway/pipeline.h"
 #include "gateway/routes.h"
@@ -20,6 +21,8 @@ namespace error = domain::error;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+// Of an upload: the largest file, and what a form has around it.
+constexpr std::uint64_t kStreamedBytesMax = domain::kFileBytesMax + 256 * 1024;
 constexpr std::size_t kLingerBytesMax =
     32 * 1024 * 1024;  // read and dropped so that the refusal is seen
 
@@ -34,15 +37,14 @@ class InFlight final {
   Server& server_;
 };
 
-Error read_fault(const boost::system::error_code& ec, bool timed_out) {
+Error read_fault(const boost::system::error_code& ec, bool timed_out, std::uint64_t body_max) {
   if (timed_out) {
     return Error{std::string(error::kRequestTimeout),
                  "The request did not arrive within the time for it.", ""};
   }
   if (ec == http::error::body_limit) {
-    return Error{
-        std::string(error::kRequestTooLarge),
-        "The body is over the limit of " + std::to_string(domain::kBodyBytesMax) + " bytes.", ""};
+    return Error{std::string(error::kRequestTooLarge),
+                 "The body is over the limit of " + std::to_string(body_max) + " bytes.", ""};
   }
   if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
     return Error{std::string(error::kHeadersTooLarge),
@@ -90,16 +92,24 @@ Coroutine<> linger(Client& client) {
 // left.
 struct ReadOutcome {
   bool ok = false;
+  bool streamed = false;  // the head alone is read
   std::optional<Error> fault;
 };
 
 // Known from the head on, however long the body takes.
-bool is_call(const Parser& parser, Side side) {
+const Route* route_of(const Parser& parser, Side side) {
   const auto method = parser.get().method_string();
   const auto target = parser.get().target();
   const std::string_view path(target.data(), std::min(target.find('?'), target.size()));
-  const RouteMatch match = find_route({method.data(), method.size()}, path, side);
-  return match.route != nullptr && match.route->infers == Infers::Yes;
+  return find_route({method.data(), method.size()}, path, side).route;
+}
+
+// The parser lets through what the largest body may have; most routes take less.
+boost::system::error_code limit_body(Parser& parser) {
+  parser.body_limit(domain::kBodyBytesMax);
+  const auto announced = parser.content_length();
+  if (announced && *announced > domain::kBodyBytesMax) return http::error::body_limit;
+  return {};
 }
 
 Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, Side side, bool first) {
@@ -120,13 +130,16 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, Side side, b
       co_await http::async_read_header(client.socket, client.buffer, parser, kAwait);
   boost::system::error_code ec = head_ec;
   const bool has_head = !ec || ec == http::error::body_limit;
-  if (has_head && is_call(parser, side)) client.begin_call();
+  const Route* route = has_head ? route_of(parser, side) : nullptr;
+  if (route != nullptr && route->infers == Infers::Yes) client.begin_call();
+  outcome.streamed = route != nullptr && route->body == Body::Streamed;
+  if (!ec && !outcome.streamed) ec = limit_body(parser);
   if (!ec) outcome.fault = coding_fault(parser);
   if (outcome.fault) {
     client.disarm();
     co_return outcome;
   }
-  if (!ec && !parser.is_done()) {
+  if (!ec && !outcome.streamed && !parser.is_done()) {
     const auto expect = parser.get()[http::field::expect];
     if (boost::beast::iequals(expect, "100-continue")) {
       if (!co_await client.write("HTTP/1.1 100 Continue\r\n\r\n")) {
@@ -143,7 +156,8 @@ Coroutine<ReadOutcome> read_request(Client& client, Parser& parser, Side side, b
   if (!ec) {
     outcome.ok = true;
   } else if (client.timed_out() || !(client_left(ec) || ec == asio::error::operation_aborted)) {
-    outcome.fault = read_fault(ec, client.timed_out());
+    outcome.fault = read_fault(ec, client.timed_out(),
+                               outcome.streamed ? kStreamedBytesMax : domain::kBodyBytesMax);
   } else {
     client.leave_call();
   }
@@ -164,7 +178,7 @@ Coroutine<std::string> run_guarded(Exchange& exchange) {
 Coroutine<> answer_fault(Exchange& exchange, const std::string& fault) {
   spdlog::error("request={} {} {} {}", exchange.request_id, exchange.method, exchange.path, fault);
   exchange.keep_alive = false;
-  if (exchange.client.call) exchange.client.call->end("", CallFate::Broken, error::kServerError);
+  if (exchange.open != nullptr) exchange.open->end("", CallFate::Broken, error::kServerError);
   if (exchange.answered) co_return;
   Reply reply = exchange.error_reply(Error{std::string(error::kServerError), fault, ""});
   co_await exchange.send(std::move(reply));
@@ -192,13 +206,14 @@ Coroutine<> serve_connection(std::shared_ptr<Server> server, asio::ip::tcp::sock
   while (more && !server->closed) {
     Parser parser;
     parser.header_limit(static_cast<std::uint32_t>(domain::kHeaderBytesMax));
-    parser.body_limit(domain::kBodyBytesMax);
+    parser.body_limit(kStreamedBytesMax);
     const ReadOutcome read = co_await read_request(*client, parser, side, first);
     first = false;
     if (!read.ok && !read.fault) break;
     if (server->closed) break;
     const InFlight counted(*server);
-    Exchange exchange{*server, *client};
+    Exchange exchange{{*server}, *client};
+    exchange.open = client->call ? &*client->call : nullptr;
     exchange.side = side;
     exchange.started = server->clock.now();
     exchange.request_id = new_request_id();
@@ -210,12 +225,20 @@ Coroutine<> serve_connection(std::shared_ptr<Server> server, asio::ip::tcp::sock
       break;
     }
     exchange.keep_alive = parser.keep_alive() && !server->draining;
-    exchange.request = parser.release();
+    std::unique_ptr<BodyStream> body;
+    if (read.streamed) {
+      exchange.request.base() = parser.get().base();
+      body = std::make_unique<BodyStream>(*client, std::move(parser), kStreamedBytesMax);
+      exchange.body = body.get();
+    } else {
+      exchange.request = parser.release();
+    }
     exchange.chunked = exchange.request.version() >= 11;
     take_target(exchange);
     const std::string fault = co_await run_guarded(exchange);
     if (!fault.empty()) co_await answer_fault(exchange, fault);
     more = exchange.keep_alive && !server->draining;
+    if (body && !body->done() && !body->client_gone()) co_await linger(*client);
   }
   boost::system::error_code ignored;
   client->socket.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);

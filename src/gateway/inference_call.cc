@@ -8,8 +8,10 @@
 
 #include "base/units.h"
 #include "domain/errors.h"
+#include "domain/limits.h"
 #include "fmt/format.h"
 #include "gateway/call_notes.h"
+#include "gateway/receipts.h"
 #include "gateway/tool_request.h"
 
 namespace glowplug::gateway {
@@ -25,9 +27,9 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr Duration kEndSeenFirst = std::chrono::milliseconds(1);
 constexpr Duration kEndSeenLast = std::chrono::milliseconds(512);
 
-enum class Stopped { No, ClientGone, Deadline };
+enum class Stopped { No, CallerGone, Deadline };
 
-// What a call waits on, so that the client's leaving or a timeout can end the wait from outside.
+// What a call waits on, so that its caller's leaving or a timeout can end the wait from outside.
 struct CallState {
   explicit CallState(asio::io_context& io) : wake(io), deadline(io) {}
 
@@ -153,23 +155,15 @@ void start_deadline(const std::shared_ptr<CallState>& state, Duration timeout) {
       });
 }
 
-std::string in_band_error(const Exchange& exchange, const ErrorAnswer& answer) {
-  if (exchange.anthropic) {
-    return "event: error\ndata: " + anthropic_error_json(answer, exchange.request_id) + "\n\n";
+// Reads the answer as a whole; false when the replica broke off.
+Coroutine<bool> read_whole(Caller& caller, ReplicaConnection& replica, std::string& body) {
+  while (true) {
+    const std::string_view piece = co_await replica.read_piece();
+    if (piece.empty()) co_return replica.ended();
+    caller.progressed();
+    if (body.size() + piece.size() > domain::kReplicaReplyBytesMax) co_return false;
+    body.append(piece);
   }
-  return "data: " + error_json(answer) + "\n\n";
-}
-
-// What goes before the first event.
-std::string stream_head(Exchange& exchange, const control::Grant& grant,
-                        const domain::PhaseTimes& phases, Duration before_grant) {
-  exchange.answered = true;
-  if (!exchange.chunked || exchange.server.draining) exchange.keep_alive = false;
-  Reply reply;
-  reply.content_type = "text/event-stream; charset=utf-8";
-  reply.headers = call_headers(grant, before_grant) + timing_line(phases, read_for(grant)) +
-                  "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
-  return exchange.head(reply, std::nullopt);
 }
 
 // The last chunk of the replica's own framing follows its last event; reading it frees the
@@ -182,17 +176,18 @@ Coroutine<> read_to_end(ReplicaConnection& replica) {
   replica.release();
 }
 
-// Passes the replica's events on, one write per piece; the next read starts when the client has
+// Passes the replica's events on, one write per piece; the next read starts when the caller has
 // taken the last.
-Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
+Coroutine<CallResult> relay_stream(CallContext& context, AnswerStream& answer, const CallPlan& plan,
                                    const control::Grant& grant, CallState& state,
                                    ReplicaConnection& replica, Time granted_at, Duration restored) {
   CallResult result;
   domain::PhaseTimes phases = grant.waited;
   if (restored > Duration(0)) phases[domain::Phase::Restore] = restored;
   EventStream events(StreamOptions{plan.surface, grant.manifest.name, plan.shape.include_usage,
-                                   "msg_" + exchange.request_id.substr(4), phases});
-  Server& server = exchange.server;
+                                   "msg_" + context.request_id.substr(4), phases,
+                                   cost_teller(context.server.options, context.request_id)});
+  Server& server = context.server;
   std::string held;  // what comes before the first token: until then another replica can take over
   Time first_byte_at{};
   while (!events.complete() && !events.engine_error()) {
@@ -201,20 +196,24 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
     held += events.feed(piece);
     if (held.empty() || !(events.began() || events.complete())) continue;
     const std::string text = std::exchange(held, {});
-    std::string message;
     const bool first = !result.streamed;
+    bool taken = false;
     if (first) {
       result.streamed = true;
+      context.answered = true;
       first_byte_at = server.clock.now();
       phases[domain::Phase::Prefill] = first_byte_at - granted_at - restored;
-      message = stream_head(exchange, grant, phases, granted_at - exchange.started);
-      note_first_byte(exchange, plan.function);
+      note_first_byte(context, plan.function);
+      const std::string headers =
+          call_headers(grant, granted_at - context.started) + timing_line(phases, read_for(grant));
+      taken = co_await answer.begin(headers, text);
+      server.platform.began(plan.function, grant.revision, first_byte_at - context.started);
+    } else {
+      taken = co_await answer.write(text);
     }
-    message += exchange.frame(text);
-    if (!co_await exchange.client.write(message)) state.stop(Stopped::ClientGone);
-    if (first)
-      server.platform.began(plan.function, grant.revision, first_byte_at - exchange.started);
-    if (state.stopped == Stopped::ClientGone) break;
+    if (!taken) state.stop(Stopped::CallerGone);
+    if (state.stopped == Stopped::CallerGone) break;
+    events.note_handed_over();
   }
   result.usage = events.usage();
   if (result.streamed) {
@@ -222,17 +221,15 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
     take_engine_times(phases, result.usage);
     result.phases = phases;
   }
-  result.client_gone = state.stopped == Stopped::ClientGone;
-  if (result.client_gone) {
-    exchange.keep_alive = false;
+  result.caller_gone = state.stopped == Stopped::CallerGone;
+  if (result.caller_gone) {
     replica.close();
     co_return result;
   }
   if (events.complete()) {
     result.status = 200;
     co_await read_to_end(replica);
-    if (exchange.chunked && !co_await exchange.client.write("0\r\n\r\n"))
-      exchange.keep_alive = false;
+    co_await answer.end();
     co_return result;
   }
   ErrorAnswer failure = stop_reason(state, grant);
@@ -243,9 +240,7 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
   result.status = failure.status;
   if (result.streamed) {
     result.broken_by = failure.code;
-    exchange.keep_alive = false;
-    const std::string last = exchange.frame(in_band_error(exchange, failure));
-    co_await exchange.client.write(last);
+    co_await answer.break_off(failure);
   } else {
     result.may_retry = result.replica_broke;
     result.failure = std::move(failure);
@@ -253,11 +248,11 @@ Coroutine<CallResult> relay_stream(Exchange& exchange, const CallPlan& plan,
   co_return result;
 }
 
-Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
+Coroutine<CallResult> run_granted(CallContext& context, Caller& caller, const CallPlan& plan,
                                   const control::Grant& grant,
                                   const std::shared_ptr<CallState>& state) {
   CallResult result;
-  Server& server = exchange.server;
+  Server& server = context.server;
   if (plan.shape.uses_tools) {
     if (Result<void> tools = check_tool_template(grant.manifest, grant.facts); !tools) {
       result.failure = to_answer(tools.error());
@@ -269,16 +264,18 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
   ReplicaConnection replica(server.pool, grant.endpoint);
   const ReplicaInUse in_use(*state, replica);
   const ReplicaHead head = co_await replica.exchange(plan.path, plan.body);
-  const bool streams =
-      plan.shape.stream && head.status == 200 && head.content_type.starts_with("text/event-stream");
+  if (head.status != 0) caller.progressed();
+  AnswerStream* const answer = caller.stream();
+  const bool streams = answer != nullptr && plan.shape.stream && head.status == 200 &&
+                       head.content_type.starts_with("text/event-stream");
   if (streams) {
-    result =
-        co_await relay_stream(exchange, plan, grant, *state, replica, granted_at, head.restored);
+    result = co_await relay_stream(context, *answer, plan, grant, *state, replica, granted_at,
+                                   head.restored);
   } else {
     bool whole = false;
-    if (head.status != 0) whole = co_await replica.read_all(result.body);
-    result.client_gone = state->stopped == Stopped::ClientGone;
-    result.headers = call_headers(grant, granted_at - exchange.started);
+    if (head.status != 0) whole = co_await read_whole(caller, replica, result.body);
+    result.caller_gone = state->stopped == Stopped::CallerGone;
+    result.headers = call_headers(grant, granted_at - context.started);
     result.bytes_read = read_for(grant);
     result.phases = grant.waited;
     if (head.restored > Duration(0)) result.phases[domain::Phase::Restore] = head.restored;
@@ -300,7 +297,7 @@ Coroutine<CallResult> run_granted(Exchange& exchange, const CallPlan& plan,
 }
 
 // What comes of it wakes the waiting coroutine.
-domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
+domain::CallId begin_call(CallContext& context, const CallPlan& plan,
                           const std::shared_ptr<CallState>& state,
                           std::optional<domain::CallId> retry_of) {
   control::CallWish wish;
@@ -310,7 +307,7 @@ domain::CallId begin_call(Exchange& exchange, const CallPlan& plan,
   wish.domain.salt = plan.shape.cache_salt;
   wish.prompt = plan.prompt;
   wish.retry_of = retry_of;
-  return exchange.server.platform.call(
+  return context.server.platform.call(
       std::move(wish),
       [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {
         const std::shared_ptr<CallState> alive = weak.lock();  // owner: the coroutine of perform()
@@ -326,7 +323,7 @@ control::CallOutcome outcome_of(const CallResult& result, const CallState& state
   if (result.replica_broke) return control::CallOutcome::ReplicaBroke;
   // An error is an answer, but says nothing for the replica.
   const bool whole = result.status != 0 && result.status < 400 && state.stopped == Stopped::No &&
-                     !result.client_gone;
+                     !result.caller_gone;
   return whole ? control::CallOutcome::Answered : control::CallOutcome::Stopped;
 }
 
@@ -343,19 +340,20 @@ Coroutine<bool> is_to_blame(Server& server, domain::CallId call, CallState& stat
   co_return blamed == control::Blamed::Yes;
 }
 
-Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
+Coroutine<CallResult> attempt(CallContext& context, Caller& caller, const CallPlan& plan,
                               const std::shared_ptr<CallState>& state,
                               std::optional<domain::CallId> retry_of) {
   CallResult result;
+  Server& server = context.server;
   state->outcome.reset();
-  const domain::CallId call = begin_call(exchange, plan, state, retry_of);
-  CallGuard guard(exchange.server, call);
+  const domain::CallId call = begin_call(context, plan, state, retry_of);
+  CallGuard guard(server, call);
   if (!state->outcome && state->stopped == Stopped::No) {
     state->wake.expires_at(std::chrono::steady_clock::time_point::max());
     co_await state->wake.async_wait(kAwait);
   }
   if (!state->outcome) {
-    result.client_gone = true;
+    result.caller_gone = true;
     co_return result;
   }
   if (!state->outcome->ok()) {
@@ -366,21 +364,26 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
     co_return result;
   }
   guard.granted();
-  if (state->stopped == Stopped::ClientGone) {
-    result.client_gone = true;
+  if (state->stopped == Stopped::CallerGone) {
+    result.caller_gone = true;
     co_return result;
   }
   const control::Grant grant = std::move(*state->outcome).value();
-  note_grant(exchange, grant);
-  if (retry_of) exchange.server.metrics.count_retry();
-  result = co_await run_granted(exchange, plan, grant, state);
+  note_grant(context, grant);
+  if (retry_of) server.metrics.count_retry();
+  caller.granted(grant);
+  if (state->stopped == Stopped::CallerGone) {
+    result.caller_gone = true;
+    co_return result;
+  }
+  result = co_await run_granted(context, caller, plan, grant, state);
   result.call = call;
   guard.ended(outcome_of(result, *state));
-  const bool asks = result.replica_broke && result.failure && !exchange.server.closed;
+  const bool asks = result.replica_broke && result.failure && !server.closed;
   bool to_blame = false;
   if (asks) {
-    to_blame = co_await is_to_blame(exchange.server, call, *state);
-    result.client_gone = state->stopped == Stopped::ClientGone;
+    to_blame = co_await is_to_blame(server, call, *state);
+    result.caller_gone = state->stopped == Stopped::CallerGone;
   }
   if (to_blame) result.failure = poisonous(grant);
   co_return result;
@@ -388,20 +391,27 @@ Coroutine<CallResult> attempt(Exchange& exchange, const CallPlan& plan,
 
 }  // namespace
 
-Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan) {
+Coroutine<CallResult> perform(CallContext& context, Caller& caller, const CallPlan& plan) {
   // Owner: this coroutine; the platform's callback and the timers hold weak pointers.
-  const auto state = std::make_shared<CallState>(exchange.server.io);
-  note_arrival(exchange, plan);
-  exchange.client.watch([weak = std::weak_ptr<CallState>(state)] {
-    if (const std::shared_ptr<CallState> alive = weak.lock()) alive->stop(Stopped::ClientGone);
-  });
-  CallResult result = co_await attempt(exchange, plan, state, std::nullopt);
-  if (result.may_retry && !result.client_gone && !exchange.answered) {
+  const auto state = std::make_shared<CallState>(context.server.io);
+  note_arrival(context, plan);
+  const std::weak_ptr<CallState> weak = state;
+  caller.watch({.gone =
+                    [weak] {
+                      if (const auto alive = weak.lock()) alive->stop(Stopped::CallerGone);
+                    },
+                .lost = [weak] {  // as if its connection had ended
+                  const auto alive = weak.lock();
+                  if (alive && alive->replica) alive->replica->close();
+                }});
+  CallResult result = co_await attempt(context, caller, plan, state, plan.retry_of);
+  const bool again = plan.try_again == TryAgain::Once && result.may_retry && !result.caller_gone &&
+                     !context.answered;
+  if (again) {
     const domain::CallId first = result.call;
-    result = co_await attempt(exchange, plan, state, first);
+    result = co_await attempt(context, caller, plan, state, first);
   }
-  exchange.client.unwatch();
-  if (result.client_gone) exchange.keep_alive = false;
+  caller.unwatch();
   co_return result;
 }
 
@@ -413,20 +423,6 @@ void take_engine_times(domain::PhaseTimes& phases, const Usage& usage) {
 
 std::string header_lines(const CallResult& result) {
   return result.headers + timing_line(result.phases, result.bytes_read);
-}
-
-Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result) {
-  note_end(exchange, function, result);
-  if (result.client_gone || result.streamed) co_return;
-  Reply reply;
-  if (result.failure) {
-    reply = exchange.error_reply(*result.failure, result.retry_after_s);
-  } else {
-    reply = json_reply(result.status, std::move(result.body));
-    note_first_byte(exchange, function);
-  }
-  reply.headers += header_lines(result);
-  co_await exchange.send(std::move(reply));
 }
 
 }  // namespace glowplug::gateway

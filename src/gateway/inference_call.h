@@ -1,8 +1,8 @@
 // One call of a function: wait for a replica, relay, give the slots back exactly once.
 //
-// While it waits or streams, the client's leaving and the function's timeout end it at once. Where
-// a replica fails before the client got a byte, the request is tried once more by a new call, which
-// gets a replica to itself.
+// While it waits or streams, its caller's leaving and the function's timeout end it at once. Where
+// a replica fails before a client got a byte, the request is tried once more by a new call, which
+// gets a replica to itself; a job is tried again by its queue.
 //
 // Thread: the server loop. Private to gateway/.
 #pragma once
@@ -11,10 +11,12 @@
 #include <optional>
 #include <string>
 
-#include "gateway/exchange.h"
+#include "gateway/caller.h"
 #include "gateway/openai_request.h"
 
 namespace glowplug::gateway {
+
+enum class TryAgain { No, Once };  // after a replica that failed before its caller got a byte
 
 struct CallPlan {
   std::string function;
@@ -23,11 +25,13 @@ struct CallPlan {
   Surface surface = Surface::Chat;
   RequestShape shape;
   domain::PromptLinks prompt;
+  TryAgain try_again = TryAgain::Once;
+  std::optional<domain::CallId> retry_of;  // an earlier call of this request, whose replica broke
 };
 
 struct CallResult {
-  bool client_gone = false;
-  bool streamed = false;               // the client has the answer, or as much as there was of it
+  bool caller_gone = false;
+  bool streamed = false;               // the caller has the answer, or as much as there was of it
   std::optional<ErrorAnswer> failure;  // otherwise the answer is below
   int retry_after_s = 0;
   int status = 0;
@@ -45,15 +49,12 @@ struct CallResult {
   bool replica_broke = false;
 };
 
-Coroutine<CallResult> perform(Exchange& exchange, const CallPlan& plan);
+Coroutine<CallResult> perform(CallContext& context, Caller& caller, const CallPlan& plan);
 
 // The engine's own clock tells prefill and decode apart, where the gateway's may see their sum.
 void take_engine_times(domain::PhaseTimes& phases, const Usage& usage);
 
 // The x-glowplug-… and Server-Timing lines of an answer that was not streamed.
 std::string header_lines(const CallResult& result);
-
-// Sends what perform() left to be sent and counts the request.
-Coroutine<> deliver(Exchange& exchange, const std::string& function, CallResult result);
 
 }  // namespace glowplug::gateway

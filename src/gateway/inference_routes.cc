@@ -2,9 +2,13 @@
 
 #include "domain/errors.h"
 #include "gateway/call_notes.h"
-#include "gateway/inference_call.h"
+#include "gateway/client_caller.h"
+#include "gateway/job_answers.h"
 #include "gateway/json_text.h"
 #include "gateway/prompt_links.h"
+#include "gateway/receipts.h"
+#include "gateway/request_fields.h"
+#include "gateway/response_routes.h"
 #include "gateway/routes.h"
 #include "gateway/tool_request.h"
 
@@ -24,7 +28,7 @@ Error unknown_model(const Server& server, const std::string& model) {
 }
 
 void finish_answer(CallResult& result, const std::string& function, int context) {
-  if (result.failure || result.streamed || result.client_gone) return;
+  if (result.failure || result.streamed || result.caller_gone) return;
   if (result.status == 200) {
     result.body = rewrite_answer(result.body, function, result.usage);
     take_engine_times(result.phases, result.usage);
@@ -33,23 +37,29 @@ void finish_answer(CallResult& result, const std::string& function, int context)
   }
 }
 
-Result<CallPlan> plan_call(Exchange& exchange, Surface surface, const boost::json::object& request,
-                           const control::FunctionView& view) {
+Result<CallPlan> plan_call(const Server& server, Surface surface, boost::json::object& request,
+                           const control::FunctionView& view, Streams streams) {
   Result<RequestShape> shape = check_request(surface, request, view.manifest);
   if (!shape) return shape.error();
   if (shape->uses_tools) {
     if (Result<void> tools = check_tool_template(view.manifest, view.facts); !tools)
       return tools.error();
   }
-  if (!exchange.server.platform.admitting()) {
+  if (!server.platform.admitting()) {
     return Error{std::string(error::kShuttingDown),
                  "The server is shutting down; try again in a moment.", ""};
   }
+  if (auto paid = check_budget(server.options, view.manifest); !paid) return paid.error();
   CallPlan plan;
   plan.function = view.manifest.name;
   plan.path = std::string(path_of(surface));
   plan.surface = surface;
   plan.shape = shape.value();
+  if (streams == Streams::Never) {
+    request.erase("stream");
+    request.erase("stream_options");
+    plan.shape.stream = plan.shape.include_usage = false;
+  }
   const bool keeps_it = surface == Surface::Chat || surface == Surface::Completions ||
                         surface == Surface::Responses || surface == Surface::Messages;
   if (keeps_it && view.manifest.scale.max > 1) plan.prompt = prompt_links(request);
@@ -57,41 +67,97 @@ Result<CallPlan> plan_call(Exchange& exchange, Surface surface, const boost::jso
   return plan;
 }
 
-namespace {
-
-struct Prepared {
-  CallPlan plan;
-  int context = 0;
-};
-
-Result<Prepared> prepare(Exchange& exchange, Surface surface, std::string& known_function) {
-  Result<boost::json::object> request = parse_object(exchange.request.body());
+Result<void> read_inference(const Server& server, Surface surface, std::string_view body,
+                            Streams streams, ReadCall& call) {
+  Result<boost::json::object> request = parse_object(body);
   if (!request) return request.error();
   Result<std::string> model = read_model(request.value());
   if (!model) return model.error();
-  if (!is_function_name(model.value())) return unknown_model(exchange.server, model.value());
-  const std::optional<control::FunctionView> view =
-      exchange.server.platform.function(model.value());
-  if (!view) return unknown_model(exchange.server, model.value());
-  known_function = view->manifest.name;
-  Result<CallPlan> plan = plan_call(exchange, surface, request.value(), *view);
+  if (!is_function_name(model.value())) return unknown_model(server, model.value());
+  const std::optional<control::FunctionView> view = server.platform.function(model.value());
+  if (!view) return unknown_model(server, model.value());
+  call.function = view->manifest.name;
+  call.context = view->manifest.context;
+  // How it came to be a job is no business of the function's.
+  if (streams == Streams::Never && surface == Surface::Responses) request->erase("background");
+  Result<CallPlan> plan = plan_call(server, surface, request.value(), *view, streams);
   if (!plan) return plan.error();
-  return Prepared{std::move(plan).value(), view->manifest.context};
+  call.plan = std::move(plan).value();
+  return {};
+}
+
+Reply refuse_inference(CallContext& context, const ReadCall& call, const ErrorAnswer& answer) {
+  if (!call.function.empty()) note_refusal(context, call.function, answer);
+  return context.error_reply(answer, answer.code == error::kShuttingDown ? 1 : 0);
+}
+
+Reply inference_reply(CallContext& context, const ReadCall& call, CallResult& result) {
+  Reply reply;
+  if (result.failure) {
+    reply = context.error_reply(*result.failure, result.retry_after_s);
+  } else {
+    reply = json_reply(result.status, std::move(result.body));
+    note_first_byte(context, call.function);
+  }
+  reply.headers += header_lines(result);
+  return reply;
+}
+
+namespace {
+
+bool may_be_job(Surface surface) {
+  return surface != Surface::InputTokens && surface != Surface::CountTokens;
+}
+
+// What the headers of a call say, where they may say it.
+Result<CallHeaders> headers_of(const Exchange& exchange, Surface surface, const ReadCall& call) {
+  if (!may_be_job(surface)) return CallHeaders();
+  Result<CallHeaders> headers = read_call_headers(exchange);
+  const RequestShape& shape = call.plan.shape;
+  if (headers && headers->preference.wants_job() && shape.stream && !shape.background)
+    return unsupported("stream", "a job's answer comes as a whole; leave out stream or Prefer.");
+  return headers;
+}
+
+// A call with its client on the line.
+Coroutine<> infer_now(Exchange& exchange, const ReadCall& call,
+                      std::optional<storage::IdempotencyKey> key) {
+  KeyedCall keyed(exchange.server);
+  std::optional<Reply> known = co_await keyed.begin(exchange, std::move(key));
+  if (known) {
+    co_await exchange.send(std::move(*known));
+    co_return;
+  }
+  CallResult result = co_await perform_for_client(exchange, call.plan);
+  finish_answer(result, call.function, call.context);
+  note_end(exchange, call.function, result);
+  if (result.caller_gone || result.streamed) co_return;
+  Reply reply = inference_reply(exchange, call, result);
+  co_await keyed.keep(reply);
+  co_await exchange.send(std::move(reply));
 }
 
 Coroutine<> run_inference(Exchange& exchange, Surface surface) {
-  std::string known_function;
-  Result<Prepared> prepared = prepare(exchange, surface, known_function);
-  if (!prepared) {
-    const ErrorAnswer answer = to_answer(prepared.error());
-    if (!known_function.empty()) note_refusal(exchange, known_function, answer);
-    Reply reply = exchange.error_reply(answer, answer.code == error::kShuttingDown ? 1 : 0);
-    co_await exchange.send(std::move(reply));
-    co_return;
+  exchange.client_request = usable_request_id(exchange.header("x-client-request-id"));
+  ReadCall call;
+  const Result<void> read =
+      read_inference(exchange.server, surface, exchange.request.body(), Streams::AsAsked, call);
+  Result<CallHeaders> headers = read ? headers_of(exchange, surface, call) : read.error();
+  if (!headers) {
+    Reply refusal = refuse_inference(exchange, call, to_answer(headers.error()));
+    co_await exchange.send(std::move(refusal));
+  } else if (call.plan.shape.background) {
+    co_await answer_in_background(
+        exchange, call.function, *headers,
+        call.plan.shape.stream ? ResponseForm::Events : ResponseForm::Object);
+  } else if (headers->preference.wants_job()) {
+    queue::Submission submission = submission_of(exchange, call.function, *headers);
+    std::optional<Reply> reply =
+        co_await answer_job(exchange, std::move(submission), headers->preference);
+    if (reply) co_await exchange.send(std::move(*reply));
+  } else {
+    co_await infer_now(exchange, call, std::move(headers->key));
   }
-  CallResult result = co_await perform(exchange, prepared->plan);
-  finish_answer(result, prepared->plan.function, prepared->context);
-  co_await deliver(exchange, prepared->plan.function, std::move(result));
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// What the inference routes and invoke share: finding the function and turning a request into a
-// call. Thread: the server loop. Private to gateway/.
+// How the inference routes, and invoke with them, read a call and word its answer: the same for a
+// client and for a job. Thread: the server loop. Private to gateway/.
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <boost/json/object.hpp>
 
@@ -11,9 +12,31 @@
 namespace glowplug::gateway {
 
 Error unknown_model(const Server& server, const std::string& model);
-Result<CallPlan> plan_call(Exchange& exchange, Surface surface, const boost::json::object& request,
-                           const control::FunctionView& view);
+
+// Never: the answer comes as a whole, whatever the request says of a stream or the background.
+enum class Streams { AsAsked, Never };
+
+// A request as a call, read step by step: what is known at a fault stands here too.
+struct ReadCall {
+  std::string function;  // that exists; empty while none is known
+  int context = 0;       // its, in tokens
+  CallPlan plan;
+};
+
+// `request`: what stands against `streams` is taken out of it.
+Result<CallPlan> plan_call(const Server& server, Surface surface, boost::json::object& request,
+                           const control::FunctionView& view, Streams streams);
+
+Result<void> read_inference(const Server& server, Surface surface, std::string_view body,
+                            Streams streams, ReadCall& call);
+
+// The answer to a request that could not become a call; notes it.
+Reply refuse_inference(CallContext& context, const ReadCall& call, const ErrorAnswer& answer);
+
 // Rewrites a whole answer, or turns a replica's refusal into a failure.
 void finish_answer(CallResult& result, const std::string& function, int context);
+
+// Of what was not streamed, to a caller who is there.
+Reply inference_reply(CallContext& context, const ReadCall& call, CallResult& result);
 
 }  // namespace glowplug::gateway

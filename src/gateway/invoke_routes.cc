@@ -6,8 +6,10 @@
 
 #include "domain/errors.h"
 #include "gateway/call_notes.h"
-#include "gateway/inference_routes.h"
+#include "gateway/client_caller.h"
+#include "gateway/job_answers.h"
 #include "gateway/json_text.h"
+#include "gateway/receipts.h"
 #include "gateway/request_fields.h"
 #include "gateway/routes.h"
 
@@ -17,33 +19,25 @@ namespace {
 namespace json = boost::json;
 namespace error = domain::error;
 
-enum class BodyForm { Object, Text };
-
 constexpr std::string_view kDefaultFunction = "gpt2";
 
-struct Event {
-  json::object whole;
-  json::object inner;
-  BodyForm form = BodyForm::Object;
-};
-
 // The payload under `body` (object or JSON text), or under `data` for a CloudEvent.
-Result<void> read_event(std::string_view text, Event& event) {
+Result<void> read_event(std::string_view text, InvokeCall& invoke) {
   Result<json::object> parsed = parse_object(text);
   if (!parsed) return parsed.error();
-  event.whole = std::move(parsed).value();
-  const json::value* payload = field(event.whole, "body");
-  if (!payload && field(event.whole, "specversion")) payload = field(event.whole, "data");
+  const json::object& whole = parsed.value();
+  const json::value* payload = field(whole, "body");
+  if (!payload && field(whole, "specversion")) payload = field(whole, "data");
   if (!payload) return missing("body", "is required: an object, or the same as JSON text.");
   if (payload->is_object()) {
-    event.inner = payload->as_object();
+    invoke.payload = payload->as_object();
     return {};
   }
   if (!payload->is_string()) return invalid("body", "must be an object or JSON text.");
-  event.form = BodyForm::Text;
+  invoke.form = BodyForm::Text;
   Result<json::object> inner = parse_object(std::string_view(payload->as_string()));
   if (!inner) return Error{inner.error().code, "In `body`: " + inner.error().message, "body"};
-  event.inner = std::move(inner).value();
+  invoke.payload = std::move(inner).value();
   return {};
 }
 
@@ -60,25 +54,24 @@ Reply envelope(int status, json::value body, BodyForm form) {
   return json_reply(status, json::serialize(object));
 }
 
-Reply envelope_error(const Exchange& exchange, const ErrorAnswer& answer, BodyForm form,
+Reply envelope_error(const CallContext& context, const ErrorAnswer& answer, BodyForm form,
                      int retry_after_s = 0) {
   boost::system::error_code ec;
   Reply reply = envelope(answer.status, json::parse(error_json(answer), ec), form);
-  reply.headers = exchange.error_reply(answer, retry_after_s).headers;
+  reply.headers = context.error_reply(answer, retry_after_s).headers;
   reply.error = answer.code;
   return reply;
 }
 
-Result<std::string> function_of(const Exchange& exchange, const json::object& inner) {
+Result<std::string> function_of(const std::string& name, const json::object& inner) {
   const json::value* model = field(inner, "model");
   if (model && !model->is_string()) return invalid("model", "must be a string.");
-  if (exchange.name.empty())
-    return model ? std::string(model->as_string()) : std::string(kDefaultFunction);
-  if (model && std::string_view(model->as_string()) != exchange.name) {
-    return invalid(
-        "model", "names another function than this route's, " + exchange.name + "; leave it out.");
+  if (name.empty()) return model ? std::string(model->as_string()) : std::string(kDefaultFunction);
+  if (model && std::string_view(model->as_string()) != name) {
+    return invalid("model",
+                   "names another function than this route's, " + name + "; leave it out.");
   }
-  return exchange.name;
+  return name;
 }
 
 // The inner payload as an ordinary request, with invoke's own defaults.
@@ -108,22 +101,22 @@ std::string text_of(const json::object& answer) {
   return content && content->is_string() ? std::string(content->as_string()) : std::string();
 }
 
-Reply answer_event(const Event& event, const std::string& function, const CallResult& result) {
+Reply answer_event(const InvokeCall& invoke, const CallResult& result) {
   boost::system::error_code ec;
   const json::value answer = json::parse(result.body, ec);
   std::string text = ec || !answer.is_object() ? std::string() : text_of(answer.as_object());
-  const json::value* prompt = field(event.inner, "prompt");
-  const json::value* full = field(event.inner, "return_full_text");
+  const json::value* prompt = field(invoke.payload, "prompt");
+  const json::value* full = field(invoke.payload, "return_full_text");
   const bool continuation_alone = full && full->is_bool() && !full->as_bool();
-  if (prompt && prompt->is_string() && !field(event.inner, "messages") && !continuation_alone) {
+  if (prompt && prompt->is_string() && !field(invoke.payload, "messages") && !continuation_alone) {
     text.insert(0, prompt->as_string().data(), prompt->as_string().size());
   }
   json::object body;
   body["text"] = text;
-  body["model"] = function;
+  body["model"] = invoke.call.function;
   body["usage"] = json::object{{"prompt_tokens", result.usage.prompt_tokens},
                                {"completion_tokens", result.usage.completion_tokens}};
-  return envelope(200, std::move(body), event.form);
+  return envelope(200, std::move(body), invoke.form);
 }
 
 // A user's own process answers with its envelope; the HTTP status mirrors its statusCode.
@@ -141,103 +134,135 @@ Reply process_answer(CallResult& result) {
   return reply;
 }
 
-Result<CallPlan> plan_invoke(Exchange& exchange, const Event& event,
-                             const control::FunctionView& view) {
-  if (view.manifest.engine.kind == domain::EngineKind::Process) {
-    if (!exchange.server.platform.admitting()) {
+Result<CallPlan> plan_invoke(const Server& server, const std::string& body,
+                             const InvokeCall& invoke, const control::FunctionView& view) {
+  if (invoke.process) {
+    if (!server.platform.admitting()) {
       return Error{std::string(error::kShuttingDown),
                    "The server is shutting down; try again in a moment.", ""};
     }
+    if (auto paid = check_budget(server.options, view.manifest); !paid) return paid.error();
     CallPlan plan;
     plan.function = view.manifest.name;
     plan.path = "/invoke";
-    plan.body = exchange.request.body();
+    plan.body = body;
     return plan;
   }
-  const bool chat = field(event.inner, "messages") != nullptr;
-  if (!chat && !field(event.inner, "prompt"))
+  const json::object& payload = invoke.payload;
+  const bool chat = field(payload, "messages") != nullptr;
+  if (!chat && !field(payload, "prompt"))
     return missing("prompt", "or messages is required in body.");
-  if (const json::value* full = field(event.inner, "return_full_text"); full && !full->is_bool()) {
+  if (const json::value* full = field(payload, "return_full_text"); full && !full->is_bool()) {
     return invalid("return_full_text", "must be true or false.");
   }
-  return plan_call(exchange, chat ? Surface::Chat : Surface::Completions,
-                   inference_request(event.inner), view);
+  json::object request = inference_request(payload);
+  return plan_call(server, chat ? Surface::Chat : Surface::Completions, request, view,
+                   Streams::Never);
 }
 
-struct PreparedInvoke {
-  std::optional<CallPlan> plan;  // none for a dry run
-  bool process = false;
-  int context = 0;
-};
+bool is_dry_run(const Exchange& exchange) {
+  return boost::beast::iequals(exchange.header("x-invocation-type"), "DryRun");
+}
 
-Result<PreparedInvoke> prepare_invoke(Exchange& exchange, Event& event, std::string& known) {
+Result<void> check_invocation(const Exchange& exchange) {
   const std::string_view kind = exchange.header("x-invocation-type");
-  if (boost::beast::iequals(kind, "Event") ||
-      exchange.header("prefer").find("respond-async") != std::string_view::npos) {
-    return unsupported("X-Invocation-Type",
-                       "Event: asynchronous calls are not available in this version.");
-  }
-  if (!kind.empty() && !boost::beast::iequals(kind, "RequestResponse") &&
-      !boost::beast::iequals(kind, "DryRun")) {
-    return unsupported("X-Invocation-Type", "must be RequestResponse or DryRun.");
-  }
+  const bool known = kind.empty() || boost::beast::iequals(kind, "RequestResponse") ||
+                     boost::beast::iequals(kind, "Event") || is_dry_run(exchange);
+  if (known) return {};
+  return unsupported("X-Invocation-Type", "must be RequestResponse, Event or DryRun.");
+}
+
+}  // namespace
+
+Result<void> read_invoke(const Server& server, const std::string& name, const std::string& body,
+                         InvokeCall& invoke) {
   std::optional<control::FunctionView> view;
-  if (!exchange.name.empty()) {  // the model is resolved before the fields are looked at
-    view = exchange.server.platform.function(exchange.name);
-    if (!view) return unknown_model(exchange.server, exchange.name);
+  if (!name.empty()) {  // the model is resolved before the fields are looked at
+    view = server.platform.function(name);
+    if (!view) return unknown_model(server, name);
   }
-  PreparedInvoke prepared;
-  prepared.process = view && view->manifest.engine.kind == domain::EngineKind::Process;
-  if (prepared.process) {
-    if (Result<json::object> any = parse_object(exchange.request.body()); !any) return any.error();
+  invoke.process = view && view->manifest.engine.kind == domain::EngineKind::Process;
+  if (invoke.process) {
+    if (Result<json::object> any = parse_object(body); !any) return any.error();
   } else {
-    if (Result<void> read = read_event(exchange.request.body(), event); !read) return read.error();
-    const Result<std::string> function = function_of(exchange, event.inner);
+    if (Result<void> read = read_event(body, invoke); !read) return read.error();
+    const Result<std::string> function = function_of(name, invoke.payload);
     if (!function) return function.error();
-    if (is_function_name(function.value()))
-      view = exchange.server.platform.function(function.value());
-    if (!view) return unknown_model(exchange.server, function.value());
-    prepared.process = view->manifest.engine.kind == domain::EngineKind::Process;
+    if (is_function_name(function.value())) view = server.platform.function(function.value());
+    if (!view) return unknown_model(server, function.value());
+    invoke.process = view->manifest.engine.kind == domain::EngineKind::Process;
   }
-  known = view->manifest.name;
-  prepared.context = view->manifest.context;
-  Result<CallPlan> plan = plan_invoke(exchange, event, *view);
+  invoke.call.function = view->manifest.name;
+  invoke.call.context = view->manifest.context;
+  Result<CallPlan> plan = plan_invoke(server, body, invoke, *view);
   if (!plan) return plan.error();
-  if (!boost::beast::iequals(kind, "DryRun")) prepared.plan = std::move(plan).value();
-  return prepared;
+  invoke.call.plan = std::move(plan).value();
+  return {};
+}
+
+Reply refuse_invoke(CallContext& context, const InvokeCall& invoke, const ErrorAnswer& answer) {
+  if (!invoke.call.function.empty()) note_refusal(context, invoke.call.function, answer);
+  return envelope_error(context, answer, invoke.form);
+}
+
+void finish_invoke(const InvokeCall& invoke, CallResult& result) {
+  if (!invoke.process) finish_answer(result, invoke.call.function, invoke.call.context);
+}
+
+Reply invoke_reply(CallContext& context, const InvokeCall& invoke, CallResult& result) {
+  Reply reply;
+  if (result.failure) {
+    reply = envelope_error(context, *result.failure, invoke.form, result.retry_after_s);
+    // A replica was granted and failed: the function's own fault, not the platform's refusal.
+    if (!result.headers.empty() && result.failure->status >= 500)
+      reply.headers += "x-function-error: true\r\n";
+  } else {
+    note_first_byte(context, invoke.call.function);
+    reply = invoke.process ? process_answer(result) : answer_event(invoke, result);
+  }
+  reply.headers += header_lines(result);
+  return reply;
+}
+
+namespace {
+
+// A call with its client on the line. None: the client has left.
+Coroutine<std::optional<Reply>> invoke_now(Exchange& exchange, const InvokeCall& invoke,
+                                           std::optional<storage::IdempotencyKey> key) {
+  KeyedCall keyed(exchange.server);
+  std::optional<Reply> known = co_await keyed.begin(exchange, std::move(key));
+  if (known) co_return known;
+  CallResult result = co_await perform_for_client(exchange, invoke.call.plan);
+  finish_invoke(invoke, result);
+  note_end(exchange, invoke.call.function, result);
+  if (result.caller_gone) co_return std::nullopt;
+  Reply reply = invoke_reply(exchange, invoke, result);
+  co_await keyed.keep(reply);
+  co_return reply;
 }
 
 }  // namespace
 
 Coroutine<> run_invoke(Exchange& exchange) {
-  Event event;
-  std::string known;
-  Result<PreparedInvoke> prepared = prepare_invoke(exchange, event, known);
-  Reply reply;
-  if (!prepared) {
-    const ErrorAnswer answer = to_answer(prepared.error());
-    if (!known.empty()) note_refusal(exchange, known, answer);
-    reply = envelope_error(exchange, answer, event.form);
-  } else if (!prepared->plan) {
-    exchange.client.call->end(known, CallFate::Answered, call_reason::kDryRun);
+  exchange.client_request = usable_request_id(exchange.header("x-client-request-id"));
+  InvokeCall invoke;
+  Result<void> read = check_invocation(exchange);
+  if (read) read = read_invoke(exchange.server, exchange.name, exchange.request.body(), invoke);
+  Result<CallHeaders> headers = read ? read_call_headers(exchange) : read.error();
+  const std::string& function = invoke.call.function;
+  std::optional<Reply> reply;
+  if (!headers) {
+    reply = refuse_invoke(exchange, invoke, to_answer(headers.error()));
+  } else if (is_dry_run(exchange)) {
+    exchange.open->end(function, CallFate::Answered, call_reason::kDryRun);
     reply = json_reply(204, "");
+  } else if (headers->preference.wants_job()) {
+    queue::Submission submission = submission_of(exchange, function, *headers);
+    reply = co_await answer_job(exchange, std::move(submission), headers->preference);
   } else {
-    CallResult result = co_await perform(exchange, *prepared->plan);
-    if (!prepared->process) finish_answer(result, known, prepared->context);
-    note_end(exchange, known, result);
-    if (result.client_gone) co_return;
-    if (result.failure) {
-      reply = envelope_error(exchange, *result.failure, event.form, result.retry_after_s);
-      // A replica was granted and failed: the function's own fault, not the platform's refusal.
-      if (!result.headers.empty() && result.failure->status >= 500)
-        reply.headers += "x-function-error: true\r\n";
-    } else {
-      note_first_byte(exchange, known);
-      reply = prepared->process ? process_answer(result) : answer_event(event, known, result);
-    }
-    reply.headers += header_lines(result);
+    reply = co_await invoke_now(exchange, invoke, std::move(headers->key));
   }
-  co_await exchange.send(std::move(reply));
+  if (reply) co_await exchange.send(std::move(*reply));
 }
 
 }  // namespace glowplug::gateway

@@ -192,7 +192,8 @@ void Metrics::write_requests(MetricsText& text) const {
                   number);
     }
   }
-  text.family("glowplug_tokens", "counter", "Tokens as reported in usage objects.");
+  text.family("glowplug_tokens", "counter",
+              "Tokens as reported in usage objects; of a stream that was cut off, its pieces.");
   for (const auto& [name, series] : series_) {
     text.sample("glowplug_tokens_total", label(name) + ",kind=\"prompt\"",
                 series.tokens.prompt_tokens);
@@ -250,7 +251,8 @@ void Metrics::write_starts(MetricsText& text,
 std::string Metrics::render(const std::vector<control::FunctionView>& functions,
                             std::size_t connections, MetricsFormat format,
                             const std::optional<control::CacheCounters>& cache,
-                            const MemoryOf& memory_of, const control::ProcessCounts& processes) {
+                            const MemoryOf& memory_of, const control::ProcessCounts& processes,
+                            const std::function<void(MetricsText&)>& more) {
   std::set<std::string_view> names;
   for (const auto& view : functions) names.insert(view.manifest.name);
   std::erase_if(series_, [&names](const auto& one) { return !names.contains(one.first); });
@@ -268,6 +270,7 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   write_memory(text, functions, memory_of);
   if (cache) write_cache(text, *cache);
   if (cache && cache->prompts) write_prompts(text, *cache->prompts);
+  if (more) more(text);
   return text.take();
 }
 

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -23,6 +24,10 @@
 #include "gateway/event_stream.h"
 #include "gateway/memory_metrics.h"
 #include "gateway/metrics_text.h"
+
+namespace glowplug::queue {
+class JobService;
+}
 
 namespace glowplug::gateway {
 
@@ -45,7 +50,8 @@ class Metrics final {
   // Forgets what it has counted of functions that are not among these.
   std::string render(const std::vector<control::FunctionView>& functions, std::size_t connections,
                      MetricsFormat format, const std::optional<control::CacheCounters>& cache = {},
-                     const MemoryOf& memory_of = {}, const control::ProcessCounts& processes = {});
+                     const MemoryOf& memory_of = {}, const control::ProcessCounts& processes = {},
+                     const std::function<void(MetricsText&)>& more = {});
 
  private:
   static constexpr std::array<double, 14> kFirstTokenBounds{

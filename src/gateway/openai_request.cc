@@ -222,11 +222,16 @@ Result<void> check_embeddings(const json::object& request) {
 
 Result<void> check_responses(const json::object& request) {
   if (Result<void> input = check_text_or_list(request, "input"); !input) return input;
-  if (flag(request, "background"))
-    return unsupported("background", "is not available in this version.");
+  if (Result<void> kind = check_kind(request, "background", JsonKind::Bool); !kind) return kind;
+  const json::value* store = field(request, "store");
+  if (flag(request, "background") && store && store->is_bool() && !store->as_bool())
+    return unsupported("store",
+                       "must not be false with background: an answer that is fetched later is "
+                       "stored until then. Leave out one of them.");
   if (field(request, "previous_response_id")) {
     return unsupported("previous_response_id",
-                       "names nothing: responses are not stored. Send the whole input.");
+                       "is not available: a response does not hold its conversation. Send the "
+                       "whole input.");
   }
   return check_kind(request, "instructions", JsonKind::String);
 }
@@ -311,6 +316,7 @@ Result<RequestShape> check_request(Surface surface, const json::object& request,
   }
   RequestShape shape;
   shape.stream = generates(surface) && flag(request, "stream");
+  shape.background = surface == Surface::Responses && flag(request, "background");
   shape.choices = static_cast<int>(integer(request, "n").value_or(1));
   if (const json::value* options = field(request, "stream_options")) {
     if (Result<void> kind = check_kind(options->as_object(), "include_usage", JsonKind::Bool);

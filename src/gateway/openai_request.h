@@ -34,6 +34,7 @@ struct RequestShape {
   bool stream = false;
   bool include_usage = false;
   bool uses_tools = false;
+  bool background = false;  // of a response: it is a job
   int choices = 1;
   std::optional<Duration> keep_alive;
   std::string cache_salt;  // the caller's own cache domain within its tenant's; empty = none

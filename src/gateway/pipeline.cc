@@ -39,12 +39,22 @@ Error bad_name(const Exchange& exchange) {
                "name"};
 }
 
+// A route that takes forms takes them from programs and from this server's own pages.
+Result<void> check_own_page(const Exchange& exchange) {
+  const std::string_view site = exchange.header("sec-fetch-site");
+  const bool from_browser = !site.empty() || !exchange.header("origin").empty();
+  if (!from_browser || site == "same-origin" || site == "none") return {};
+  return Error{std::string(error::kForbidden),
+               "A page of another site may not send files here; use a program, such as curl.", ""};
+}
+
 // A page of another site can make its visitor's browser post a form to this machine unasked; with
 // JSON the browser asks first, and nothing here says yes. So a form is refused where it can come
 // from a browser, which names its Origin. curl -d sends a form's type too, with JSON inside and no
 // Origin.
-Result<void> check_media_type(const Exchange& exchange) {
+Result<void> check_media_type(const Exchange& exchange, const Route& route) {
   if (exchange.method != "POST") return {};
+  if (route.body == Body::Streamed) return check_own_page(exchange);
   std::string_view type = exchange.header("content-type");
   type = type.substr(0, type.find(';'));
   while (type.ends_with(' ')) type.remove_suffix(1);
@@ -93,7 +103,7 @@ Coroutine<> run_pipeline(Exchange& exchange) {
     const bool about_function = match.route->pattern.starts_with("/v1/functions/");
     if (about_function && !is_function_name(exchange.name)) {
       reply = exchange.error_reply(bad_name(exchange));
-    } else if (Result<void> type = check_media_type(exchange); !type) {
+    } else if (Result<void> type = check_media_type(exchange, *match.route); !type) {
       reply = exchange.error_reply(type.error());
     } else if (match.route->run) {
       co_await match.route->run(exchange);

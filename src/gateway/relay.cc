@@ -107,10 +107,19 @@ asio::awaitable<bool> ReplicaConnection::open() {
 
 asio::awaitable<ReplicaHead> ReplicaConnection::exchange(const std::string& path,
                                                          const std::string& body) {
-  const std::string head =
+  std::string head =
       "POST " + path +
       " HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: " +
       std::to_string(body.size()) + "\r\n\r\n";
+  return ask(std::move(head), body);
+}
+
+asio::awaitable<ReplicaHead> ReplicaConnection::get(const std::string& path) {
+  static const std::string kNoBody;
+  return ask("GET " + path + " HTTP/1.1\r\nhost: localhost\r\n\r\n", kNoBody);
+}
+
+asio::awaitable<ReplicaHead> ReplicaConnection::ask(std::string head, const std::string& body) {
   ReplicaHead answer;
   parts_->socket = parts_->pool.take(parts_->key);
   bool reused = parts_->socket != nullptr;
@@ -157,15 +166,6 @@ asio::awaitable<std::string_view> ReplicaConnection::read_piece() {
     if (ec && ec != http::error::need_buffer) co_return std::string_view();
   }
   co_return std::string_view();
-}
-
-asio::awaitable<bool> ReplicaConnection::read_all(std::string& body) {
-  while (true) {
-    const std::string_view piece = co_await read_piece();
-    if (piece.empty()) co_return ended();
-    if (body.size() + piece.size() > domain::kReplicaReplyBytesMax) co_return false;
-    body.append(piece);
-  }
 }
 
 bool ReplicaConnection::ended() const {

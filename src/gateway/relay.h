@@ -52,8 +52,7 @@ class ReplicaConnection final {
   // Sends a POST and reads the answer's header. A pooled connection that turns out dead is replaced
   // once.
   boost::asio::awaitable<ReplicaHead> exchange(const std::string& path, const std::string& body);
-  // The rest of the answer as a whole; false when the replica broke off.
-  boost::asio::awaitable<bool> read_all(std::string& body);
+  boost::asio::awaitable<ReplicaHead> get(const std::string& path);  // the same with a GET
   // The next piece; empty with `ended()` at the proper end, empty without it when the replica broke
   // off.
   boost::asio::awaitable<std::string_view> read_piece();
@@ -65,6 +64,7 @@ class ReplicaConnection final {
 
  private:
   boost::asio::awaitable<bool> open();
+  boost::asio::awaitable<ReplicaHead> ask(std::string head, const std::string& body);
 
   struct Parts;
   std::unique_ptr<Parts> parts_;

@@ -7,10 +7,14 @@
 #include <string_view>
 
 #include "gateway/exchange.h"
+#include "gateway/job_routes.h"
 
 namespace glowplug::gateway {
 
 enum class Reach { Main, Both };
+// A whole body is held in memory, up to kBodyBytesMax, and is JSON. A streamed one is read by the
+// route (Exchange::body), which checks its type too.
+enum class Body { Whole, Streamed };
 enum class Infers { No, Yes };  // whether it may start a replica; the others never wake a function
 
 struct Route {
@@ -20,6 +24,7 @@ struct Route {
   Coroutine<> (*run)(Exchange&) = nullptr;
   Reach reach = Reach::Both;
   Infers infers = Infers::No;
+  Body body = Body::Whole;
 };
 
 std::span<const Route> routes();
@@ -69,6 +74,20 @@ Reply delete_checkpoint(Exchange&);
 Reply activate_checkpoint(Exchange&);
 Reply put_traffic(Exchange&);
 Reply roll_back(Exchange&);
+// file_routes.cc
+Coroutine<> run_upload(Exchange&);
+Reply get_files(Exchange&);
+Reply get_file(Exchange&);
+Coroutine<> run_file_content(Exchange&);
+Coroutine<> run_delete_file(Exchange&);
+// batch_routes.cc
+Coroutine<> run_create_batch(Exchange&);
+Reply get_batches(Exchange&);
+Reply get_batch(Exchange&);
+Coroutine<> run_cancel_batch(Exchange&);
+// usage_routes.cc
+Coroutine<> run_usage(Exchange&);
+Coroutine<> run_receipt(Exchange&);
 // cost_route.cc
 Reply estimate_cost(Exchange&);
 // device_routes.cc
@@ -77,6 +96,15 @@ Reply get_devices(Exchange&);
 Coroutine<> run_events(Exchange&);
 // tune_route.cc
 Coroutine<> run_tune(Exchange&);
+// webhook_routes.cc
+Coroutine<> run_webhook_endpoints(Exchange&);
+Coroutine<> run_webhook_add(Exchange&);
+Coroutine<> run_webhook_remove(Exchange&);
+Coroutine<> run_webhook_rotate(Exchange&);
+Coroutine<> run_webhook_enable(Exchange&);
+Coroutine<> run_webhook_test(Exchange&);
+Coroutine<> run_webhook_deliveries(Exchange&);
+Coroutine<> run_webhook_replay(Exchange&);
 // inference_routes.cc
 Coroutine<> run_chat(Exchange&);
 Coroutine<> run_completions(Exchange&);

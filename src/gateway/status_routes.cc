@@ -1,9 +1,12 @@
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "gateway/batch_metrics.h"
 #include "gateway/function_json.h"
 #include "gateway/inference_routes.h"
+#include "gateway/job_metrics.h"
 #include "gateway/json_text.h"
+#include "gateway/receipts.h"
 #include "gateway/routes.h"
 
 namespace glowplug::gateway {
@@ -27,7 +30,16 @@ Reply answer_metrics(Exchange& exchange) {
   reply.body = exchange.server.metrics.render(
       exchange.server.platform.functions(), exchange.server.clients.size(),
       open ? MetricsFormat::OpenMetrics : MetricsFormat::PrometheusText, cache,
-      exchange.server.options.memory_of, exchange.server.platform.process_counts());
+      exchange.server.options.memory_of, exchange.server.platform.process_counts(),
+      [&exchange](MetricsText& text) {
+        const GatewayOptions& options = exchange.server.options;
+        if (options.usage != nullptr)
+          write_usage(text, *options.usage, exchange.server.clock.wall_now());
+        if (options.jobs != nullptr) write_job_metrics(text, *options.jobs);
+        if (options.files != nullptr) write_file_store(text, *options.files);
+        if (options.batches != nullptr) write_batches(text, *options.batches);
+        if (options.webhooks != nullptr) write_webhooks(text, options.webhooks->counts());
+      });
   reply.content_type = open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                             : "text/plain; version=0.0.4; charset=utf-8";
   return reply;

@@ -74,8 +74,10 @@ class FakePlatform final : public control::Platform {
  public:
   domain::CallId call(control::CallWish wish,
                       std::function<void(Result<control::Grant>, int)> done) override {
+    if (throws) throw std::runtime_error("what nobody foresaw");
     const domain::CallId id{++calls};
     retries_of.push_back(wish.retry_of);
+    salts.push_back(wish.domain.salt);
     if (hold) {
       held = std::move(done);
     } else if (wish.retry_of && retry_refusal) {
@@ -174,12 +176,14 @@ class FakePlatform final : public control::Platform {
   std::optional<Error> refusal, retry_refusal;
   std::function<void(Result<control::Grant>, int)> held;
   bool hold = false;
+  bool throws = false;
   bool admits = true;
   bool gone = false;  // nobody may call it any more
   std::vector<std::string> preloads;
   std::uint64_t calls = 0;
   std::vector<control::AnswerBegan> first_tokens;
   std::vector<std::optional<domain::CallId>> retries_of;  // of each call
+  std::vector<std::string> salts;                         // the same
   std::vector<control::CallOutcome> outcomes;
   domain::CallId poison{};
   control::Blamed blamed = control::Blamed::Yes;  // the poison, once that is known
@@ -191,7 +195,8 @@ class FakePlatform final : public control::Platform {
 
 class GatewayTest : public testing::Test {
  protected:
-  GatewayTest() : path_("/tmp/glowplug-gateway-test-" + std::to_string(::getpid()) + ".sock") {
+  explicit GatewayTest(Duration replica_pulse = domain::kReplicaPulse)
+      : path_("/tmp/glowplug-gateway-test-" + std::to_string(::getpid()) + ".sock") {
     ::unlink(path_.c_str());
     replica_ = std::make_unique<asio::local::stream_protocol::acceptor>(io_, path_);
     asio::co_spawn(io_, accept_replica(), asio::detached);
@@ -202,6 +207,7 @@ class GatewayTest : public testing::Test {
     platform_.views["fn"] = view;
     GatewayOptions options;
     options.version = "test";
+    options.replica_pulse = replica_pulse;
     options.in_catalogue = [](std::string_view name) { return name == "gpt2"; };
     options.read_manifest = [](std::string_view,
                                std::string_view name) -> Result<domain::Manifest> {
@@ -230,7 +236,8 @@ class GatewayTest : public testing::Test {
       asio::co_spawn(io_, serve_replica(std::move(socket)), asio::detached);
     }
   }
-  // Answers every request on a connection with the next script; an empty script closes at once.
+  // Answers every request on a connection with the next script; an empty script closes at once, and
+  // after kSilent nothing comes. Says so at /health while it is `healthy_`.
   asio::awaitable<void> serve_replica(asio::local::stream_protocol::socket socket) {
     std::string buffer;
     while (true) {
@@ -238,6 +245,12 @@ class GatewayTest : public testing::Test {
           co_await asio::async_read_until(socket, asio::dynamic_buffer(buffer), "\r\n\r\n", kAwait);
       if (ec) break;
       std::string head = buffer.substr(0, count);
+      if (head.starts_with("GET /health ")) {
+        buffer.erase(0, count);
+        ++health_asked_;
+        if (healthy_) co_await asio::async_write(socket, asio::buffer(kHealthy), kAwait);
+        continue;
+      }
       const std::size_t length = std::stoul(head.substr(head.find("content-length: ") + 16));
       while (buffer.size() < count + length) {
         char piece[4096];
@@ -250,6 +263,7 @@ class GatewayTest : public testing::Test {
       const std::string script = scripts_.empty() ? "" : scripts_.front();
       if (!scripts_.empty()) scripts_.erase(scripts_.begin());
       if (script.empty()) co_return;
+      if (script == kSilent) continue;
       co_await asio::async_write(socket, asio::buffer(script), kAwait);
       if (break_after_) co_return;
     }
@@ -300,6 +314,9 @@ class GatewayTest : public testing::Test {
     return text.find(part) != std::string::npos;
   }
 
+  static constexpr std::string_view kSilent = "silent";
+  static constexpr std::string_view kHealthy = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
   SystemClock clock_;
   FakePlatform platform_;
   asio::io_context io_;
@@ -311,6 +328,8 @@ class GatewayTest : public testing::Test {
   std::string seen_;
   bool break_after_ = false;
   int replica_closed_ = 0;
+  bool healthy_ = true;
+  int health_asked_ = 0;
 };
 
 }  // namespace glowplug::gateway

@@ -72,6 +72,7 @@ json::object call_object(const CallRecord& call, const Server& server) {
   return {{"object", "call"},
           {"request", call.request},
           {"client_request", or_null(!call.client_request.empty(), call.client_request)},
+          {"job", call.job ? json::value(job_text(*call.job)) : json::value(nullptr)},
           {"function", call.function},
           {"path", call.path},
           {"stream", call.stream},

@@ -1,5 +1,5 @@
 // Authenticated encryption (AES-256-GCM) of bytes in a stream, and keys for it; its .cc is, beside
-// sha256.cc, the only file that names OpenSSL.
+// sha256.cc, the only file here that names OpenSSL.
 //
 // What is opened is not known to be genuine before authentic() says so: whoever opens keeps the
 // bytes to himself until then.

@@ -1,5 +1,7 @@
 #include "models/budget_fields.h"
 
+#include <string_view>
+
 #include <boost/json/value.hpp>
 #include <fmt/format.h>
 
@@ -24,22 +26,27 @@ void read_memory(ManifestFields& fields, std::uint64_t& into) {
                              shown(*value)));
 }
 
-void read_per_hour(ManifestFields& fields, domain::Money& into) {
-  const json::value* value = fields.find("per_hour");
+void read_money(ManifestFields& fields, std::string_view key, domain::Money& into) {
+  const json::value* value = fields.find(key);
   if (value == nullptr) return;
   if (const auto money = budget_money(*value))
     into = *money;
   else
-    fields.fault("per_hour", fmt::format("must be {}, not {}; leave it out for no bound",
-                                         budget_money_in_words(), shown(*value)));
+    fields.fault(key, fmt::format("must be {}, not {}; leave it out for no bound",
+                                  budget_money_in_words(), shown(*value)));
+}
+
+// A JSON number is a double, which holds all six decimals up to kBudgetMax.
+void write_money(json::object& object, std::string_view key, domain::Money money) {
+  if (money.micros > 0) object[key] = static_cast<double>(money.micros) / 1e6;
 }
 
 }  // namespace
 
-std::optional<domain::Money> budget_money(const json::value& per_hour) {
-  const std::optional<double> units = number_of(per_hour);
-  if (!units || !(*units > 0 && *units <= domain::kBudgetMax)) return std::nullopt;
-  const auto micros = micros_of(*units);
+std::optional<domain::Money> budget_money(const json::value& units) {
+  const std::optional<double> number = number_of(units);
+  if (!number || !(*number > 0 && *number <= domain::kBudgetMax)) return std::nullopt;
+  const auto micros = micros_of(*number);
   return micros && *micros > 0 ? std::optional(domain::Money{*micros}) : std::nullopt;
 }
 
@@ -60,15 +67,15 @@ void read_budget(ManifestFields& fields, domain::Budget& budget) {
   ManifestFields inner(value->get_object(), fields.path_of("budget"), fields.faults());
   inner.refuse_unknown(manifest_keys().at("scale.budget"));
   read_memory(inner, budget.memory_bytes);
-  read_per_hour(inner, budget.per_hour);
+  read_money(inner, "per_hour", budget.per_hour);
+  read_money(inner, "per_day", budget.per_day);
 }
 
 json::object budget_object(const domain::Budget& budget) {
   json::object object;
   if (budget.memory_bytes > 0) object["memory"] = budget.memory_bytes;
-  // A JSON number is a double, which holds all six decimals up to kBudgetMax.
-  if (budget.per_hour.micros > 0)
-    object["per_hour"] = static_cast<double>(budget.per_hour.micros) / 1e6;
+  write_money(object, "per_hour", budget.per_hour);
+  write_money(object, "per_day", budget.per_day);
   return object;
 }
 

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -40,6 +41,8 @@ class DurableFile final {
   ~DurableFile();
 
   int fd() const { return fd_.get(); }
+  // Another final name, in the same folder: for one that its bytes decide.
+  void rename_to(std::string path) { path_ = std::move(path); }
   Result<void> append(std::span<const std::uint8_t> bytes);
   // With IfThere::Fail the Result is false when the name was taken; the file is then removed.
   Result<bool> publish(IfThere if_there);

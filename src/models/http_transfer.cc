@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <memory>
-#include <mutex>
-#include <span>
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include "models/address_check.h"
+#include "models/curl_handles.h"
 #include "models/model_source.h"
 
 namespace glowplug::models {
@@ -24,21 +19,11 @@ constexpr long kConnectTimeoutSeconds = 20;
 constexpr long kSlowBytesPerSecond = 1024;
 constexpr long kSlowSeconds = 30;
 
-struct CurlEnd {
-  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
-using Handle = std::unique_ptr<CURL, CurlEnd>;
-using Url = std::unique_ptr<CURLU, CurlEnd>;
-using List = std::unique_ptr<curl_slist, CurlEnd>;
-
 struct Hop {
   const HttpSink& sink;
   HttpReply& reply;
   bool public_only = true;
-  bool may_connect = false;  // one of the name's addresses at least is allowed
-  std::string forbidden;     // the last address that is not, and what it is
+  SocketGuard guard = {};
   std::size_t header_bytes = 0;
   bool begun = false;
   bool sink_failed = false;
@@ -97,32 +82,6 @@ int on_progress(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return hop.stopped ? 1 : 0;
 }
 
-std::span<const std::uint8_t> bytes_of(const sockaddr* address) {
-  if (address->sa_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in*>(address)->sin_addr;
-    return {reinterpret_cast<const std::uint8_t*>(&v4), sizeof v4};
-  }
-  if (address->sa_family == AF_INET6)
-    return reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr.s6_addr;
-  return {};
-}
-
-// libcurl connects this socket to `address` and to nothing else. Without a socket it tries the
-// name's next address.
-curl_socket_t open_socket(void* context, curlsocktype, curl_sockaddr* address) {
-  auto& hop = *static_cast<Hop*>(context);
-  const auto bytes = bytes_of(&address->addr);
-  const std::string_view kind = hop.public_only ? not_public_because(bytes) : std::string_view();
-  if (!kind.empty()) {
-    char text[INET6_ADDRSTRLEN] = "(unknown)";
-    ::inet_ntop(address->family, bytes.data(), text, sizeof text);
-    hop.forbidden = fmt::format("{} address {}", kind, text);
-    return CURL_SOCKET_BAD;
-  }
-  hop.may_connect = true;
-  return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
 bool environment_names_a_proxy() {
   for (const char* name : {"https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"}) {
     const char* value = std::getenv(name);
@@ -131,16 +90,11 @@ bool environment_names_a_proxy() {
   return false;
 }
 
-List header_list(const HttpRequest& request, bool with_token) {
-  List list;
-  const auto append = [&](const std::string& line) {
-    curl_slist* longer = curl_slist_append(list.get(), line.c_str());
-    (void)list.release();
-    list.reset(longer);
-  };
-  for (const std::string& line : request.headers) append(line);
+CurlList header_list(const HttpRequest& request, bool with_token) {
+  CurlList list;
+  for (const std::string& line : request.headers) append_line(list, line);
   if (with_token && !request.bearer_token.empty())
-    append("Authorization: Bearer " + request.bearer_token);
+    append_line(list, "Authorization: Bearer " + request.bearer_token);
   return list;
 }
 
@@ -162,8 +116,9 @@ void set_options(CURL* curl, const HttpRequest& request, const std::string& url,
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &hop);
-  curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-  curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, &hop);
+  if (hop.public_only)
+    hop.guard.refuses = [](auto address) { return std::string(not_public_because(address)); };
+  guard_sockets(curl, hop.guard);
   if (hop.public_only)
     curl_easy_setopt(curl, CURLOPT_PROXY, "");  // "": none, also not $https_proxy
   if (const char* bundle = std::getenv("SSL_CERT_FILE"))
@@ -173,10 +128,7 @@ void set_options(CURL* curl, const HttpRequest& request, const std::string& url,
 // The multi interface bounds every wait to 100 ms; a single easy call polls its progress once a
 // second only.
 CURLcode perform(CURL* easy, Hop& hop) {
-  struct MultiEnd {
-    void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
-  };
-  const std::unique_ptr<CURLM, MultiEnd> multi(curl_multi_init());
+  const CurlMulti multi(curl_multi_init());
   curl_multi_add_handle(multi.get(), easy);
   CURLcode code = CURLE_OK;
   int running = 1;
@@ -199,14 +151,6 @@ CURLcode perform(CURL* easy, Hop& hop) {
   return code;
 }
 
-std::string part_of(const Url& url, CURLUPart part, unsigned int flags = 0) {
-  char* text = nullptr;
-  if (curl_url_get(url.get(), part, &text, flags) != CURLUE_OK) return {};
-  std::string copy(text);
-  curl_free(text);
-  return copy;
-}
-
 bool is_public_only(const AddressRule& rule, const std::string& url) {
   const std::string host = host_of(url);
   const bool own =
@@ -220,13 +164,13 @@ void explain(HttpReply& reply, const Hop& hop, const std::string& url, CURLcode 
     reply.outcome = hop.stopped ? HttpOutcome::Stopped : HttpOutcome::SinkFailed;
     return;
   }
-  if (!hop.may_connect && !hop.forbidden.empty()) {
+  if (!hop.guard.may_connect && !hop.guard.forbidden.empty()) {
     reply.outcome = HttpOutcome::Forbidden;
     reply.reason = fmt::format(
         "{} leads to the {}, and this server fetches models from public addresses only; start it "
         "with --allow-private-sources, or name a mirror of your own in HF_ENDPOINT or "
         "PIP_INDEX_URL",
-        host_of(url), hop.forbidden);
+        host_of(url), hop.guard.forbidden);
     return;
   }
   reply.outcome = HttpOutcome::Unreachable;
@@ -240,32 +184,31 @@ void explain(HttpReply& reply, const Hop& hop, const std::string& url, CURLcode 
 }  // namespace
 
 std::string resolve_url(const std::string& base, const std::string& reference) {
-  const Url url(curl_url());
+  const CurlUrl url(curl_url());
   if (curl_url_set(url.get(), CURLUPART_URL, base.c_str(), 0) != CURLUE_OK) return {};
   if (curl_url_set(url.get(), CURLUPART_URL, reference.c_str(), 0) != CURLUE_OK) return {};
-  return part_of(url, CURLUPART_URL);
+  return url_part(url, CURLUPART_URL);
 }
 
 std::string host_of(const std::string& address) {
-  const Url url(curl_url());
+  const CurlUrl url(curl_url());
   if (curl_url_set(url.get(), CURLUPART_URL, address.c_str(), 0) != CURLUE_OK) return {};
-  return fmt::format("{}://{}:{}", part_of(url, CURLUPART_SCHEME), part_of(url, CURLUPART_HOST),
-                     part_of(url, CURLUPART_PORT, CURLU_DEFAULT_PORT));
+  return fmt::format("{}://{}:{}", url_part(url, CURLUPART_SCHEME), url_part(url, CURLUPART_HOST),
+                     url_part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT));
 }
 
 std::string without_secrets(const std::string& address) {
-  const Url url(curl_url());
+  const CurlUrl url(curl_url());
   if (curl_url_set(url.get(), CURLUPART_URL, address.c_str(), 0) != CURLUE_OK)
     return "(unreadable address)";
   curl_url_set(url.get(), CURLUPART_USER, nullptr, 0);
   curl_url_set(url.get(), CURLUPART_PASSWORD, nullptr, 0);
   curl_url_set(url.get(), CURLUPART_QUERY, nullptr, 0);
-  return part_of(url, CURLUPART_URL);
+  return url_part(url, CURLUPART_URL);
 }
 
 HttpReply http_exchange(const HttpRequest& request, const HttpSink& sink) {
-  static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+  start_curl();
   HttpReply reply;
   std::string url = request.url;
   const std::string token_host = host_of(request.url);
@@ -275,10 +218,10 @@ HttpReply http_exchange(const HttpRequest& request, const HttpSink& sink) {
       reply.reason = fmt::format("{} is neither https nor on this machine", without_secrets(url));
       return reply;
     }
-    const Handle curl(curl_easy_init());
+    const CurlHandle curl(curl_easy_init());
     Hop hop{.sink = sink, .reply = reply, .public_only = is_public_only(request.addresses, url)};
     reply.headers.clear();
-    const List headers = header_list(request, host_of(url) == token_host);
+    const CurlList headers = header_list(request, host_of(url) == token_host);
     set_options(curl.get(), request, url, hop);
     curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
     const CURLcode code = perform(curl.get(), hop);

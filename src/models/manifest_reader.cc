@@ -388,7 +388,7 @@ const std::map<std::string, std::vector<std::string_view>>& manifest_keys() {
       {"engine.process", {"command", "ready", "env", "start_timeout", "sleep"}},
       {"engine.process.sleep", {"kind", "level", "after", "timeout"}},
       {"scale", {"min", "max", "min_template", "policy", "budget"}},
-      {"scale.budget", {"memory", "per_hour"}},
+      {"scale.budget", {"memory", "per_hour", "per_day"}},
       {"limits", {"queue", "queue_timeout", "timeout", "max_tokens"}},
       {"resources", {"memory", "threads", "device"}},
       {"tuning", {"batch", "repack", "kv"}}};

@@ -139,10 +139,13 @@ TEST(ManifestReader, ScheduleThatCannotWork_NamesTheHoldAndTheFix) {
 
 TEST(ManifestReader, Budget_IsReadAndWritten) {
   const auto read = read_manifest(
-      "name: f\nengine: fake\nscale: {budget: {memory: 4GiB, per_hour: 2.500001}}", "f");
+      "name: f\nengine: fake\nscale: {budget: {memory: 4GiB, per_hour: 2.500001, "
+      "per_day: 10}}",
+      "f");
   ASSERT_TRUE(read.ok()) << read.error().message;
   EXPECT_EQ(read->scale.budget,
-            (domain::Budget{.memory_bytes = 4ull << 30, .per_hour = {2'500'001}}));
+            (domain::Budget{
+                .memory_bytes = 4ull << 30, .per_hour = {2'500'001}, .per_day = {10'000'000}}));
   EXPECT_EQ(*read_manifest(write_manifest(*read), "f"), *read);
   for (const char* whole : {"{}", "null", "{memory: 1048576}", "{per_hour: 0.000001}",
                             "{per_hour: 10000000}", "{memory: 1MiB, per_hour: 1}"})
@@ -168,6 +171,7 @@ TEST(ManifestReader, BudgetThatCannotBe_NamesTheFieldAndTheFix) {
     EXPECT_THAT(fault(std::string("{memory: ") + bad + "}"),
                 HasSubstr("scale.budget.memory: must be a size such as \"4GiB\", at least 1MiB"))
         << bad;
+  EXPECT_THAT(fault("{per_day: 0}"), HasSubstr("scale.budget.per_day: must be a number above 0"));
   EXPECT_THAT(fault("{money: 5}"), HasSubstr("scale.budget.money: unknown key"));
   EXPECT_THAT(fault("5"), HasSubstr("scale.budget: must be a mapping, as {memory: 4GiB, per_hour"));
   EXPECT_THAT(fault("{memory: 1GiB}", "resources: {memory: 2GiB}\n"),

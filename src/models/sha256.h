@@ -1,4 +1,4 @@
-// SHA-256 of bytes and files; OpenSSL is known to its .cc and to aead.cc alone.
+// SHA-256 of bytes and files; in models/, OpenSSL is known to its .cc and to aead.cc alone.
 //
 // Thread: one owner per hasher.
 #pragma once

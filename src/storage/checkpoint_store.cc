@@ -9,8 +9,8 @@
 
 namespace glowplug::storage {
 
-CheckpointStore::CheckpointStore(FunctionStore& functions, Digest digest)
-    : database_(functions.database()), digest_(std::move(digest)) {}
+CheckpointStore::CheckpointStore(WriteLoop& writer, Digest digest)
+    : writer_(writer), digest_(std::move(digest)) {}
 
 std::string CheckpointStore::checksum(const std::string& name,
                                       const StoredCheckpoint& checkpoint) const {
@@ -20,10 +20,13 @@ std::string CheckpointStore::checksum(const std::string& name,
 }
 
 Result<void> CheckpointStore::add(const std::string& name, const StoredCheckpoint& checkpoint) {
-  Result<Transaction> transaction = Transaction::begin(database_);
-  if (!transaction) return transaction.error();
+  return writer_.run([&](Database& database) { return insert(database, name, checkpoint); });
+}
+
+Result<void> CheckpointStore::insert(Database& database, const std::string& name,
+                                     const StoredCheckpoint& checkpoint) const {
   Result<Statement> there =
-      database_.prepare("SELECT 1 FROM checkpoints WHERE name = ? AND step = ?");
+      database.prepare("SELECT 1 FROM checkpoints WHERE name = ? AND step = ?");
   if (!there) return there.error();
   there->bind(name).bind(std::int64_t{checkpoint.step});
   const Result<bool> exists = there->step();
@@ -33,23 +36,26 @@ Result<void> CheckpointStore::add(const std::string& name, const StoredCheckpoin
                  fmt::format("{} of `{}` exists already; remove it first, or choose another step",
                              domain::checkpoint_name(checkpoint.step), name),
                  "step"};
-  Result<Statement> add = database_.prepare(
+  Result<Statement> add = database.prepare(
       "INSERT INTO checkpoints (name, step, revision, created_ms, content, checksum)"
       " VALUES (?, ?, ?, ?, ?, ?)");
   if (!add) return add.error();
-  const Result<void> added = add->bind(name)
-                                 .bind(std::int64_t{checkpoint.step})
-                                 .bind(std::int64_t{checkpoint.revision})
-                                 .bind(checkpoint.created_ms)
-                                 .bind(checkpoint.content)
-                                 .bind(checksum(name, checkpoint))
-                                 .finish();
-  if (!added) return added.error();
-  return transaction->commit();
+  return add->bind(name)
+      .bind(std::int64_t{checkpoint.step})
+      .bind(std::int64_t{checkpoint.revision})
+      .bind(checkpoint.created_ms)
+      .bind(checkpoint.content)
+      .bind(checksum(name, checkpoint))
+      .finish();
 }
 
 Result<std::vector<StoredCheckpoint>> CheckpointStore::list(const std::string& name) {
-  Result<Statement> statement = database_.prepare(
+  return writer_.ask([&](Database& database) { return read(database, name); });
+}
+
+Result<std::vector<StoredCheckpoint>> CheckpointStore::read(Database& database,
+                                                            const std::string& name) const {
+  Result<Statement> statement = database.prepare(
       "SELECT step, revision, created_ms, content, checksum FROM checkpoints WHERE name = ?"
       " ORDER BY step");
   if (!statement) return statement.error();
@@ -72,10 +78,12 @@ Result<std::vector<StoredCheckpoint>> CheckpointStore::list(const std::string& n
 }
 
 Result<void> CheckpointStore::remove(const std::string& name, int step) {
-  Result<Statement> statement =
-      database_.prepare("DELETE FROM checkpoints WHERE name = ? AND step = ?");
-  if (!statement) return statement.error();
-  return statement->bind(name).bind(std::int64_t{step}).finish();
+  return writer_.run([&](Database& database) -> Result<void> {
+    Result<Statement> statement =
+        database.prepare("DELETE FROM checkpoints WHERE name = ? AND step = ?");
+    if (!statement) return statement.error();
+    return statement->bind(name).bind(std::int64_t{step}).finish();
+  });
 }
 
 }  // namespace glowplug::storage

@@ -2,10 +2,11 @@
 //
 // A checkpoint is added in one transaction and never changed. Every reading compares the checksum:
 // a row that does not match its own is damaged, and says so instead of giving its content. The
-// store understands no content; JSON goes in and out. It shares the functions' file and connection,
-// and a removed function takes its checkpoints with it.
+// store understands no content; JSON goes in and out. A removed function takes its checkpoints with
+// it.
 //
-// Thread: the server loop's. Not here: model files, which a checkpoint names by digest.
+// Thread: any but the writer's, which the caller waits for. Not here: model files, which a
+// checkpoint names by digest.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "storage/function_store.h"
+#include "storage/write_loop.h"
 
 namespace glowplug::storage {
 
@@ -32,8 +33,7 @@ class CheckpointStore final {
  public:
   using Digest = std::function<std::string(std::string_view)>;
 
-  // `functions` outlives this.
-  CheckpointStore(FunctionStore& functions, Digest digest);
+  CheckpointStore(WriteLoop& writer, Digest digest);  // `writer` outlives this
 
   // checkpoint_conflict when the step exists, damaged or not.
   Result<void> add(const std::string& name, const StoredCheckpoint& checkpoint);
@@ -41,9 +41,12 @@ class CheckpointStore final {
   Result<void> remove(const std::string& name, int step);  // of one that does not exist: nothing
 
  private:
+  Result<void> insert(Database& database, const std::string& name,
+                      const StoredCheckpoint& checkpoint) const;
+  Result<std::vector<StoredCheckpoint>> read(Database& database, const std::string& name) const;
   std::string checksum(const std::string& name, const StoredCheckpoint& checkpoint) const;
 
-  Database& database_;
+  WriteLoop& writer_;
   Digest digest_;
 };
 

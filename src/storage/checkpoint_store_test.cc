@@ -16,13 +16,9 @@ class CheckpointTest : public StoreTest {
   void open_both() {
     open();
     ASSERT_TRUE(store_);
-    checkpoints_ = std::make_unique<CheckpointStore>(*store_, [](std::string_view text) {
+    checkpoints_ = std::make_unique<CheckpointStore>(*writer_, [](std::string_view text) {
       return fmt::format("{}", std::hash<std::string_view>{}(text));
     });
-  }
-  void close() {
-    checkpoints_.reset();
-    store_.reset();
   }
   std::vector<int> damaged() {
     std::vector<int> steps;

@@ -1,22 +1,19 @@
 // Functions, all their revisions and which of them serve, durable: what survives a restart of the
 // server.
 //
-// Every put, serve, step back and remove is one transaction that is on the disk when the call
-// returns (WAL, synchronous=FULL). The store owns its data folder: a second server on it is
-// refused. It understands no manifest; JSON goes in and out.
+// Every put, serve, step back and remove is all or nothing, and on the disk when the call returns:
+// the caller waits for the writer. It understands no manifest; JSON goes in and out.
 //
-// Thread: the server loop's. Not here: model files, keys, usage.
+// Thread: any but the writer's. Not here: model files, keys, usage.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
-#include "base/unique_fd.h"
 #include "storage/serving_history.h"
-#include "storage/sqlite.h"
+#include "storage/write_loop.h"
 
 namespace glowplug::storage {
 
@@ -31,7 +28,7 @@ struct StoredFunction {
 
 class FunctionStore final {
  public:
-  static Result<std::unique_ptr<FunctionStore>> open(const std::string& data_dir);
+  explicit FunctionStore(WriteLoop& writer) : writer_(writer) {}  // `writer` outlives this
 
   // Makes `revision` the only one that serves. A number that the name has used already is refused:
   // revisions never change.
@@ -56,13 +53,8 @@ class FunctionStore final {
   Result<int> next_revision(
       const std::string& name);  // 1 + the highest ever used, also after a delete
 
-  Database& database() { return database_; }  // for the stores that share the file
-
  private:
-  FunctionStore(UniqueFd lock, Database database);
-  Result<void> point(const std::string& name, int revision);
-  UniqueFd lock_;  // declared first, so that it is given back after the database is closed
-  Database database_;
+  WriteLoop& writer_;
 };
 
 }  // namespace glowplug::storage

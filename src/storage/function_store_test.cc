@@ -1,13 +1,9 @@
 #include "storage/function_store.h"
 
 #include <filesystem>
-#include <fstream>
-#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 
 #include "storage/test_store.h"
 
@@ -15,17 +11,9 @@ namespace glowplug::storage {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-class FunctionStoreTest : public StoreTest {
- protected:
-  static Error error_of(const std::string& folder) {
-    const Result<std::unique_ptr<FunctionStore>> opened = FunctionStore::open(folder);
-    EXPECT_FALSE(opened) << folder;
-    return opened ? Error{} : opened.error();
-  }
-};
+using FunctionStoreTest = StoreTest;
 
 StoredFunction row(std::string name, int revision, std::string json, bool deleted = false) {
   return StoredFunction{std::move(name), revision, std::move(json), deleted};
@@ -46,7 +34,8 @@ TEST_F(FunctionStoreTest, TunedIsKeptWithItsRevision_AndTheNextHasNone) {
 TEST_F(FunctionStoreTest, FolderOfTheFirstSchema_IsTakenOver) {
   open();
   ASSERT_TRUE(store_->put("a", 1, "{}"));
-  store_.reset();
+  close();
+  execute(kWithoutQueue);
   execute(
       "ALTER TABLE revisions DROP COLUMN tuned; DROP TABLE servings; DROP TABLE checkpoints;"
       "DROP TABLE learned_memory;"
@@ -74,9 +63,10 @@ TEST_F(FunctionStoreTest, PutWithoutClosing_IsOnTheDiskAlready) {
   ASSERT_TRUE(store_->put("a", 1, "{}"));
   fs::copy(data_, root_ + "/copy",
            fs::copy_options::recursive);  // what a killed server would leave
-  Result<std::unique_ptr<FunctionStore>> copy = FunctionStore::open(root_ + "/copy");
-  ASSERT_TRUE(copy);
-  EXPECT_THAT(*(*copy)->load(), ElementsAre(row("a", 1, "{}")));
+  close();
+  data_ = root_ + "/copy";
+  open();
+  EXPECT_THAT(*store_->load(), ElementsAre(row("a", 1, "{}")));
 }
 
 TEST_F(FunctionStoreTest, DeletedFunction_KeepsItsNumbers) {
@@ -107,77 +97,6 @@ TEST_F(FunctionStoreTest, OddNamesAndTexts_AreKeptAsTheyAre) {
   ASSERT_TRUE(store_->put("a';--", 1, json));
   open();
   EXPECT_THAT(*store_->load(), ElementsAre(row("a';--", 1, json)));
-}
-
-TEST_F(FunctionStoreTest, SecondServer_IsRefusedWithTheFirstOnesPid) {
-  open();
-  const Error error = error_of(data_);
-  EXPECT_EQ(error.code, "storage_failed");
-  EXPECT_THAT(error.message,
-              HasSubstr("is in use by another server (pid " + std::to_string(::getpid()) + ")"));
-  store_.reset();
-  open();
-}
-
-TEST_F(FunctionStoreTest, NewFolder_IsPrivate) {
-  open();
-  EXPECT_EQ(fs::status(data_).permissions(), fs::perms::owner_all);
-  EXPECT_EQ(fs::status(data_ + "/glowplug.db").permissions(),
-            fs::perms::owner_read | fs::perms::owner_write);
-}
-
-TEST_F(FunctionStoreTest, FolderThatCannotBeWritten_IsNamedWithTheFix) {
-  std::ofstream(root_ + "/file") << "x";
-  for (const std::string& folder :
-       {root_ + "/file/data", std::string("/proc/data"), std::string("/proc")}) {
-    const Error error = error_of(folder);
-    EXPECT_EQ(error.code, "storage_failed");
-    EXPECT_THAT(error.message, HasSubstr("'" + folder + "'"));
-    EXPECT_THAT(error.message, HasSubstr("--data-dir"));
-  }
-}
-
-TEST_F(FunctionStoreTest, NewerSchema_IsRefused) {
-  open();
-  store_.reset();
-  execute("UPDATE schema_version SET version = 99");
-  EXPECT_THAT(error_of(data_).message, HasSubstr("newer Glowplug (schema 99"));
-}
-
-TEST_F(FunctionStoreTest, DamagedFile_IsNamed) {
-  fs::create_directory(data_);
-  std::ofstream(data_ + "/glowplug.db") << std::string(8192, 'x');
-  const Error error = error_of(data_);
-  EXPECT_EQ(error.code, "storage_failed");
-  EXPECT_THAT(error.message, HasSubstr("'" + data_ + "/glowplug.db' is damaged"));
-}
-
-TEST_F(FunctionStoreTest, DamagedPages_AreFoundAtOpening) {
-  open();
-  for (int revision = 1; revision < 40; ++revision)
-    ASSERT_TRUE(store_->put("a", revision, std::string(3000, 'j')));
-  store_.reset();
-  std::fstream file(data_ + "/glowplug.db", std::ios::in | std::ios::out | std::ios::binary);
-  for (int page = 2; page < 20; ++page) {
-    file.seekp(page * 4096);
-    file << std::string(64, '\x7f');
-  }
-  file.close();
-  EXPECT_THAT(error_of(data_).message, HasSubstr("is damaged"));
-}
-
-TEST_F(FunctionStoreTest, FullDisk_RefusesThePutAndKeepsTheRest) {
-  fs::create_directory(data_);
-  if (::mount("tmpfs", data_.c_str(), "tmpfs", 0, "size=256k") != 0)
-    GTEST_SKIP() << "a tmpfs cannot be mounted here";
-  open();
-  ASSERT_TRUE(store_->put("small", 1, "{}"));
-  const Result<void> put = store_->put("big", 1, std::string(1024 * 1024, 'x'));
-  EXPECT_EQ(put ? "" : put.error().code, "disk_full");
-  EXPECT_THAT(*store_->load(), ElementsAre(row("small", 1, "{}")));
-  EXPECT_TRUE(store_->put("small", 2, "{}"));
-  store_.reset();
-  EXPECT_EQ(::umount(data_.c_str()), 0);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 // Rows are of one engine build: another may take more, and starts from the estimates. The store
 // understands no kind; keys go in and out.
 //
-// Thread: the server loop's.
+// Thread: any but the writer's. Nobody waits for set().
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "storage/function_store.h"
+#include "storage/write_loop.h"
 
 namespace glowplug::storage {
 
@@ -24,14 +24,13 @@ struct LearnedRow {
 
 class LearnedMemory final {
  public:
-  // `functions` outlives this.
-  LearnedMemory(FunctionStore& functions, std::string engine);
+  LearnedMemory(WriteLoop& writer, std::string engine);  // `writer` outlives this
 
-  Result<void> set(const LearnedRow& row);
+  void set(LearnedRow row, WriteLoop::Done done);  // `done` where the writer delivers
   Result<std::vector<LearnedRow>> load();  // by key; forgets what other engine builds have left
 
  private:
-  Database& database_;
+  WriteLoop& writer_;
   std::string engine_;
 };
 

@@ -12,29 +12,36 @@ using ::testing::IsEmpty;
 
 TEST_F(StoreTest, LearnedMemory_SurvivesReopeningWithItsLastValue) {
   open();
-  LearnedMemory before(*store_, "engine 1");
+  LearnedMemory before(*writer_, "engine 1");
   EXPECT_THAT(*before.load(), IsEmpty());
-  ASSERT_TRUE(before.set({"b", 1, 20}));
-  ASSERT_TRUE(before.set({"a", 3, 40}));
-  ASSERT_TRUE(before.set({"b", 2, 30}));
+  before.set({"b", 1, 20}, {});
+  before.set({"a", 3, 40}, {});
+  before.set({"b", 2, 30}, {});
   open();
-  EXPECT_THAT(*LearnedMemory(*store_, "engine 1").load(),
+  EXPECT_THAT(*LearnedMemory(*writer_, "engine 1").load(),
               ElementsAre(LearnedRow{"a", 3, 40}, LearnedRow{"b", 2, 30}));
 }
 
 TEST_F(StoreTest, LearnedMemory_OfAnotherEngineBuildIsForgotten) {
   open();
-  ASSERT_TRUE(LearnedMemory(*store_, "engine 1").set({"a", 3, 40}));
-  EXPECT_THAT(*LearnedMemory(*store_, "engine 2").load(), IsEmpty());
-  EXPECT_THAT(*LearnedMemory(*store_, "engine 1").load(), IsEmpty());
+  LearnedMemory(*writer_, "engine 1").set({"a", 3, 40}, {});
+  EXPECT_THAT(*LearnedMemory(*writer_, "engine 2").load(), IsEmpty());
+  EXPECT_THAT(*LearnedMemory(*writer_, "engine 1").load(), IsEmpty());
 }
 
 TEST_F(StoreTest, LearnedMemory_IsThereInAFolderOfAnEarlierSchema) {
   open();
-  store_.reset();
+  close();
+  execute(kWithoutQueue);
   execute("DROP TABLE learned_memory; UPDATE schema_version SET version = 3");
   open();
-  EXPECT_TRUE(LearnedMemory(*store_, "engine").set({"a", 3, 40}));
+  bool heard = false, kept = false;
+  LearnedMemory(*writer_, "engine").set({"a", 3, 40}, [&heard, &kept](const Result<void>& told) {
+    heard = true;
+    kept = told.ok();
+  });
+  ASSERT_TRUE(inbox_.drain_until([&heard] { return heard; }));
+  EXPECT_TRUE(kept);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 // A split names revisions with their weights, which sum to 100. The stack keeps the last
 // kServingsKept; a rollback takes the top away.
 //
-// Thread: the owner of the database. Writes belong into the caller's transaction.
+// Thread: the writer's, within work of its own: all of it or nothing.
 #pragma once
 
 #include <optional>

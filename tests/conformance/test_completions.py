@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import schemas
 from support import sse
-from support.server import Server
+from support.server import Server, wait_until
 
 CHAT = "/v1/chat/completions"
 # Names as an attentive client sees them; the fake engine's answer depends on the prompt alone.
@@ -23,6 +23,11 @@ def collect(server: Server, name: str, content: str = "Say something.", **more) 
         text = reply.read()
     assert sse.events(text)[-1][1] == sse.DONE, text[-300:]
     return sse.chunks(text)
+
+
+def metered(server: Server, request: str) -> dict | None:
+    reply = server.get(f"/v1/admin/usage/{request}")
+    return reply.json() if reply.status_code == 200 else None
 
 
 def check_usage(usage: dict) -> None:
@@ -149,6 +154,21 @@ def test_line_20_no_usage_unless_asked(server: Server, echo: str, more: dict) ->
     for chunk in collect(server, echo, max_tokens=5, **more):
         assert not chunk.get("usage")
         assert chunk["choices"]
+
+
+@pytest.mark.parametrize("include", [True, False])
+def test_line_20_stream_is_metered_whether_its_usage_is_shown_or_not(
+    server: Server, echo: str, include: bool
+) -> None:
+    with server.stream(
+        echo, "Count me.", max_tokens=6, stream_options={"include_usage": include}
+    ) as reply:
+        reply.read()
+    request = reply.headers["x-request-id"]
+    row = wait_until(lambda: metered(server, request), 5, "its receipt")
+    whole = server.chat(echo, "Count me.", max_tokens=6).json()["usage"]
+    assert row["tokens"]["completion"] == whole["completion_tokens"] == 6, row
+    assert row["tokens"]["prompt"] == whole["prompt_tokens"], row
 
 
 def test_line_20_usage_of_stream_and_non_stream_agree(server: Server, echo: str) -> None:

@@ -10,11 +10,14 @@ def test_every_described_route_exists(server: Server) -> None:
     assert len(described["paths"]) >= 20
     for path, operations in described["paths"].items():
         for method in operations.keys() - {"parameters"}:
-            absent = path.replace("{name}", "absent").replace("{digest}", "0" * 64)
+            absent = path.replace("{name}", "absent").replace("{id}", "absent")
+            absent = absent.replace("{digest}", "0" * 64)
             reply = httpx.request(method, server.url + absent)
             assert reply.status_code != 405, (method, path)
             if reply.status_code == 404:
                 answer = reply.json().get("body", reply.json())  # invoke answers in an envelope
-                code = "not_found" if path.startswith("/v1/admin/") else "model_not_found"
+                kinds = ("admin", "jobs", "responses", "webhook-endpoints", "files", "batches")
+                others = tuple(f"/v1/{kind}/" for kind in kinds)
+                code = "not_found" if path.startswith(others) else "model_not_found"
                 assert answer["error"]["code"] == code, (method, path, reply.text)
                 assert "There is no route" not in answer["error"]["message"], (method, path)

@@ -24,6 +24,7 @@ class Counts:
         self.calls: Counter[tuple[str, str]] = Counter()
         self.unanswered: Counter[tuple[str, str, str]] = Counter()
         self.requests: Counter[str] = Counter()
+        self.jobs: Counter[str] = Counter()
         self.started: Counter[tuple[str, str]] = Counter()
         self.running: Counter[tuple[str, str]] = Counter()
         self.ended: Counter[tuple[str, str, str]] = Counter()
@@ -39,6 +40,8 @@ class Counts:
             self.calls[at["outcome"], at["reason"]] = int(value)
         elif name == "calls_unanswered_total":
             self.unanswered[at["function"], at["outcome"], at["reason"]] = int(value)
+        elif name.startswith("jobs_"):
+            self.jobs[name.removeprefix("jobs_").removesuffix("_total")] += int(value)
         elif name == "requests_refused_total":
             self.requests[at["reason"]] = int(value)
         elif name == "processes_started_total":
@@ -52,6 +55,8 @@ class Counts:
         """The sums that hold at every moment."""
         assert self.arrived >= 0 and self.open >= 0, "the metrics have no such counts"
         assert self.arrived == self.open + sum(self.calls.values()), vars(self)
+        came = self.jobs["accepted"] + self.jobs["found"] + self.jobs["retried"]
+        assert came == self.jobs["queued"] + self.jobs["running"] + self.jobs["ended"], self.jobs
         for kind, started in self.started.items():
             ended = sum(count for (*of, _), count in self.ended.items() if tuple(of) == kind)
             assert started == ended + self.running[kind], (kind, vars(self))

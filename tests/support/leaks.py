@@ -46,7 +46,7 @@ def _descriptors(server: Server) -> Iterator[str]:
     """One line for each, without what differs between two of a kind: numbers of processes and inodes, random names.
 
     The copies of prompts that lie on the disk may lie in memory too. A model file that no function names any more stays
-    open until the cache needs room.
+    open until the cache needs room, and the segment of the usage log that calls are appended to from the first one on.
     """
     sockets = _sockets(server.pid)
     copies = len(list(server.data_dir.glob("prompts/states/*.state")))
@@ -60,7 +60,7 @@ def _descriptors(server: Server) -> Iterator[str]:
             copies -= 1
         elif kind == "socket":
             yield sockets.get(rest.strip("[]"), "socket")
-        elif not re.search(r"/models/blobs/sha256-[0-9a-f]+\.gguf", target):
+        elif not re.search(r"/models/blobs/sha256-[0-9a-f]+\.gguf|/usage/\d+\.log$", target):
             yield "file " + re.sub(r"[0-9a-f]{16}|\d+", "N", target)
 
 

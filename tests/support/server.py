@@ -110,6 +110,7 @@ class Server:
         self.args = args
         self.listen = "127.0.0.1:0"  # set to the address of an earlier start to come back there
         self.env = env or {}
+        self.start_seconds = START_SECONDS  # within which it says where it listens
         self._run_base: tempfile.TemporaryDirectory | None = None
         self.process: subprocess.Popen | None = None
         self.url = self.admin_url = ""
@@ -142,7 +143,8 @@ class Server:
             *self.args,
         ]
 
-    def start(self) -> Server:
+    def launch(self) -> None:
+        """Starts the process and does not wait until it serves, as start() does."""
         assert GLOWPLUG.exists(), f"{GLOWPLUG} is not built; build it or set GLOWPLUG_BIN"
         if self._run_base is None:  # short, because the paths of sockets are
             self._run_base = tempfile.TemporaryDirectory(prefix="gp-", dir="/tmp")
@@ -159,6 +161,9 @@ class Server:
                 env=environment,
                 start_new_session=True,
             )
+
+    def start(self) -> Server:
+        self.launch()
         line = self._first_line()
         found = re.match(r"listening on (http://\S+) \(admin (http://[^)\s]+)\)", line)
         if not found:
@@ -175,7 +180,7 @@ class Server:
 
     def _first_line(self) -> str:
         assert self.process is not None and self.process.stdout is not None
-        deadline, data = time.monotonic() + START_SECONDS, b""
+        deadline, data = time.monotonic() + self.start_seconds, b""
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while b"\n" not in data and (left := deadline - time.monotonic()) > 0:

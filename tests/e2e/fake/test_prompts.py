@@ -315,7 +315,9 @@ def test_full_disk_keeps_nothing_answers_and_keeps_again_once_there_is_room(
     words = 12_000  # of four bytes each when they are kept
     prompt = " ".join(f"item{i}" for i in range(words))
     server = Server("--spares", "0", folder=tmp_path)
-    with small_disk(server.data_dir, 4 << 20) as disk, server:
+    server.data_dir.mkdir()
+    # A disk of its own: on a full one the state file gives way, and what it leaves would be room for prompts.
+    with small_disk(server.data_dir / "prompts", 4 << 20) as disk, server:
         server.deploy(fake("chat", template="on", tokens_per_second=50, context=16384))
         ask(server, "hello" if what == "key" else LONG)
         to_zero(server)

@@ -1,0 +1,36 @@
+// One answer that a callback brings to a coroutine. Owners: the coroutine that waits, and the
+// callback. Private to gateway/. Thread: the server loop.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "base/time_types.h"
+
+namespace glowplug::gateway {
+
+template <typename T>
+struct Awaited {
+  explicit Awaited(boost::asio::io_context& io) : wake(io, Time::max()) {}
+  void give(T given) {
+    value.emplace(std::move(given));
+    wake.cancel();
+  }
+  boost::asio::steady_timer wake;
+  std::optional<T> value;
+};
+
+template <typename T>
+boost::asio::awaitable<void> wait_for(std::shared_ptr<Awaited<T>> awaited) {
+  constexpr auto kQuietly = boost::asio::as_tuple(boost::asio::use_awaitable);
+  while (!awaited->value) co_await awaited->wake.async_wait(kQuietly);
+}
+
+}  // namespace glowplug::gateway

@@ -1,0 +1,37 @@
+// Asks a replica of ours for a sign of life, again and again, while it computes an answer of which
+// nothing comes before its end.
+//
+//   every 5 s: GET /health ──▶ any answer within 5 s: alive
+//                              three in a row without one: lost, and no further question
+//
+// A stopped or hung process is so known long before the call's own timeout. Not for a process of
+// the user's, which may have one thread and answer nothing meanwhile.
+//
+// Thread: the server loop; what is heard comes from later turns. Private to gateway/.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "control/platform.h"
+#include "gateway/call_context.h"
+
+namespace glowplug::gateway {
+
+class ReplicaPulse final {
+ public:
+  struct Heard {
+    std::function<void()> alive;
+    std::function<void()> lost;  // last
+  };
+  ReplicaPulse(Server& server, control::Endpoint endpoint, Heard heard);
+  ~ReplicaPulse();  // nothing more is heard
+  ReplicaPulse(const ReplicaPulse&) = delete;
+  ReplicaPulse& operator=(const ReplicaPulse&) = delete;
+
+ private:
+  struct State;
+  const std::shared_ptr<State> state_;  // owners: this object and the asking coroutine
+};
+
+}  // namespace glowplug::gateway
