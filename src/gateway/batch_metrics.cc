@@ -5,19 +5,10 @@
 #include <fmt/format.h>
 
 namespace glowplug::gateway {
-namespace {
-
-void gauge(MetricsText& text, std::string_view name, std::string_view help, std::uint64_t value) {
-  text.family(name, "gauge", help);
-  text.sample(name, "", value);
-}
-
-}  // namespace
-
 void write_file_store(MetricsText& text, const queue::FileStore& files) {
-  gauge(text, "glowplug_files", "Files that are kept, uploaded and made.", files.count());
-  gauge(text, "glowplug_files_bytes", "Of them, and of uploads under way.", files.bytes());
-  gauge(text, "glowplug_files_budget_bytes", "At which uploads are refused.", files.bytes_max());
+  text.gauge("glowplug_files", "Files that are kept, uploaded and made.", files.count());
+  text.gauge("glowplug_files_bytes", "Of them, and of uploads under way.", files.bytes());
+  text.gauge("glowplug_files_budget_bytes", "At which uploads are refused.", files.bytes_max());
 }
 
 void write_batches(MetricsText& text, const queue::BatchService& batches) {
@@ -38,8 +29,8 @@ void write_webhooks(MetricsText& text, const queue::WebhookCounts& counts) {
   text.sample("glowplug_webhook_deliveries", "status=\"pending\"", counts.kept.pending);
   text.sample("glowplug_webhook_deliveries", "status=\"delivered\"", counts.kept.delivered);
   text.sample("glowplug_webhook_deliveries", "status=\"dead\"", counts.kept.dead);
-  gauge(text, "glowplug_webhook_attempts_under_way", "Attempts that wait for an answer.",
-        counts.under_way);
+  text.gauge("glowplug_webhook_attempts_under_way", "Attempts that wait for an answer.",
+             counts.under_way);
   text.family("glowplug_webhook_attempts", "counter", "Attempts, by what they came to.");
   text.sample("glowplug_webhook_attempts_total", "outcome=\"delivered\"", counts.delivered);
   text.sample("glowplug_webhook_attempts_total", "outcome=\"again\"", counts.again);

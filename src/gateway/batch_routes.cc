@@ -4,8 +4,6 @@
 #include <memory>
 #include <utility>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -24,17 +22,11 @@
 namespace glowplug::gateway {
 namespace {
 
-namespace asio = boost::asio;
 namespace json = boost::json;
 using queue::BatchRecord;
 using queue::BatchState;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::string_view kWindow = "24h";
-
-std::int64_t unix_seconds(WallTime time) {
-  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
-}
 
 std::int64_t whole_seconds(Duration time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time).count();
@@ -211,7 +203,7 @@ Coroutine<Reply> create_batch(Exchange& exchange, queue::BatchWish wish) {
   const auto made = std::make_shared<Outcome>(exchange.server.io);
   exchange.server.options.batches->create(
       std::move(wish), [made](Result<BatchRecord> record) { made->give(std::move(record)); });
-  if (!made->value) co_await made->wake.async_wait(kAwait);
+  co_await wait_for(made);
   co_return reply_of(exchange, *made);
 }
 
@@ -247,7 +239,7 @@ Coroutine<> run_cancel_batch(Exchange& exchange) {
   const auto cancelled = std::make_shared<Outcome>(exchange.server.io);
   exchange.server.options.batches->cancel(
       batch->id, [cancelled](Result<BatchRecord> record) { cancelled->give(std::move(record)); });
-  if (!cancelled->value) co_await cancelled->wake.async_wait(kAwait);
+  co_await wait_for(cancelled);
   Reply reply = reply_of(exchange, *cancelled);
   co_await exchange.send(std::move(reply));
 }

@@ -4,7 +4,6 @@
 #include <array>
 #include <utility>
 
-#include "fmt/format.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -15,8 +14,6 @@ constexpr std::array<std::string_view, 6> kFateNames{"waiting", "running", "answ
 }  // namespace
 
 std::string_view to_string(CallFate fate) { return kFateNames[static_cast<std::size_t>(fate)]; }
-
-std::string job_text(domain::JobId job) { return fmt::format("job_{:016x}", job.value); }
 
 std::string usable_request_id(std::string_view text) {
   const bool printable =

@@ -59,8 +59,6 @@ struct CallRecord {
   Usage usage;
 };
 
-std::string job_text(domain::JobId job);  // as clients know it: "job_0012d6870000002a"
-
 // What may be kept of a caller's id: printable ASCII without blanks, else nothing.
 std::string usable_request_id(std::string_view text);
 

@@ -22,17 +22,11 @@ namespace {
 namespace json = boost::json;
 
 json::object checkpoint_object(const std::string& function, const control::CheckpointView& view) {
-  json::object object{
-      {"object", "checkpoint"},
-      {"id", domain::checkpoint_name(view.step)},
-      {"function", function},
-      {"step", view.step},
-      {"revision", view.revision},
-      {"created_at",
-       std::chrono::duration_cast<std::chrono::seconds>(view.created.time_since_epoch()).count()},
-      {"active", view.weight > 0},
-      {"weight", view.weight},
-      {"verified", view.damage.empty()}};
+  json::object object{{"object", "checkpoint"},         {"id", domain::checkpoint_name(view.step)},
+                      {"function", function},           {"step", view.step},
+                      {"revision", view.revision},      {"created_at", unix_seconds(view.created)},
+                      {"active", view.weight > 0},      {"weight", view.weight},
+                      {"verified", view.damage.empty()}};
   if (!view.damage.empty()) {
     object["state"] = "damaged";
     object["reason"] = view.damage;

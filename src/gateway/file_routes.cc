@@ -4,8 +4,6 @@
 #include <memory>
 #include <utility>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -13,6 +11,7 @@
 #include "domain/limits.h"
 #include "gateway/awaited.h"
 #include "gateway/body_stream.h"
+#include "gateway/json_text.h"
 #include "gateway/list_page.h"
 #include "gateway/multipart.h"
 #include "gateway/request_fields.h"
@@ -24,18 +23,12 @@
 namespace glowplug::gateway {
 namespace {
 
-namespace asio = boost::asio;
 namespace json = boost::json;
 using queue::FileRecord;
 using queue::FileStore;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kReadBytes = 256 * 1024;
 constexpr std::size_t kFilesPerPage = 10'000;
-
-std::int64_t unix_seconds(WallTime time) {
-  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
-}
 
 json::object file_object(const FileRecord& file) {
   json::object object{{"id", file.id},         {"object", "file"},
@@ -63,7 +56,7 @@ Coroutine<Result<FileStore::Draft>> begin_draft(Exchange& exchange) {
   exchange.server.options.files->begin(
       queue::FileOrigin::Uploaded,
       [begun](Result<FileStore::Draft> draft) { begun->give(std::move(draft)); });
-  if (!begun->value) co_await begun->wake.async_wait(kAwait);
+  co_await wait_for(begun);
   co_return std::move(*begun->value);
 }
 
@@ -72,7 +65,7 @@ Coroutine<Result<void>> append(Exchange& exchange, FileStore::Draft draft, std::
   exchange.server.options.files->append(
       std::move(draft), std::move(content),
       [written](Result<void> result) { written->give(std::move(result)); });
-  if (!written->value) co_await written->wake.async_wait(kAwait);
+  co_await wait_for(written);
   co_return std::move(*written->value);
 }
 
@@ -111,7 +104,7 @@ Coroutine<Result<FileRecord>> keep(Exchange& exchange, Upload& upload) {
   exchange.server.options.files->keep(
       std::move(upload.draft), std::move(*wish),
       [kept](Result<FileRecord> record) { kept->give(std::move(record)); });
-  if (!kept->value) co_await kept->wake.async_wait(kAwait);
+  co_await wait_for(kept);
   co_return std::move(*kept->value);
 }
 
@@ -183,7 +176,7 @@ Coroutine<> run_delete_file(Exchange& exchange) {
   const auto removed = std::make_shared<Awaited<Result<void>>>(exchange.server.io);
   exchange.server.options.files->remove(
       exchange.name, [removed](Result<void> result) { removed->give(std::move(result)); });
-  if (!removed->value) co_await removed->wake.async_wait(kAwait);
+  co_await wait_for(removed);
   Reply reply = json_reply(200, json::serialize(json::object{
                                     {"id", exchange.name}, {"object", "file"}, {"deleted", true}}));
   if (!*removed->value) reply = exchange.error_reply(removed->value->error());
@@ -209,7 +202,7 @@ Coroutine<> run_file_content(Exchange& exchange) {
     const auto piece = std::make_shared<Awaited<Result<std::string>>>(exchange.server.io);
     files.read(hold, sent, std::min<std::uint64_t>(kReadBytes, file->bytes - sent),
                [piece](Result<std::string> read) { piece->give(std::move(read)); });
-    if (!piece->value) co_await piece->wake.async_wait(kAwait);
+    co_await wait_for(piece);
     if (!*piece->value && !head_sent) {
       Reply failed = exchange.error_reply(piece->value->error());
       co_await exchange.send(std::move(failed));

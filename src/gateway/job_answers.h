@@ -10,34 +10,11 @@
 #include <string>
 #include <utility>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
+#include "gateway/awaited.h"
 #include "gateway/exchange.h"
 #include "gateway/job_request.h"
 
 namespace glowplug::gateway {
-
-// Waits for what `ask` hands its callback, which is called once.
-template <typename T>
-Coroutine<T> answer_to(boost::asio::io_context& io,
-                       std::function<void(std::function<void(T)>)> ask) {
-  struct Wait {
-    explicit Wait(boost::asio::io_context& loop)
-        : wake(loop, boost::asio::steady_timer::time_point::max()) {}
-    boost::asio::steady_timer wake;
-    std::optional<T> value;
-  };
-  const auto wait = std::make_shared<Wait>(io);  // owners: this coroutine and the callback
-  ask([wait](T value) {
-    wait->value.emplace(std::move(value));
-    wait->wake.cancel();
-  });
-  if (!wait->value)
-    co_await wait->wake.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
-  co_return std::move(*wait->value);
-}
 
 // Null with its refusal where this server has no jobs.
 queue::JobService* jobs_of(const Server& server);

@@ -6,17 +6,13 @@
 #include <fmt/format.h>
 
 #include "domain/errors.h"
+#include "gateway/json_text.h"
 
 namespace glowplug::gateway {
 namespace {
 
 namespace json = boost::json;
 using domain::JobState;
-
-json::value seconds_of(WallTime time) {
-  if (time == WallTime{}) return nullptr;
-  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
-}
 
 std::int64_t ms_of(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
@@ -65,9 +61,9 @@ json::object job_object(const storage::JobView& view) {
   object["function"] = view.function;
   object["path"] = view.path;
   object["priority"] = view.urgency == domain::JobUrgency::Batch ? "batch" : "interactive";
-  object["created_at"] = seconds_of(view.created);
-  object["started_at"] = seconds_of(view.started);
-  object["finished_at"] = seconds_of(view.finished);
+  object["created_at"] = unix_seconds_or_null(view.created);
+  object["started_at"] = unix_seconds_or_null(view.started);
+  object["finished_at"] = unix_seconds_or_null(view.finished);
   object["attempt"] = view.attempts;
   object["max_attempts"] = view.terms.limits.attempts_max;
   object["queue_ms"] = waited_ms(view);

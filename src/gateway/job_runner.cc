@@ -17,6 +17,7 @@
 #include "gateway/job_outcome.h"
 #include "gateway/replica_pulse.h"
 #include "gateway/routes.h"
+#include "storage/job_text.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -99,7 +100,7 @@ class JobAttempt final : public Caller {
         heard_(std::move(heard)) {
     context.request_id = new_request_id();
     context.job = job;
-    context.client_request = job_text(job);
+    context.client_request = storage::to_text(job);
     context.started = server->clock.now();
     context.anthropic = request.path == path_of(Surface::Messages);
     context.open = &open;

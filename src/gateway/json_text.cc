@@ -78,6 +78,14 @@ Result<boost::json::object> parse_object(std::string_view text) {
   return std::move(value.as_object());
 }
 
+std::int64_t unix_seconds(WallTime time) {
+  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
+}
+
+json::value unix_seconds_or_null(WallTime time) {
+  return time == WallTime{} ? json::value(nullptr) : json::value(unix_seconds(time));
+}
+
 void ListText::add(const json::object& one) {
   if (std::exchange(any_, true)) text_ += ',';
   text_ += json::serialize(one);

@@ -70,42 +70,29 @@ void write_templates(MetricsText& text, const std::vector<control::FunctionView>
 }
 
 void write_cache(MetricsText& text, const control::CacheCounters& cache) {
-  text.family("glowplug_cache_bytes", "gauge", "Model files in the cache.");
-  text.sample("glowplug_cache_bytes", "", cache.bytes);
-  text.family("glowplug_cache_budget_bytes", "gauge",
-              "What they may take; 0 = what the disk gives.");
-  text.sample("glowplug_cache_budget_bytes", "", cache.budget_bytes);
-  text.family("glowplug_cache_verified", "counter",
-              "Model files whose bytes were hashed and matched their digest.");
-  text.sample("glowplug_cache_verified_total", "", cache.verified);
-  text.family("glowplug_cache_damaged", "counter",
-              "Model files that did not match their digest and were moved aside.");
-  text.sample("glowplug_cache_damaged_total", "", cache.damaged);
-  text.family("glowplug_cache_evicted", "counter", "Model files removed to make room, or asked.");
-  text.sample("glowplug_cache_evicted_total", "", cache.evicted);
-  text.family("glowplug_cache_refused", "counter",
-              "Downloads refused because the model does not fit into the cache.");
-  text.sample("glowplug_cache_refused_total", "", cache.refused);
+  text.gauge("glowplug_cache_bytes", "Model files in the cache.", cache.bytes);
+  text.gauge("glowplug_cache_budget_bytes", "What they may take; 0 = what the disk gives.",
+             cache.budget_bytes);
+  text.counter("glowplug_cache_verified",
+               "Model files whose bytes were hashed and matched their digest.", cache.verified);
+  text.counter("glowplug_cache_damaged",
+               "Model files that did not match their digest and were moved aside.", cache.damaged);
+  text.counter("glowplug_cache_evicted", "Model files removed to make room, or asked.",
+               cache.evicted);
+  text.counter("glowplug_cache_refused",
+               "Downloads refused because the model does not fit into the cache.", cache.refused);
 }
 
 void write_prompts(MetricsText& text, const control::PromptCopies& copies) {
-  text.family("glowplug_prompt_copies", "gauge", "Copies of prompts' states on the disk.");
-  text.sample("glowplug_prompt_copies", "", copies.count);
-  text.family("glowplug_prompt_copies_bytes", "gauge", "What they take of it.");
-  text.sample("glowplug_prompt_copies_bytes", "", copies.bytes);
-  text.family("glowplug_prompt_copies_budget_bytes", "gauge", "What they may take.");
-  text.sample("glowplug_prompt_copies_budget_bytes", "", copies.budget_bytes);
-  text.family("glowplug_prompt_copies_memory_bytes", "gauge",
-              "What those last used take of the server's memory.");
-  text.sample("glowplug_prompt_copies_memory_bytes", "", copies.memory_bytes);
-  text.family("glowplug_prompt_copies_kept", "counter", "Copies written.");
-  text.sample("glowplug_prompt_copies_kept_total", "", copies.kept);
-  text.family("glowplug_prompt_copies_restored", "counter", "Copies handed to a replica.");
-  text.sample("glowplug_prompt_copies_restored_total", "", copies.restored);
-  text.family("glowplug_prompt_copies_evicted", "counter", "Copies removed to make room.");
-  text.sample("glowplug_prompt_copies_evicted_total", "", copies.evicted);
-  text.family("glowplug_prompt_copies_expired", "counter", "Copies removed for their age.");
-  text.sample("glowplug_prompt_copies_expired_total", "", copies.expired);
+  text.gauge("glowplug_prompt_copies", "Copies of prompts' states on the disk.", copies.count);
+  text.gauge("glowplug_prompt_copies_bytes", "What they take of it.", copies.bytes);
+  text.gauge("glowplug_prompt_copies_budget_bytes", "What they may take.", copies.budget_bytes);
+  text.gauge("glowplug_prompt_copies_memory_bytes",
+             "What those last used take of the server's memory.", copies.memory_bytes);
+  text.counter("glowplug_prompt_copies_kept", "Copies written.", copies.kept);
+  text.counter("glowplug_prompt_copies_restored", "Copies handed to a replica.", copies.restored);
+  text.counter("glowplug_prompt_copies_evicted", "Copies removed to make room.", copies.evicted);
+  text.counter("glowplug_prompt_copies_expired", "Copies removed for their age.", copies.expired);
   text.family("glowplug_prompt_copies_refused", "counter",
               "Copies that were not made or not used; damaged ones are removed.");
   for (const auto& [reason, number] : copies.refused)
@@ -207,19 +194,16 @@ void Metrics::write_requests(MetricsText& text) const {
 }
 
 void Metrics::write_refused(MetricsText& text) const {
-  text.family("glowplug_call_retries", "counter",
-              "Calls sent again because a replica failed before it answered.");
-  text.sample("glowplug_call_retries_total", "", retries_);
+  text.counter("glowplug_call_retries",
+               "Calls sent again because a replica failed before it answered.", retries_);
   text.family("glowplug_requests_refused", "counter",
               "Requests that are no calls and were answered with an error, by its code.");
   for (const auto& [code, number] : requests_refused_)
     text.sample("glowplug_requests_refused_total", fmt::format("reason=\"{}\"", code), number);
-  text.family("glowplug_event_streams_refused", "counter",
-              "Streams of function events refused because too many are open.");
-  text.sample("glowplug_event_streams_refused_total", "", streams_refused_);
-  text.family("glowplug_connections_refused", "counter",
-              "Connections closed at once because too many are open.");
-  text.sample("glowplug_connections_refused_total", "", connections_refused_);
+  text.counter("glowplug_event_streams_refused",
+               "Streams of function events refused because too many are open.", streams_refused_);
+  text.counter("glowplug_connections_refused",
+               "Connections closed at once because too many are open.", connections_refused_);
 }
 
 void Metrics::write_starts(MetricsText& text,
@@ -262,8 +246,7 @@ std::string Metrics::render(const std::vector<control::FunctionView>& functions,
   write_requests(text);
   write_starts(text, functions);
   write_refused(text);
-  text.family("glowplug_connections", "gauge", "Open client connections.");
-  text.sample("glowplug_connections", "", connections);
+  text.gauge("glowplug_connections", "Open client connections.", connections);
   write_views(text, functions);
   write_templates(text, functions);
   write_processes(text, processes);

@@ -28,6 +28,17 @@ class MetricsText final {
     fmt::format_to(std::back_inserter(text_), "{}{} {}\n", name,
                    labels.empty() ? "" : "{" + labels + "}", value);
   }
+  // A family of one sample without labels.
+  template <typename Value>
+  void gauge(std::string_view name, std::string_view help, Value value) {
+    family(name, "gauge", help);
+    sample(name, "", value);
+  }
+  template <typename Value>
+  void counter(std::string_view name, std::string_view help, Value value) {
+    family(name, "counter", help);
+    sample(fmt::format("{}_total", name), "", value);
+  }
   std::string take();
 
  private:

@@ -96,15 +96,12 @@ void write_usage(MetricsText& text, metering::UsageLedger& ledger, WallTime now)
   write_costs(text, ledger);
   write_budgets(text, ledger, now);
   const metering::UsageLogCounts log = ledger.log_counts();
-  text.family("glowplug_usage_log_bytes", "gauge",
-              "Usage log on the disk; it grows while the database cannot be written.");
-  text.sample("glowplug_usage_log_bytes", "", log.bytes);
-  text.family("glowplug_usage_records_dropped", "counter",
-              "Usage records that could be kept neither on the disk nor in memory.");
-  text.sample("glowplug_usage_records_dropped_total", "", log.dropped);
-  text.family("glowplug_usage_records_damaged", "counter",
-              "Lines of the usage log whose checksum did not fit.");
-  text.sample("glowplug_usage_records_damaged_total", "", log.damaged);
+  text.gauge("glowplug_usage_log_bytes",
+             "Usage log on the disk; it grows while the database cannot be written.", log.bytes);
+  text.counter("glowplug_usage_records_dropped",
+               "Usage records that could be kept neither on the disk nor in memory.", log.dropped);
+  text.counter("glowplug_usage_records_damaged",
+               "Lines of the usage log whose checksum did not fit.", log.damaged);
   text.family("glowplug_usage_writes_failed", "counter",
               "Tries to write usage that failed and were tried again, by what could not be "
               "written.");

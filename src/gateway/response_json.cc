@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "gateway/job_json.h"
+#include "gateway/json_text.h"
 #include "gateway/request_fields.h"
 
 namespace glowplug::gateway {
@@ -20,11 +21,6 @@ constexpr std::string_view kJobPrefix = "job_";
 constexpr std::string_view kResponsePrefix = "resp_";
 constexpr std::int64_t kFirstOfAnswer = 3;
 
-json::value seconds_of(WallTime time) {
-  if (time == WallTime{}) return nullptr;
-  return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
-}
-
 // A response does not expire: one whose time is over has failed.
 std::string_view status_of(JobState state) {
   return state == JobState::Expired ? domain::to_string(JobState::Failed)
@@ -35,7 +31,7 @@ std::string_view status_of(JobState state) {
 json::object of_request(const JobView& view, const json::object& request) {
   json::object object{{"id", response_id(view.id)},
                       {"object", "response"},
-                      {"created_at", seconds_of(view.created)},
+                      {"created_at", unix_seconds_or_null(view.created)},
                       {"background", true},
                       {"error", nullptr},
                       {"incomplete_details", nullptr},
@@ -152,7 +148,7 @@ json::object response_then(const JobView& view, const json::object& request, Job
 json::object response_object(const JobView& view, const json::object& request) {
   json::object object = response_then(view, request, view.state);
   if (!is_terminal(view.state) || view.state == JobState::Cancelled) return object;
-  object["completed_at"] = seconds_of(view.finished);
+  object["completed_at"] = unix_seconds_or_null(view.finished);
   boost::system::error_code ec;
   const json::value answer =
       view.state == JobState::Completed ? json::parse(view.result, ec) : json::value(nullptr);

@@ -6,8 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
@@ -24,13 +22,11 @@
 namespace glowplug::gateway {
 namespace {
 
-namespace asio = boost::asio;
 namespace json = boost::json;
 using queue::WebhookAdmin;
 using storage::WebhookDelivery;
 using storage::WebhookEndpoint;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::string_view kDeliveryPrefix = "whd_";
 
 template <typename T>
@@ -52,7 +48,7 @@ Coroutine<> answer_with(Exchange& exchange, Ask<T> ask, Shown shown) {
   }
   const auto outcome = std::make_shared<Awaited<Result<T>>>(exchange.server.io);
   ask(*webhooks, [outcome](Result<T> result) { outcome->give(std::move(result)); });
-  if (!outcome->value) co_await outcome->wake.async_wait(kAwait);
+  co_await wait_for(outcome);
   GLOWPLUG_ASSERT(outcome->value.has_value());
   Reply reply =
       *outcome->value ? shown(*outcome->value) : exchange.error_reply(outcome->value->error());

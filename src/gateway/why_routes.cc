@@ -7,6 +7,7 @@
 
 #include "domain/errors.h"
 #include "gateway/routes.h"
+#include "storage/job_text.h"
 
 namespace glowplug::gateway {
 namespace {
@@ -72,7 +73,7 @@ json::object call_object(const CallRecord& call, const Server& server) {
   return {{"object", "call"},
           {"request", call.request},
           {"client_request", or_null(!call.client_request.empty(), call.client_request)},
-          {"job", call.job ? json::value(job_text(*call.job)) : json::value(nullptr)},
+          {"job", call.job ? json::value(storage::to_text(*call.job)) : json::value(nullptr)},
           {"function", call.function},
           {"path", call.path},
           {"stream", call.stream},

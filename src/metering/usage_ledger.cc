@@ -85,44 +85,40 @@ void UsageLedger::count(const domain::Receipt& receipt) {
 
 // Not what is in the log alone: a database that cannot be written is still read, and what is told
 // then is what it holds.
+template <typename Value, typename Ask>
+void UsageLedger::read_folded(Ask ask, std::function<void(Result<Value>)> done) {
+  parts_.log.when_folded([this, ask = std::move(ask), done = std::move(done)](const Result<void>&) {
+    const auto found = std::make_shared<std::optional<Value>>();  // owners: both lambdas
+    parts_.read(
+        [found, ask](storage::Database& database) -> Result<void> {
+          Result<Value> read = ask(database);
+          if (!read) return read.error();
+          found->emplace(std::move(*read));
+          return {};
+        },
+        [found, done](const Result<void>& outcome) {
+          if (outcome)
+            done(std::move(**found));
+          else
+            done(outcome.error());
+        });
+  });
+}
+
 void UsageLedger::sums(storage::UsageQuery query, SumsDone done) {
-  parts_.log.when_folded(
-      [this, query = std::move(query), done = std::move(done)](const Result<void>&) {
-        auto found = std::make_shared<std::vector<storage::UsageSum>>();  // owners: both lambdas
-        parts_.read(
-            [found, query](storage::Database& database) -> Result<void> {
-              auto sums = storage::sum_usage(database, query);
-              if (!sums) return sums.error();
-              *found = std::move(*sums);
-              return {};
-            },
-            [found, done](const Result<void>& outcome) {
-              if (outcome)
-                done(std::move(*found));
-              else
-                done(outcome.error());
-            });
-      });
+  read_folded<std::vector<storage::UsageSum>>(
+      [query = std::move(query)](storage::Database& database) {
+        return storage::sum_usage(database, query);
+      },
+      std::move(done));
 }
 
 void UsageLedger::find(std::string request, FoundDone done) {
-  parts_.log.when_folded(
-      [this, request = std::move(request), done = std::move(done)](const Result<void>&) {
-        auto found = std::make_shared<std::optional<storage::UsageRow>>();  // owners: both lambdas
-        parts_.read(
-            [found, request](storage::Database& database) -> Result<void> {
-              auto row = storage::find_usage(database, request);
-              if (!row) return row.error();
-              *found = std::move(*row);
-              return {};
-            },
-            [found, done](const Result<void>& outcome) {
-              if (outcome)
-                done(std::move(*found));
-              else
-                done(outcome.error());
-            });
-      });
+  read_folded<std::optional<storage::UsageRow>>(
+      [request = std::move(request)](storage::Database& database) {
+        return storage::find_usage(database, request);
+      },
+      std::move(done));
 }
 
 }  // namespace glowplug::metering

@@ -102,6 +102,8 @@ class UsageLedger final {
     domain::PhaseTimes waited;
   };
   void count(const domain::Receipt& receipt);
+  template <typename Value, typename Ask>
+  void read_folded(Ask ask, std::function<void(Result<Value>)> done);
 
   Parts parts_;
   BudgetBook budgets_;

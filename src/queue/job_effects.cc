@@ -107,17 +107,11 @@ void JobService::State::carry_out(const control::StartAttempt& effect) {
 }
 
 void JobService::State::read_and_run(JobId job, std::uint64_t fence) {
-  const auto found = std::make_shared<std::optional<storage::StoredRequest>>();
-  parts.reader.post(
-      [job, found](storage::Database& database) -> Result<void> {
-        auto request = storage::job_request(database, job);
-        if (!request) return request.error();
-        *found = std::move(*request);
-        return {};
-      },
-      [this, job, fence, found](const Result<void>& read) {
+  parts.reader.ask(
+      [job](storage::Database& database) { return storage::job_request(database, job); },
+      [this, job, fence](Result<std::optional<storage::StoredRequest>> found) {
         if (!attempt(job, fence)) return;  // stopped meanwhile
-        if (!read) return attempt_ended(job, fence, unreadable(read.error()));
+        if (!found) return attempt_ended(job, fence, unreadable(found.error()));
         if (!*found)
           return attempt_ended(
               job, fence,

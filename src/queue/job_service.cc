@@ -211,16 +211,10 @@ void JobService::State::overlay(JobView& view) const {
 }
 
 void JobService::view(JobId job, Viewed done) {
-  const auto found = std::make_shared<std::optional<JobView>>();
-  state_->parts.reader.post(
-      [job, found](storage::Database& database) -> Result<void> {
-        Result<std::optional<JobView>> view = storage::find_job(database, job);
-        if (!view) return view.error();
-        *found = std::move(*view);
-        return {};
-      },
-      [&state = *state_, job, found, done = std::move(done)](const Result<void>& read) {
-        if (!read) return done(read.error());
+  state_->parts.reader.ask(
+      [job](storage::Database& database) { return storage::find_job(database, job); },
+      [&state = *state_, job, done = std::move(done)](Result<std::optional<JobView>> found) {
+        if (!found) return done(found.error());
         if (!*found) return done(no_job(job));
         state.overlay(**found);
         done(std::move(**found));
@@ -228,16 +222,10 @@ void JobService::view(JobId job, Viewed done) {
 }
 
 void JobService::request(JobId job, std::function<void(Result<storage::StoredRequest>)> done) {
-  const auto found = std::make_shared<std::optional<storage::StoredRequest>>();
-  state_->parts.reader.post(
-      [job, found](storage::Database& database) -> Result<void> {
-        auto request = storage::job_request(database, job);
-        if (!request) return request.error();
-        *found = std::move(*request);
-        return {};
-      },
-      [job, found, done = std::move(done)](const Result<void>& read) {
-        if (!read) return done(read.error());
+  state_->parts.reader.ask(
+      [job](storage::Database& database) { return storage::job_request(database, job); },
+      [job, done = std::move(done)](Result<std::optional<storage::StoredRequest>> found) {
+        if (!found) return done(found.error());
         if (!*found) return done(no_job(job));
         done(std::move(**found));
       });
@@ -245,16 +233,12 @@ void JobService::request(JobId job, std::function<void(Result<storage::StoredReq
 
 void JobService::list(storage::JobFilter filter,
                       std::function<void(Result<std::vector<JobView>>)> done) {
-  const auto found = std::make_shared<std::vector<JobView>>();
-  state_->parts.reader.post(
-      [filter = std::move(filter), found](storage::Database& database) -> Result<void> {
-        Result<std::vector<JobView>> list = storage::list_jobs(database, filter);
-        if (!list) return list.error();
-        *found = std::move(*list);
-        return {};
+  state_->parts.reader.ask(
+      [filter = std::move(filter)](storage::Database& database) {
+        return storage::list_jobs(database, filter);
       },
-      [&state = *state_, found, done = std::move(done)](const Result<void>& read) {
-        if (!read) return done(read.error());
+      [&state = *state_, done = std::move(done)](Result<std::vector<JobView>> found) {
+        if (!found) return done(found.error());
         for (JobView& view : *found) state.overlay(view);
         done(std::move(*found));
       });
@@ -395,19 +379,14 @@ void JobService::begin_keyed(storage::IdempotencyKey key,
                              std::function<void(Result<std::optional<KeptAnswer>>)> done) {
   State& state = *state_;
   if (std::optional<Error> refusal = state.take_key(key)) return done(std::move(*refusal));
-  const auto kept = std::make_shared<std::optional<KeptAnswer>>();
-  state.parts.reader.post(
-      [key, kept, now = state.parts.clock.now()](storage::Database& database) -> Result<void> {
-        Result<std::optional<KeptAnswer>> found = storage::find_key(database, key, now);
-        if (!found) return found.error();
-        *kept = std::move(*found);
-        return {};
+  state.parts.reader.ask(
+      [key, now = state.parts.clock.now()](storage::Database& database) {
+        return storage::find_key(database, key, now);
       },
-      [&state, key, kept, done = std::move(done)](const Result<void>& read) {
-        if (!read || *kept) state.free_key(key);
-        if (!read) return done(read.error());
-        if (*kept) ++state.totals.replayed;
-        done(std::move(*kept));
+      [&state, key, done = std::move(done)](Result<std::optional<KeptAnswer>> kept) {
+        if (!kept || *kept) state.free_key(key);
+        if (kept && *kept) ++state.totals.replayed;
+        done(std::move(kept));
       });
 }
 

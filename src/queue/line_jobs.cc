@@ -17,14 +17,15 @@ struct Counted {
   std::vector<std::uint64_t> open;  // jobs that are not over
 };
 
-Result<void> count_jobs(Database& database, std::int64_t batch, Counted& found) {
+Result<Counted> count_jobs(Database& database, std::int64_t batch) {
+  Counted found;
   auto select = database.prepare("SELECT id, state, batch_line FROM jobs WHERE batch = ?");
   if (!select) return select.error();
   select->bind(batch);
   while (true) {
     const Result<bool> row = select->step();
     if (!row) return row.error();
-    if (!*row) return {};
+    if (!*row) return found;
     const auto state = static_cast<domain::JobState>(select->number(1));
     ++found.counts.jobs;
     if (!is_terminal(state))
@@ -122,35 +123,30 @@ void LineJobs::cancel(std::int64_t batch) {
 }
 
 void LineJobs::count(std::int64_t batch, Done<Counts> done) {
-  auto found = std::make_shared<Counted>();  // owners: the read and its end
-  parts_.reader.post(
-      [found, batch](Database& database) { return count_jobs(database, batch, *found); },
-      [this, found, batch, done = std::move(done)](const Result<void>& read) {
-        if (!read) return done(read.error());
-        for (const std::uint64_t job : found->open) batch_of_[job] = batch;
-        done(found->counts);
-      });
+  parts_.reader.ask([batch](Database& database) { return count_jobs(database, batch); },
+                    [this, batch, done = std::move(done)](Result<Counted> found) {
+                      if (!found) return done(found.error());
+                      for (const std::uint64_t job : found->open) batch_of_[job] = batch;
+                      done(found->counts);
+                    });
 }
 
 void LineJobs::read(std::int64_t batch, std::uint64_t line, std::size_t rows_max,
                     Done<std::vector<Row>> done) {
-  auto rows = std::make_shared<std::vector<Row>>();  // owners: the read and its end
-  parts_.reader.post(
-      [rows, batch, line, rows_max](Database& database) -> Result<void> {
+  parts_.reader.ask(
+      [batch, line, rows_max](Database& database) -> Result<std::vector<Row>> {
         const auto lines = find_lines(database, batch, line, rows_max);
         if (!lines) return lines.error();
+        std::vector<Row> rows;
         std::size_t bytes = 0;
         for (const Found& found : *lines) {
           if (bytes >= kPageBytes) break;
-          rows->push_back(read_row(database, found));
-          bytes += rows->back().body.size();
+          rows.push_back(read_row(database, found));
+          bytes += rows.back().body.size();
         }
-        return {};
+        return rows;
       },
-      [rows, done = std::move(done)](const Result<void>& read) {
-        if (!read) return done(read.error());
-        done(std::move(*rows));
-      });
+      std::move(done));
 }
 
 void LineJobs::job_ended(const storage::JobEnd& end) {

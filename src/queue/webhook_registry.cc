@@ -56,28 +56,14 @@ void WebhookRegistry::write(std::function<Result<T>(Database&)> work, Done<T> do
       });
 }
 
-template <typename T>
-void WebhookRegistry::read(std::function<Result<T>(Database&)> work, Done<T> done) {
-  const auto made = std::make_shared<std::optional<Result<T>>>();
-  parts_.reads.post(
-      [work = std::move(work), made](Database& database) -> Result<void> {
-        *made = work(database);
-        return **made ? Result<void>() : Result<void>((*made)->error());
-      },
-      [made, done = std::move(done)](const Result<void>& read) {
-        if (!read) return done(read.error());
-        done(**std::move(made));
-      });
-}
-
 Result<void> WebhookRegistry::check_url(std::string_view url) const {
   const Result<models::Target> target = parts_.rule.check(url);
   return target ? Result<void>() : Result<void>(target.error());
 }
 
 void WebhookRegistry::list(Done<std::vector<WebhookEndpoint>> done) {
-  read<std::vector<WebhookEndpoint>>(
-      [](Database& database) { return storage::webhook_endpoints(database); }, std::move(done));
+  parts_.reads.ask([](Database& database) { return storage::webhook_endpoints(database); },
+                   std::move(done));
 }
 
 void WebhookRegistry::add(std::string url, std::vector<std::string> events,
@@ -163,7 +149,7 @@ void WebhookRegistry::test(std::string id, Done<std::string> done) {
 
 void WebhookRegistry::deliveries(std::string endpoint, storage::DeliveryPage page,
                                  Done<std::vector<WebhookDelivery>> done) {
-  read<std::vector<WebhookDelivery>>(
+  parts_.reads.ask(
       [endpoint = std::move(endpoint),
        page](Database& database) -> Result<std::vector<WebhookDelivery>> {
         const Result<WebhookEndpoint> there = endpoint_of(database, endpoint);

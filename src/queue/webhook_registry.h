@@ -46,8 +46,6 @@ class WebhookRegistry final : public WebhookAdmin {
  private:
   template <typename T>
   void write(std::function<Result<T>(storage::Database&)> work, Done<T> done);
-  template <typename T>
-  void read(std::function<Result<T>(storage::Database&)> work, Done<T> done);
 
   const Parts parts_;
 };

@@ -8,7 +8,10 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 #include "base/result.h"
 #include "storage/sqlite.h"
@@ -28,6 +31,22 @@ class ReadLoop final {
 
   // An error (server_is_overloaded) at once where too many wait: `done` gets it like any other.
   void post(Read read, Done done);
+  // The same for what has a value: `read` is Result<Value>(Database&), `done` takes Result<Value>.
+  template <typename Ask, typename Given>
+  void ask(Ask read, Given done) {
+    using Answer = std::invoke_result_t<Ask, Database&>;
+    const auto answer = std::make_shared<std::optional<Answer>>();  // owners: both lambdas
+    post(
+        [answer, read = std::move(read)](Database& database) -> Result<void> {
+          answer->emplace(read(database));
+          if (!(*answer)->ok()) return (*answer)->error();
+          return {};
+        },
+        [answer, done = std::move(done)](const Result<void>& ran) {
+          if (!ran) return done(Answer(ran.error()));
+          done(**std::move(answer));
+        });
+  }
 
  private:
   struct State;
