@@ -32,12 +32,15 @@ Result<void> emit_job_end(storage::Database& database, const storage::SettledJob
   const std::string_view state = domain::to_string(settled.end.state);
   // "job_…" and "resp_…" name the same job.
   const std::string id = storage::to_text(settled.end.job);
-  const Result<void> told = emit(
-      database, {.type = "job." + std::string(state), .object_id = id, .url = settled.webhook});
+  const Result<void> told = emit(database, {.type = "job." + std::string(state),
+                                            .object_id = id,
+                                            .url = settled.webhook,
+                                            .traceparent = settled.traceparent});
   if (!told || settled.path != "/v1/responses") return told;
   return emit(database, {.type = "response." + std::string(end_of_response(settled.end)),
                          .object_id = "resp_" + id.substr(std::string_view("job_").size()),
-                         .url = settled.webhook});
+                         .url = settled.webhook,
+                         .traceparent = settled.traceparent});
 }
 
 }  // namespace glowplug::app

@@ -28,10 +28,12 @@ std::vector<std::string> told(JobState state, const std::string& path, std::int6
                                     .path = path,
                                     .webhook = batch == 0 ? "https://own.example/" : "",
                                     .request_id = "req_1",
+                                    .traceparent = "trace-1",
                                     .batch = batch,
                                     .platform = {}};
   std::vector<std::string> events;
   const queue::EmitWebhook emit = [&events](storage::Database&, const queue::WebhookEvent& event) {
+    EXPECT_EQ(event.traceparent, "trace-1");
     events.push_back(event.type + " " + event.object_id.substr(0, event.object_id.find('_')) + " " +
                      event.url);
     return Result<void>();

@@ -24,9 +24,9 @@ std::uint64_t draw_epoch() {
 }
 
 std::optional<int> places_of(const control::Platform& platform, const std::string& function) {
-  const auto view = platform.function(function);
-  if (!view) return std::nullopt;
-  const domain::Manifest& manifest = view->manifest;
+  const auto callee = platform.callee(function);
+  if (!callee) return std::nullopt;
+  const domain::Manifest& manifest = callee->manifest;
   return std::clamp(manifest.slots * manifest.scale.max, 1, kPlacesMax);
 }
 

@@ -108,7 +108,8 @@ domain::CallId LivePlatform::call(control::CallWish wish, Done done) {
                             .keep_alive = wish.keep_alive,
                             .domain = std::move(wish.domain),
                             .prompt = std::move(wish.prompt),
-                            .retry_of = wish.retry_of});
+                            .retry_of = wish.retry_of,
+                            .urgency = wish.urgency});
   return id;
 }
 

@@ -92,15 +92,14 @@ Result<void> LiveQueue::recover() {
        .reader = jobs_->reader(),
        .jobs = jobs(),
        .queue_now = [clock = jobs_->clock()] { return clock->now(); },
-       .model_exists =
-           [&platform = parts_.platform](const std::string& model) {
-             return platform.function(model).has_value();
-           },
+       .model_exists = [&platform = parts_.platform](
+                           const std::string& model) { return platform.callee(model).has_value(); },
        .on_end =
            [emit = webhooks_->service().emit()](storage::Database& database,
                                                 const queue::BatchRecord& batch) {
              return emit(database, {.type = fmt::format("batch.{}", queue::to_string(batch.state)),
-                                    .object_id = queue::batch_id(batch.id)});
+                                    .object_id = queue::batch_id(batch.id),
+                                    .traceparent = batch.traceparent});
            },
        .ended = [this](const queue::BatchRecord&) { webhooks_->service().poke(); }});
   if (!batches) return batches.error();

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
@@ -37,6 +38,7 @@
 #include "runtime/device_probe.h"
 #include "runtime/launch_plan.h"
 #include "storage/ballast.h"
+#include "storage/read_loop.h"
 #include "storage/state_file.h"
 #include "storage/write_loop.h"
 
@@ -280,8 +282,14 @@ control::BrainOptions brain_options(const ServerConfig& config, const runtime::M
           .budget_per_hour = config.budget_per_hour};
 }
 
-// What is written is heard of on the loop. Without its state file a server ends rather than accept
-// what it cannot keep.
+// Without its state file a server ends rather than accept what it cannot keep.
+void end_without_state(boost::asio::io_context& loop, int& exit_code, const Error& why) {
+  spdlog::critical("the state file is lost, the server ends: {}", why.message);
+  exit_code = kExitFailed;
+  loop.stop();
+}
+
+// What is written is heard of on the loop.
 storage::WriteLoop::Parts writer_parts(storage::StateFile file, boost::asio::io_context& loop,
                                        const Clock& clock, const ServerConfig& config,
                                        int& exit_code) {
@@ -294,15 +302,40 @@ storage::WriteLoop::Parts writer_parts(storage::StateFile file, boost::asio::io_
               },
           .halted =
               [&loop, &exit_code](const Error& why) {
-                boost::asio::post(loop, [&loop, &exit_code, why] {
-                  spdlog::critical("the state file is lost, the server ends: {}", why.message);
-                  exit_code = kExitFailed;
-                  loop.stop();
-                });
+                boost::asio::post(
+                    loop, [&loop, &exit_code, why] { end_without_state(loop, exit_code, why); });
               },
           .warn = [](const std::string& what) { spdlog::warn("{}", what); },
           .options = {.ballast_bytes = config.ballast_bytes, .clock = &clock}};
 }
+
+// The state file's writer, and beside it the check of a file that was too large to be looked
+// through at opening.
+struct StateKeeper {
+  StateKeeper(storage::StateFile file, boost::asio::io_context& loop, const Clock& clock,
+              const ServerConfig& config, int& exit_code)
+      : checked(file.checked),
+        writer(writer_parts(std::move(file), loop, clock, config, exit_code)) {
+    if (!checked) begin_check(loop, exit_code);
+  }
+  void begin_check(boost::asio::io_context& loop, int& exit_code) {
+    auto opened = storage::ReadLoop::open(writer.path(), [&loop](std::function<void()> call) {
+      boost::asio::post(loop, std::move(call));
+    });
+    if (!opened) return end_without_state(loop, exit_code, opened.error());
+    reader = std::move(*opened);
+    reader->post([file = writer.path()](
+                     storage::Database& database) { return storage::check_pages(database, file); },
+                 [&loop, &exit_code](const Result<void>& sound) {
+                   if (!sound) return end_without_state(loop, exit_code, sound.error());
+                   spdlog::info("the state file is sound");
+                 });
+  }
+
+  const bool checked;
+  storage::WriteLoop writer;
+  std::unique_ptr<storage::ReadLoop> reader;  // of the check
+};
 
 // Declared ones have a price; those that are found may not.
 void warn_of_prices(const control::BrainOptions& brain) {
@@ -377,7 +410,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   boost::asio::io_context loop(1);
   const SystemClock clock;
   int exit_code = 0;
-  storage::WriteLoop writer(writer_parts(std::move(*state), loop, clock, *config, exit_code));
+  StateKeeper keeper(std::move(*state), loop, clock, *config, exit_code);
   models::ModelStore models(store_options(*config, *listen, *admin));
   const std::string bin = folder_of_this_program();
   const std::string share_dir = bin + "/../share/glowplug",
@@ -388,7 +421,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   LivePlatform platform(
       {.loop = loop,
        .clock = clock,
-       .writer = writer,
+       .writer = keeper.writer,
        .models = models,
        .brain = brain,
        .supervisor = {.worker_path = first_of(config->worker_path, bin + "/glowplug-worker"),
@@ -404,7 +437,7 @@ int serve(const cli::ServeOptions& options, const std::string& version,
                    .scrub = {.every = config->cache_scrub},
                    .prompts = prompts->get()});
   auto usage =
-      LiveUsage::open({loop, clock, platform.meter(), writer, config->data_dir + "/usage"});
+      LiveUsage::open({loop, clock, platform.meter(), keeper.writer, config->data_dir + "/usage"});
   if (!usage) return cannot_start(usage.error());
   auto edge = gateway_options(*config, *listen, *admin, version, engine_commit, templates_dir);
   edge.memory_of = [&platform](domain::ProcessId process) { return platform.memory_of(process); };
@@ -412,9 +445,9 @@ int serve(const cli::ServeOptions& options, const std::string& version,
   edge.usage = &(*usage)->ledger();
   show_machine(edge, machine, share_dir);
   gateway::Gateway gateway(loop, std::move(edge), platform, clock);
-  auto queue =
-      LiveQueue::open({loop, clock, writer, platform, gateway, config->data_dir, config->webhooks,
-                       config->files_budget_bytes, static_cast<std::size_t>(config->batch_lines)});
+  auto queue = LiveQueue::open({loop, clock, keeper.writer, platform, gateway, config->data_dir,
+                                config->webhooks, config->files_budget_bytes,
+                                static_cast<std::size_t>(config->batch_lines)});
   if (!queue) return cannot_start(queue.error());
   if (auto opened = gateway.open(); !opened) return cannot_start(opened.error());
   platform.set_server_url(fmt::format("http://{}:{}", listen->host, gateway.port()));

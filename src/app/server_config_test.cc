@@ -85,7 +85,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
       "prices: {H100: {per_hour: 4, per_request: 0}}\nnvml: ./ml.so\nbudget_per_hour: 8.25\n"
       "devices: [{type: H100, memory: 80GiB, count: 2}]\n"
       "webhooks: {allow: [10.0.0.0/8], allow_http: true}\n"
-      "files_budget: 1MiB\nbatch_lines: 100000\n");
+      "files_budget: 1MiB\nballast: 32MiB\nbatch_lines: 100000\n");
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_EQ(made->listen, "127.0.0.1:1");
   EXPECT_EQ(made->admin_listen, "[::1]:2");
@@ -114,6 +114,7 @@ TEST_F(ServerConfigTest, File_SetsEverything) {
   EXPECT_EQ(made->nvml, dir_ + "/ml.so");
   EXPECT_TRUE(made->webhooks.check("http://10.0.0.1/").ok());
   EXPECT_EQ(made->files_budget_bytes, 1ull << 20);
+  EXPECT_EQ(made->ballast_bytes, 32ull << 20);
   EXPECT_EQ(made->batch_lines, 100'000);
 }
 
@@ -128,6 +129,21 @@ TEST_F(ServerConfigTest, BoundsOfFilesAndBatches_AreNamedWhereTheyAreNone) {
     ASSERT_FALSE(made.ok()) << text;
     EXPECT_THAT(made.error().message, ::testing::HasSubstr("batch_lines"));
   }
+}
+
+// How much of a small disk it may take is storage/ballast.h's bound; the setting has none above.
+TEST_F(ServerConfigTest, Ballast_IsASizeOrOff) {
+  EXPECT_EQ(config()->ballast_bytes, storage::kBallastBytes);
+  for (const auto& [text, bytes] : std::map<std::string, std::uint64_t>{
+           {"off", 0}, {"1", 1}, {"64KiB", 64 << 10}, {"2TiB", 2ull << 40}}) {
+    const auto made = config_of("ballast: " + text + "\n");
+    ASSERT_TRUE(made.ok()) << made.error().message;
+    EXPECT_EQ(made->ballast_bytes, bytes) << text;
+  }
+  for (const char* text : {"0", "-1", "0MiB", "1.5", "true", "some", "64 parsecs", "[64MiB]"})
+    EXPECT_THAT(fault_of(std::string("ballast: ") + text + "\n"),
+                HasSubstr("ballast: must be off or a size such as 8GiB, not "))
+        << text;
 }
 
 TEST_F(ServerConfigTest, CommandLine_BeatsEnvironment_BeatsFile) {
@@ -277,6 +293,7 @@ TEST_F(ServerConfigTest, Example_IsTheDefaultsAndNamesEverySetting) {
   EXPECT_EQ(made->devices, defaults->devices);
   EXPECT_EQ(made->nvml, defaults->nvml);
   EXPECT_EQ(made->files_budget_bytes, defaults->files_budget_bytes);
+  EXPECT_EQ(made->ballast_bytes, defaults->ballast_bytes);
   EXPECT_EQ(made->batch_lines, defaults->batch_lines);
 
   write("hub-token", "hf_x\n");

@@ -94,29 +94,20 @@ std::string file_target(const std::string& id, std::string_view suffix = "") {
   return fmt::format("/v1/files/{}{}", percent_encode(id), suffix);
 }
 
-int list_files(const Context& context) {
-  const Fetched got = fetch(context, context.server, {.target = "/v1/files"});
-  if (got.exit != 0) return got.exit;
-  const json::array data = data_of(got.body);
-  if (context.json) {
-    print_json(context, data);
-    return 0;
-  }
+std::string files_table(const json::array& files) {
+  if (files.empty()) return "no files\n";
   std::vector<std::vector<std::string>> rows;
-  for (const json::value& one : data)
+  for (const json::value& one : files)
     rows.push_back({text_field(one, "id"), text_field(one, "filename"), text_field(one, "purpose"),
                     format_bytes(static_cast<std::uint64_t>(number_field(one, "bytes"))),
                     when(one, "created_at"), when(one, "expires_at")});
-  context.console.out << (rows.empty() ? "no files\n"
-                                       : layout_table({{"FILE"},
-                                                       {"NAME"},
-                                                       {"PURPOSE"},
-                                                       {"SIZE", Align::Right},
-                                                       {"CREATED (UTC)"},
-                                                       {"EXPIRES (UTC)"}},
-                                                      rows))
-                      << std::flush;
-  return 0;
+  return layout_table({{"FILE"},
+                       {"NAME"},
+                       {"PURPOSE"},
+                       {"SIZE", Align::Right},
+                       {"CREATED (UTC)"},
+                       {"EXPIRES (UTC)"}},
+                      rows);
 }
 
 // Straight to the output, however long it is.
@@ -145,6 +136,15 @@ std::string counts_text(const json::value& batch) {
                      number_field(*counts, "total"), number_field(*counts, "failed"));
 }
 
+std::string batches_table(const json::array& batches) {
+  if (batches.empty()) return "no batches; start one with: glowplug batch FILE.jsonl\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const json::value& one : batches)
+    rows.push_back({text_field(one, "id"), text_field(one, "status"), counts_text(one),
+                    text_field(one, "endpoint"), when(one, "created_at")});
+  return layout_table({{"BATCH"}, {"STATUS"}, {"DONE"}, {"ENDPOINT"}, {"CREATED (UTC)"}}, rows);
+}
+
 void show_batch(const Context& context, const json::value& batch) {
   if (context.json) return print_json(context, batch);
   context.console.out << fmt::format("{}: {}, {}\n", text_field(batch, "id"),
@@ -168,7 +168,7 @@ std::string batch_target(const json::value& batch) {
 }  // namespace
 
 int files(const Context& context, const FilesOptions& options) {
-  if (options.verb.empty()) return list_files(context);
+  if (options.verb.empty()) return print_list(context, "/v1/files", files_table);
   if (options.verb == "get") return get_content(context, options.file);
   const Fetched got = options.verb == "upload"
                           ? upload(context, options.file, options.purpose)
@@ -203,24 +203,7 @@ int batch(const Context& context, const BatchOptions& options) {
 }
 
 int batches(const Context& context) {
-  const Fetched got = fetch(context, context.server, {.target = "/v1/batches?limit=100"});
-  if (got.exit != 0) return got.exit;
-  const json::array data = data_of(got.body);
-  if (context.json) {
-    print_json(context, data);
-    return 0;
-  }
-  std::vector<std::vector<std::string>> rows;
-  for (const json::value& one : data)
-    rows.push_back({text_field(one, "id"), text_field(one, "status"), counts_text(one),
-                    text_field(one, "endpoint"), when(one, "created_at")});
-  context.console.out
-      << (rows.empty()
-              ? "no batches; start one with: glowplug batch FILE.jsonl\n"
-              : layout_table({{"BATCH"}, {"STATUS"}, {"DONE"}, {"ENDPOINT"}, {"CREATED (UTC)"}},
-                             rows))
-      << std::flush;
-  return 0;
+  return print_list(context, "/v1/batches?limit=100", batches_table);
 }
 
 }  // namespace glowplug::cli

@@ -60,15 +60,8 @@ std::string checkpoints_table(const std::string& name, const json::array& list) 
 }
 
 int list(const Context& context, const std::string& name) {
-  const Fetched got =
-      fetch(context, context.server, {.target = function_target(name, "/checkpoints")});
-  if (got.exit != 0) return got.exit;
-  const json::array data = data_of(got.body);
-  if (context.json)
-    print_json(context, data);
-  else
-    context.console.out << checkpoints_table(name, data) << std::flush;
-  return 0;
+  return print_list(context, function_target(name, "/checkpoints"),
+                    [&name](const json::array& saved) { return checkpoints_table(name, saved); });
 }
 
 int save(const Context& context, const std::string& name, const std::vector<std::string>& words) {

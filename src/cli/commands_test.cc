@@ -61,6 +61,35 @@ TEST(Commands, PsJson_IsAListOfObjects) {
   EXPECT_EQ(session.out.str(), "[{\"function\":\"chat\"}]\n");
 }
 
+TEST(Commands, Lists_AreTablesOrWordsWhereTheyAreEmpty) {
+  const std::string file =
+      R"({"data":[{"id":"file-1","filename":"in.jsonl","purpose":"batch","bytes":2000,)"
+      R"("created_at":60,"expires_at":null}]})";
+  const std::string batch =
+      R"({"data":[{"id":"batch_1","status":"completed","endpoint":"/v1/embeddings",)"
+      R"("created_at":60,"request_counts":{"total":3,"completed":2,"failed":1}}]})";
+  const std::string none = json_answer(200, R"({"data":[]})");
+  Session session({json_answer(200, file), json_answer(200, batch), none, none, none, none});
+  EXPECT_EQ(files(session.context, {}), 0);
+  EXPECT_EQ(batches(session.context), 0);
+  EXPECT_EQ(session.out.str(),
+            "FILE    NAME      PURPOSE    SIZE  CREATED (UTC)        EXPIRES (UTC)\n"
+            "file-1  in.jsonl  batch    2.0 kB  1970-01-01 00:01:00  -\n"
+            "BATCH    STATUS     DONE              ENDPOINT        CREATED (UTC)\n"
+            "batch_1  completed  2 of 3, 1 failed  /v1/embeddings  1970-01-01 00:01:00\n");
+  session.out.str("");
+  EXPECT_EQ(files(session.context, {}), 0);
+  EXPECT_EQ(batches(session.context), 0);
+  EXPECT_EQ(dead_letters(session.context, {}), 0);
+  EXPECT_EQ(ps(session.context, {.warm = true}), 0);
+  EXPECT_EQ(session.out.str(),
+            "no files\n"
+            "no batches; start one with: glowplug batch FILE.jsonl\n"
+            "no dead letters\n"
+            "nothing is warm; see: glowplug preload --help\n");
+  EXPECT_TRUE(session.server.requests().at(1).starts_with("GET /v1/batches?limit=100 "));
+}
+
 TEST(Deploy, NewFunction_FollowsTheFetchAndSaysHowToCall) {
   Session session({json_answer(404, kNoSuchFunction),
                    json_answer(201, function_json("\"state\":\"cold\"")),

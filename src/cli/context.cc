@@ -54,6 +54,18 @@ void print_json(const Context& context, const boost::json::value& value) {
 
 std::string to_text(const boost::json::value& value) { return boost::json::serialize(value); }
 
+int print_list(const Context& context, const std::string& target,
+               const std::function<std::string(const boost::json::array&)>& shown) {
+  const Fetched got = fetch(context, context.server, {.target = target});
+  if (got.exit != 0) return got.exit;
+  const boost::json::array list = data_of(got.body);
+  if (context.json)
+    print_json(context, list);
+  else
+    context.console.out << shown(list) << std::flush;
+  return 0;
+}
+
 std::string function_target(std::string_view name, std::string_view suffix) {
   return fmt::format("/v1/functions/{}{}", percent_encode(name), suffix);
 }

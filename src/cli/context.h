@@ -7,6 +7,7 @@
 // Thread: one command at a time.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -42,6 +43,10 @@ int report_refusal(const Context& context, const HttpReply& reply);  // a reply 
 
 void print_json(const Context& context, const boost::json::value& value);
 std::string to_text(const boost::json::value& value);
+
+// Asks for the list at `target` and prints it: with --json as it came, else as `shown` has it.
+int print_list(const Context& context, const std::string& target,
+               const std::function<std::string(const boost::json::array&)>& shown);
 
 // "/v1/functions/NAME" + suffix, with the name made safe for a path.
 std::string function_target(std::string_view name, std::string_view suffix = "");

@@ -45,16 +45,9 @@ bool is_over(const json::value& job) {
 }
 
 int show_list(const Context& context, const std::string& target, const std::string& none) {
-  const Fetched got = fetch(context, context.server, {.target = target});
-  if (got.exit != 0) return got.exit;
-  const json::array data = data_of(got.body);
-  if (context.json)
-    print_json(context, data);
-  else if (data.empty())
-    context.console.out << none << std::endl;
-  else
-    context.console.out << jobs_table(data) << std::flush;
-  return 0;
+  return print_list(context, target, [&none](const json::array& jobs) {
+    return jobs.empty() ? none + "\n" : jobs_table(jobs);
+  });
 }
 
 void show_job(const Context& context, const json::value& job) {

@@ -96,17 +96,11 @@ std::string functions_table(const boost::json::array& functions) {
 }
 
 int ps(const Context& context, const PsOptions& options) {
-  const Fetched got = fetch(context, context.server,
-                            {.target = options.warm ? "/v1/functions?warm=true" : "/v1/functions"});
-  if (got.exit != 0) return got.exit;
-  const boost::json::array functions = data_of(got.body);
-  if (context.json)
-    print_json(context, functions);
-  else if (options.warm && functions.empty())
-    context.console.out << "nothing is warm; see: glowplug preload --help" << std::endl;
-  else
-    context.console.out << functions_table(functions) << std::flush;
-  return 0;
+  if (!options.warm) return print_list(context, "/v1/functions", functions_table);
+  return print_list(context, "/v1/functions?warm=true", [](const boost::json::array& functions) {
+    return functions.empty() ? "nothing is warm; see: glowplug preload --help\n"
+                             : functions_table(functions);
+  });
 }
 
 }  // namespace glowplug::cli

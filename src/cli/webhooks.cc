@@ -81,19 +81,6 @@ std::string deliveries_table(const json::array& deliveries) {
                       rows);
 }
 
-// Lists what `target` has; the server gives it in pages.
-int list(const Context& context, const std::string& target,
-         std::string (*table)(const json::array&)) {
-  const Fetched got = fetch(context, context.server, {.target = target});
-  if (got.exit != 0) return got.exit;
-  const json::array data = data_of(got.body);
-  if (context.json)
-    print_json(context, data);
-  else
-    context.console.out << table(data) << std::flush;
-  return 0;
-}
-
 // Sends and says `done`; of an answer that holds a new secret, the secret too.
 int change(const Context& context, const HttpRequest& request, const std::string& done) {
   const Fetched got = fetch(context, context.server, request);
@@ -131,11 +118,11 @@ int webhooks(const Context& context, const WebhooksOptions& options) {
                         const std::string& done) {
     return change(context, {.method = "POST", .target = target, .body = to_text(body)}, done);
   };
-  if (options.verb.empty()) return list(context, kTarget, endpoints_table);
+  if (options.verb.empty()) return print_list(context, kTarget, endpoints_table);
   if (options.verb == "deliveries") {
     std::string target = at_id(what, fmt::format("/deliveries?limit={}", options.limit));
     if (!options.status.empty()) target += "&status=" + options.status;
-    return list(context, target, deliveries_table);
+    return print_list(context, target, deliveries_table);
   }
   if (options.verb == "add") {
     json::object body{{"url", what}};

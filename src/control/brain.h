@@ -70,6 +70,7 @@ class Brain final : BrainState {
 
   void each_function(const std::function<void(FunctionView)>& visit) const;  // by name
   std::optional<FunctionView> function(const std::string& name) const;
+  std::optional<CalleeView> callee(const std::string& name) const;
   std::optional<FunctionStatus> status(const std::string& name) const;
   // What a granted call is answered by.
   std::optional<GenerationView> generation(const std::string& name, int revision) const;
@@ -134,11 +135,12 @@ class Brain final : BrainState {
   bool has_work(const std::string& name, const Function& function) const;
   bool has_free_slot(const std::string& name) const;
   static double slot_seconds(const Generation& generation, int weight);
-  static std::vector<policy::QueuedCall> queued(const Function& function);
-  static std::vector<std::size_t> grant_order(const Function& function);
+  policy::QueuedCall queued(const Waiting& call, const Generation* its) const;
+  std::vector<policy::QueuedCall> queued(const Function& function) const;
+  std::vector<std::size_t> grant_order(const Function& function) const;
   void note_tenant(const std::string& name, Function& function, const Waiting& call);
   void note_had(const Call& call);
-  static int ahead_of(const Function& function, const Generation& generation, const Waiting& call);
+  int ahead_of(const Function& function, const Generation& generation, const Waiting& call) const;
 
   // brain_eviction.cc
   void note_visit(const std::string& name, Function& function, const Replica& replica);

@@ -320,6 +320,28 @@ TEST_F(Tenants, WhoHadMuchWhileAlone_OwesNothingOnceAllIsDone) {
   EXPECT_EQ(served(6), "rrbrbr");
 }
 
+TEST_F(Tenants, CallsOfABatch_GiveWayToOthers_ButNotForever) {
+  const auto batch = [this](int count) {
+    for (int i = 0; i < count; ++i) {
+      const domain::CallId id{++world.calls};
+      tenant[id.value] = "x";
+      world.post(CallArrived{.call = id,
+                             .function = "f",
+                             .deadline = world.now + 3600s,
+                             .domain = kRed,
+                             .urgency = domain::JobUrgency::Batch});
+    }
+  };
+  batch(3);
+  world.ready(0);
+  call(kRed, 2);
+  call(kBlue, 1);
+  EXPECT_EQ(served(6), "xbrrxx");
+  batch(2);
+  call(kRed, 40);
+  EXPECT_EQ(served(42).find('x', 1), 30U);  // the second has waited for 30 s
+}
+
 TEST_F(Tenants, FullQueueOfOne_DoesNotForetellTheOtherItsWait) {
   call(kRed, 12);
   world.ready(0);

@@ -145,7 +145,8 @@ void Brain::on(const CallArrived& event) {
                   .arrived = now_,
                   .caller = event.domain,
                   .alone = event.retry_of.has_value(),
-                  .prompt = event.prompt};
+                  .prompt = event.prompt,
+                  .urgency = event.urgency};
   Generation& chosen = choose_generation(*function, waiting);
   const bool on_trial = chosen.quarantine.in_a_row > 0;  // by a call that has killed nobody yet
   if (is_closed(chosen) || (on_trial && event.retry_of) ||

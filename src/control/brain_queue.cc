@@ -13,6 +13,9 @@ namespace glowplug::control {
 namespace {
 
 constexpr int kOverloadRetrySeconds = 5;
+// For so long a batch's call lets others by; then it has its turn like them, so that it never
+// starves.
+constexpr Duration kBatchGivesWay = std::chrono::seconds(30);
 
 }  // namespace
 
@@ -20,23 +23,29 @@ double Brain::slot_seconds(const Generation& generation, int weight) {
   return weight * to_seconds(generation.service.mean);
 }
 
-std::vector<policy::QueuedCall> Brain::queued(const Function& function) {
+policy::QueuedCall Brain::queued(const Waiting& call, const Generation* its) const {
+  return {.tenant = call.caller.tenant,
+          .slot_seconds = its ? slot_seconds(*its, call.weight) : 0,
+          .gives_way =
+              call.urgency == domain::JobUrgency::Batch && now_ - call.arrived < kBatchGivesWay};
+}
+
+std::vector<policy::QueuedCall> Brain::queued(const Function& function) const {
   std::vector<policy::QueuedCall> calls;
   calls.reserve(function.waiting.size());
-  for (const Waiting& one : function.waiting) {
-    const Generation* its = serving_generation(function, one.revision);
-    calls.push_back({one.caller.tenant, its ? slot_seconds(*its, one.weight) : 0});
-  }
+  for (const Waiting& one : function.waiting)
+    calls.push_back(queued(one, serving_generation(function, one.revision)));
   return calls;
 }
 
-// First come first served for each tenant; which tenant's turn it is, policy/fair_shares says.
-std::vector<std::size_t> Brain::grant_order(const Function& function) {
+// Which call's turn it is, policy/fair_shares says; with nothing to choose by, as they came.
+std::vector<std::size_t> Brain::grant_order(const Function& function) const {
   const auto& waiting = function.waiting;
-  const bool one_tenant = std::all_of(waiting.begin(), waiting.end(), [&](const Waiting& one) {
-    return one.caller.tenant == waiting.front().caller.tenant;
+  const bool alike = std::all_of(waiting.begin(), waiting.end(), [&](const Waiting& one) {
+    return one.caller.tenant == waiting.front().caller.tenant &&
+           one.urgency == waiting.front().urgency;
   });
-  if (!one_tenant) return function.shares.order(queued(function));
+  if (!alike) return function.shares.order(queued(function));
   std::vector<std::size_t> as_they_came(waiting.size());
   std::iota(as_they_came.begin(), as_they_came.end(), std::size_t{0});
   return as_they_came;
@@ -57,11 +66,12 @@ void Brain::note_had(const Call& call) {
 }
 
 // The weights of the calls that are granted before it, were it to wait.
-int Brain::ahead_of(const Function& function, const Generation& generation, const Waiting& call) {
+int Brain::ahead_of(const Function& function, const Generation& generation,
+                    const Waiting& call) const {
   std::vector<policy::QueuedCall> calls;
   std::vector<int> weights;
   const auto add = [&](const Waiting& one) {
-    calls.push_back({one.caller.tenant, slot_seconds(generation, one.weight)});
+    calls.push_back(queued(one, &generation));
     weights.push_back(one.weight);
   };
   for (const Waiting& one : function.waiting)

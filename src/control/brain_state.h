@@ -22,6 +22,7 @@
 #include "control/scaling.h"
 #include "domain/cache_domain.h"
 #include "domain/ids.h"
+#include "domain/job.h"
 #include "domain/learned_prime.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
@@ -143,6 +144,7 @@ struct BrainState {
     int revision = 0;                 // that was chosen for it
     bool alone = false;               // a replica died while it ran: the next has nothing else
     domain::PromptLinks prompt = {};
+    domain::JobUrgency urgency = domain::JobUrgency::Interactive;
   };
   struct Function {
     std::optional<Time> timer;          // see timers_

@@ -80,6 +80,12 @@ std::optional<FunctionView> Brain::function(const std::string& name) const {
   return view(name, found->second);
 }
 
+std::optional<CalleeView> Brain::callee(const std::string& name) const {
+  const auto found = functions_.find(name);
+  if (found == functions_.end()) return std::nullopt;
+  return CalleeView{found->second.current.manifest, found->second.current.facts};
+}
+
 std::optional<GenerationView> Brain::generation(const std::string& name, int revision) const {
   const auto found = functions_.find(name);
   if (found == functions_.end()) return std::nullopt;

@@ -12,6 +12,7 @@
 #include "base/time_types.h"
 #include "domain/cache_domain.h"
 #include "domain/ids.h"
+#include "domain/job.h"
 #include "domain/learned_prime.h"
 #include "domain/manifest.h"
 #include "domain/model_facts.h"
@@ -88,6 +89,7 @@ struct CallArrived {
   // An earlier call of the same request, whose replica broke off before its first byte: it gets a
   // replica to itself, or is refused where too much is tried again.
   std::optional<domain::CallId> retry_of = {};
+  domain::JobUrgency urgency = domain::JobUrgency::Interactive;
 };
 // The first token of an answer has come, so long after its call did. The call may have ended since.
 struct AnswerBegan {

@@ -17,6 +17,7 @@ constexpr int count_of(Task) { return 3; }
 constexpr int count_of(EngineKind) { return 3; }
 constexpr int count_of(ScalePolicy) { return 3; }
 constexpr int count_of(Priority) { return 3; }
+constexpr int count_of(JobUrgency) { return 2; }
 constexpr int count_of(Share) { return 2; }
 constexpr int count_of(Failover) { return 2; }
 constexpr int count_of(TemplateUse) { return 3; }
@@ -287,6 +288,7 @@ void fields(A& a, CallArrived& v) {
   a("domain", v.domain);
   a("prompt", v.prompt);
   a("retry_of", v.retry_of);
+  a("urgency", v.urgency);
 }
 template <typename A>
 void fields(A& a, AnswerBegan& v) {

@@ -53,6 +53,7 @@ struct CallWish {
   domain::CacheDomain domain;
   domain::PromptLinks prompt;
   std::optional<domain::CallId> retry_of;  // this request's, whose replica broke off
+  domain::JobUrgency urgency = domain::JobUrgency::Interactive;
 };
 
 struct PutOutcome {
@@ -131,6 +132,8 @@ class Platform {
   virtual void each_function(const std::function<void(FunctionView)>& visit) const = 0;
   std::vector<FunctionView> functions() const;
   virtual std::optional<FunctionView> function(const std::string& name) const = 0;
+  // On the way of every call, where all that function() gathers is too much.
+  virtual std::optional<CalleeView> callee(const std::string& name) const = 0;
   virtual std::vector<DeviceView> devices() const = 0;
   virtual std::vector<std::string> logs(const std::string& function) const = 0;  // oldest first
   virtual std::vector<Decision> decisions() const = 0;                           // oldest first

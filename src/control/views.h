@@ -81,6 +81,13 @@ struct GenerationView {
   domain::ModelFacts facts;
 };
 
+// A function as a request to it is read: the heaviest revision's, and the function's own (no
+// copies). Good until the platform is next told something.
+struct CalleeView {
+  const domain::Manifest& manifest;
+  const domain::ModelFacts& facts;
+};
+
 struct FunctionView {
   domain::Manifest manifest;
   int revision = 0;

@@ -56,7 +56,8 @@ enum class AttemptOutcome {
   HandedBack
 };
 
-// Jobs of one function: interactive ones first. A function's own priority is the brain's matter.
+// Of jobs and calls of one function: interactive ones first. A function's own priority is another
+// matter.
 enum class JobUrgency { Interactive, Batch };
 
 }  // namespace glowplug::domain

@@ -224,6 +224,7 @@ Coroutine<> run_create_batch(Exchange& exchange) {
   std::optional<Reply> reply = co_await keyed.begin(exchange, *key);
   if (!reply) {
     if (*key) keep_with(*wish, **key);
+    wish->traceparent = usable_traceparent(exchange.header("traceparent"));
     reply = co_await create_batch(exchange, std::move(*wish));
   }
   co_await exchange.send(std::move(*reply));

@@ -6,6 +6,7 @@
 
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <spdlog/spdlog.h>
 
 #include "domain/errors.h"
 #include "domain/limits.h"
@@ -43,6 +44,19 @@ Reply no_file(const Exchange& exchange) {
   return exchange.error_reply(Error{std::string(domain::error::kNotFound),
                                     "There is no file `" + exchange.name.substr(0, 80) + "`.",
                                     "id"});
+}
+
+// What the disk says names folders of the server: that is for its log, not for whoever asked.
+Reply file_refusal(const Exchange& exchange, Error error) {
+  const bool is_full = error.code == domain::error::kDiskFull;
+  if (is_full || error.code == domain::error::kStorageFailed) {
+    spdlog::error("request={} code={} reason=\"{}\"", exchange.request_id, error.code,
+                  error.message);
+    error.message = is_full ? "There is no room for the file; free some on the server's disk and "
+                              "try again."
+                            : "The file could not be written or read; the server's log says why.";
+  }
+  return exchange.error_reply(error, queue::retry_after_s(error));
 }
 
 std::optional<FileRecord> file_of(const Exchange& exchange) {
@@ -140,7 +154,7 @@ Coroutine<> run_upload(Exchange& exchange) {
     co_return;
   }
   Reply reply = file ? json_reply(200, json::serialize(file_object(*file)))
-                     : exchange.error_reply(file.error(), queue::retry_after_s(file.error()));
+                     : file_refusal(exchange, file.error());
   co_await exchange.send(std::move(reply));
 }
 
@@ -179,7 +193,7 @@ Coroutine<> run_delete_file(Exchange& exchange) {
   co_await wait_for(removed);
   Reply reply = json_reply(200, json::serialize(json::object{
                                     {"id", exchange.name}, {"object", "file"}, {"deleted", true}}));
-  if (!*removed->value) reply = exchange.error_reply(removed->value->error());
+  if (!*removed->value) reply = file_refusal(exchange, removed->value->error());
   co_await exchange.send(std::move(reply));
 }
 
@@ -204,7 +218,7 @@ Coroutine<> run_file_content(Exchange& exchange) {
                [piece](Result<std::string> read) { piece->give(std::move(read)); });
     co_await wait_for(piece);
     if (!*piece->value && !head_sent) {
-      Reply failed = exchange.error_reply(piece->value->error());
+      Reply failed = file_refusal(exchange, piece->value->error());
       co_await exchange.send(std::move(failed));
       co_return;
     }

@@ -127,6 +127,20 @@ TEST_F(FileRoutes, Faults_NameTheField) {
   EXPECT_EQ(contents(), 0U);
 }
 
+TEST_F(FileRoutes, DiskThatFails_IsToldWithoutThePathsOfTheServer) {
+  ASSERT_TRUE(has(talk(form(field("purpose", "batch") + file("{}\n")), "}"), "200 OK"));
+  const std::string content = get("/v1/files/" + files_->list().at(0).id + "/content");
+  std::filesystem::remove_all(folder_);
+  for (const std::string& request : {form(field("purpose", "batch") + file("x")), content}) {
+    connect();
+    const std::string answer = talk(request, "}}");
+    EXPECT_TRUE(has(answer, "503 Service Unavailable")) << answer;
+    EXPECT_TRUE(has(answer, R"("code":"storage_failed")")) << answer;
+    EXPECT_TRUE(has(answer, "log says why")) << answer;
+    EXPECT_FALSE(has(answer, root_)) << answer;
+  }
+}
+
 TEST_F(FileRoutes, OtherTypes_AreRefusedUnread) {
   EXPECT_TRUE(has(talk("POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-type: "
                        "application/json\r\ncontent-length: 2\r\n\r\n{}"),

@@ -12,6 +12,7 @@
 #include "fmt/format.h"
 #include "gateway/call_notes.h"
 #include "gateway/receipts.h"
+#include "gateway/replica_pulse.h"
 #include "gateway/tool_request.h"
 
 namespace glowplug::gateway {
@@ -307,6 +308,7 @@ domain::CallId begin_call(CallContext& context, const CallPlan& plan,
   wish.domain.salt = plan.shape.cache_salt;
   wish.prompt = plan.prompt;
   wish.retry_of = retry_of;
+  wish.urgency = plan.urgency;
   return context.server.platform.call(
       std::move(wish),
       [weak = std::weak_ptr<CallState>(state)](Result<control::Grant> outcome, int retry_after_s) {
@@ -316,6 +318,12 @@ domain::CallId begin_call(CallContext& context, const CallPlan& plan,
         alive->retry_after_s = retry_after_s;
         alive->wake.cancel();
       });
+}
+
+// A call that was broken off here tells nothing of its replica; one that hangs would get the next.
+bool tells_nothing(const control::Grant& grant, const CallResult& result, const CallState& state) {
+  const bool ours = grant.manifest.engine.kind != domain::EngineKind::Process;
+  return ours && result.sent && state.stopped != Stopped::No;
 }
 
 control::CallOutcome outcome_of(const CallResult& result, const CallState& state) {
@@ -378,7 +386,13 @@ Coroutine<CallResult> attempt(CallContext& context, Caller& caller, const CallPl
   }
   result = co_await run_granted(context, caller, plan, grant, state);
   result.call = call;
-  guard.ended(outcome_of(result, *state));
+  control::CallOutcome outcome = outcome_of(result, *state);
+  if (tells_nothing(grant, result, *state) && !server.closed) {
+    const bool alive =
+        co_await ReplicaPulse::answers(server, grant.endpoint);  // its slot is still this call's
+    if (!alive) outcome = control::CallOutcome::ReplicaBroke;
+  }
+  guard.ended(outcome);
   const bool asks = result.replica_broke && result.failure && !server.closed;
   bool to_blame = false;
   if (asks) {

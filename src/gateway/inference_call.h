@@ -27,6 +27,7 @@ struct CallPlan {
   domain::PromptLinks prompt;
   TryAgain try_again = TryAgain::Once;
   std::optional<domain::CallId> retry_of;  // an earlier call of this request, whose replica broke
+  domain::JobUrgency urgency = domain::JobUrgency::Interactive;
 };
 
 struct CallResult {

@@ -38,49 +38,51 @@ void finish_answer(CallResult& result, const std::string& function, int context)
 }
 
 Result<CallPlan> plan_call(const Server& server, Surface surface, boost::json::object& request,
-                           const control::FunctionView& view, Streams streams) {
-  Result<RequestShape> shape = check_request(surface, request, view.manifest);
+                           const control::CalleeView& callee, Reading how) {
+  const domain::Manifest& manifest = callee.manifest;
+  Result<RequestShape> shape = check_request(surface, request, manifest);
   if (!shape) return shape.error();
   if (shape->uses_tools) {
-    if (Result<void> tools = check_tool_template(view.manifest, view.facts); !tools)
+    if (Result<void> tools = check_tool_template(manifest, callee.facts); !tools)
       return tools.error();
   }
   if (!server.platform.admitting()) {
     return Error{std::string(error::kShuttingDown),
                  "The server is shutting down; try again in a moment.", ""};
   }
-  if (auto paid = check_budget(server.options, view.manifest); !paid) return paid.error();
+  if (auto paid = check_budget(server.options, manifest); !paid) return paid.error();
   CallPlan plan;
-  plan.function = view.manifest.name;
+  plan.function = manifest.name;
   plan.path = std::string(path_of(surface));
   plan.surface = surface;
   plan.shape = shape.value();
-  if (streams == Streams::Never) {
+  if (how.streams == Streams::Never) {
     request.erase("stream");
     request.erase("stream_options");
     plan.shape.stream = plan.shape.include_usage = false;
   }
   const bool keeps_it = surface == Surface::Chat || surface == Surface::Completions ||
                         surface == Surface::Responses || surface == Surface::Messages;
-  if (keeps_it && view.manifest.scale.max > 1) plan.prompt = prompt_links(request);
-  plan.body = forward_body(surface, request, view.manifest, plan.shape);
+  if (how.purpose == Purpose::Check) return plan;
+  if (keeps_it && manifest.scale.max > 1) plan.prompt = prompt_links(request);
+  plan.body = forward_body(surface, request, manifest, plan.shape);
   return plan;
 }
 
 Result<void> read_inference(const Server& server, Surface surface, std::string_view body,
-                            Streams streams, ReadCall& call) {
+                            Reading how, ReadCall& call) {
   Result<boost::json::object> request = parse_object(body);
   if (!request) return request.error();
   Result<std::string> model = read_model(request.value());
   if (!model) return model.error();
   if (!is_function_name(model.value())) return unknown_model(server, model.value());
-  const std::optional<control::FunctionView> view = server.platform.function(model.value());
-  if (!view) return unknown_model(server, model.value());
-  call.function = view->manifest.name;
-  call.context = view->manifest.context;
+  const std::optional<control::CalleeView> callee = server.platform.callee(model.value());
+  if (!callee) return unknown_model(server, model.value());
+  call.function = callee->manifest.name;
+  call.context = callee->manifest.context;
   // How it came to be a job is no business of the function's.
-  if (streams == Streams::Never && surface == Surface::Responses) request->erase("background");
-  Result<CallPlan> plan = plan_call(server, surface, request.value(), *view, streams);
+  if (how.streams == Streams::Never && surface == Surface::Responses) request->erase("background");
+  Result<CallPlan> plan = plan_call(server, surface, request.value(), *callee, how);
   if (!plan) return plan.error();
   call.plan = std::move(plan).value();
   return {};
@@ -109,14 +111,11 @@ bool may_be_job(Surface surface) {
   return surface != Surface::InputTokens && surface != Surface::CountTokens;
 }
 
-// What the headers of a call say, where they may say it.
-Result<CallHeaders> headers_of(const Exchange& exchange, Surface surface, const ReadCall& call) {
-  if (!may_be_job(surface)) return CallHeaders();
-  Result<CallHeaders> headers = read_call_headers(exchange);
-  const RequestShape& shape = call.plan.shape;
+// A job's answer comes as a whole.
+Result<void> check_stream(const RequestShape& shape, const Result<CallHeaders>& headers) {
   if (headers && headers->preference.wants_job() && shape.stream && !shape.background)
     return unsupported("stream", "a job's answer comes as a whole; leave out stream or Prefer.");
-  return headers;
+  return {};
 }
 
 // A call with its client on the line.
@@ -140,9 +139,11 @@ Coroutine<> infer_now(Exchange& exchange, const ReadCall& call,
 Coroutine<> run_inference(Exchange& exchange, Surface surface) {
   exchange.client_request = usable_request_id(exchange.header("x-client-request-id"));
   ReadCall call;
-  const Result<void> read =
-      read_inference(exchange.server, surface, exchange.request.body(), Streams::AsAsked, call);
-  Result<CallHeaders> headers = read ? headers_of(exchange, surface, call) : read.error();
+  Result<CallHeaders> headers = may_be_job(surface) ? read_call_headers(exchange) : CallHeaders();
+  Result<void> read = read_inference(exchange.server, surface, exchange.request.body(),
+                                     {.purpose = purpose_of(headers)}, call);
+  if (read) read = check_stream(call.plan.shape, headers);
+  if (!read) headers = read.error();  // the request's faults come before its headers'
   if (!headers) {
     Reply refusal = refuse_inference(exchange, call, to_answer(headers.error()));
     co_await exchange.send(std::move(refusal));

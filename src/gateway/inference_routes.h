@@ -15,6 +15,12 @@ Error unknown_model(const Server& server, const std::string& model);
 
 // Never: the answer comes as a whole, whatever the request says of a stream or the background.
 enum class Streams { AsAsked, Never };
+// Check: the request is judged alone; its plan gets no body for a replica.
+enum class Purpose { Call, Check };
+struct Reading {
+  Streams streams = Streams::AsAsked;
+  Purpose purpose = Purpose::Call;
+};
 
 // A request as a call, read step by step: what is known at a fault stands here too.
 struct ReadCall {
@@ -23,12 +29,12 @@ struct ReadCall {
   CallPlan plan;
 };
 
-// `request`: what stands against `streams` is taken out of it.
+// `request`: what stands against `how` is taken out of it.
 Result<CallPlan> plan_call(const Server& server, Surface surface, boost::json::object& request,
-                           const control::FunctionView& view, Streams streams);
+                           const control::CalleeView& callee, Reading how);
 
 Result<void> read_inference(const Server& server, Surface surface, std::string_view body,
-                            Streams streams, ReadCall& call);
+                            Reading how, ReadCall& call);
 
 // The answer to a request that could not become a call; notes it.
 Reply refuse_inference(CallContext& context, const ReadCall& call, const ErrorAnswer& answer);

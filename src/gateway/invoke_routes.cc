@@ -134,18 +134,23 @@ Reply process_answer(CallResult& result) {
   return reply;
 }
 
+bool is_process(const control::CalleeView& callee) {
+  return callee.manifest.engine.kind == domain::EngineKind::Process;
+}
+
 Result<CallPlan> plan_invoke(const Server& server, const std::string& body,
-                             const InvokeCall& invoke, const control::FunctionView& view) {
+                             const InvokeCall& invoke, const control::CalleeView& callee,
+                             Purpose purpose) {
   if (invoke.process) {
     if (!server.platform.admitting()) {
       return Error{std::string(error::kShuttingDown),
                    "The server is shutting down; try again in a moment.", ""};
     }
-    if (auto paid = check_budget(server.options, view.manifest); !paid) return paid.error();
+    if (auto paid = check_budget(server.options, callee.manifest); !paid) return paid.error();
     CallPlan plan;
-    plan.function = view.manifest.name;
+    plan.function = callee.manifest.name;
     plan.path = "/invoke";
-    plan.body = body;
+    if (purpose == Purpose::Call) plan.body = body;
     return plan;
   }
   const json::object& payload = invoke.payload;
@@ -156,8 +161,8 @@ Result<CallPlan> plan_invoke(const Server& server, const std::string& body,
     return invalid("return_full_text", "must be true or false.");
   }
   json::object request = inference_request(payload);
-  return plan_call(server, chat ? Surface::Chat : Surface::Completions, request, view,
-                   Streams::Never);
+  return plan_call(server, chat ? Surface::Chat : Surface::Completions, request, callee,
+                   {.streams = Streams::Never, .purpose = purpose});
 }
 
 bool is_dry_run(const Exchange& exchange) {
@@ -175,26 +180,27 @@ Result<void> check_invocation(const Exchange& exchange) {
 }  // namespace
 
 Result<void> read_invoke(const Server& server, const std::string& name, const std::string& body,
-                         InvokeCall& invoke) {
-  std::optional<control::FunctionView> view;
+                         Purpose purpose, InvokeCall& invoke) {
+  std::string function = name;
   if (!name.empty()) {  // the model is resolved before the fields are looked at
-    view = server.platform.function(name);
-    if (!view) return unknown_model(server, name);
+    const auto named = server.platform.callee(name);
+    if (!named) return unknown_model(server, name);
+    invoke.process = is_process(*named);
   }
-  invoke.process = view && view->manifest.engine.kind == domain::EngineKind::Process;
   if (invoke.process) {
     if (Result<json::object> any = parse_object(body); !any) return any.error();
   } else {
     if (Result<void> read = read_event(body, invoke); !read) return read.error();
-    const Result<std::string> function = function_of(name, invoke.payload);
-    if (!function) return function.error();
-    if (is_function_name(function.value())) view = server.platform.function(function.value());
-    if (!view) return unknown_model(server, function.value());
-    invoke.process = view->manifest.engine.kind == domain::EngineKind::Process;
+    Result<std::string> meant = function_of(name, invoke.payload);
+    if (!meant) return meant.error();
+    function = std::move(meant).value();
   }
-  invoke.call.function = view->manifest.name;
-  invoke.call.context = view->manifest.context;
-  Result<CallPlan> plan = plan_invoke(server, body, invoke, *view);
+  const auto callee = is_function_name(function) ? server.platform.callee(function) : std::nullopt;
+  if (!callee) return unknown_model(server, function);
+  invoke.process = is_process(*callee);
+  invoke.call.function = callee->manifest.name;
+  invoke.call.context = callee->manifest.context;
+  Result<CallPlan> plan = plan_invoke(server, body, invoke, *callee, purpose);
   if (!plan) return plan.error();
   invoke.call.plan = std::move(plan).value();
   return {};
@@ -247,8 +253,11 @@ Coroutine<> run_invoke(Exchange& exchange) {
   exchange.client_request = usable_request_id(exchange.header("x-client-request-id"));
   InvokeCall invoke;
   Result<void> read = check_invocation(exchange);
-  if (read) read = read_invoke(exchange.server, exchange.name, exchange.request.body(), invoke);
-  Result<CallHeaders> headers = read ? read_call_headers(exchange) : read.error();
+  Result<CallHeaders> headers = read_call_headers(exchange);
+  if (read)
+    read = read_invoke(exchange.server, exchange.name, exchange.request.body(), purpose_of(headers),
+                       invoke);
+  if (!read) headers = read.error();
   const std::string& function = invoke.call.function;
   std::optional<Reply> reply;
   if (!headers) {

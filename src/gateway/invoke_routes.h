@@ -23,7 +23,7 @@ struct InvokeCall {
 
 // `name`: of the route; empty = the payload's model.
 Result<void> read_invoke(const Server& server, const std::string& name, const std::string& body,
-                         InvokeCall& invoke);
+                         Purpose purpose, InvokeCall& invoke);
 
 // The answer to an event that could not become a call; notes it.
 Reply refuse_invoke(CallContext& context, const InvokeCall& invoke, const ErrorAnswer& answer);

@@ -113,6 +113,7 @@ Coroutine<Result<queue::Accepted>> accept_job(Exchange& exchange, queue::Submiss
   queue::JobService* jobs = server.options.jobs;
   if (jobs == nullptr) co_return no_jobs();
   submission.options.request_id = exchange.request_id;
+  submission.options.traceparent = usable_traceparent(exchange.header("traceparent"));
   std::function<void(std::function<void(Result<queue::Accepted>)>)> ask =
       [jobs, &submission](std::function<void(Result<queue::Accepted>)> done) {
         jobs->submit(std::move(submission), std::move(done));
@@ -167,6 +168,10 @@ Result<CallHeaders> read_call_headers(const Exchange& exchange) {
   return headers;
 }
 
+Purpose purpose_of(const Result<CallHeaders>& headers) {
+  return headers && headers->preference.wants_job() ? Purpose::Check : Purpose::Call;
+}
+
 queue::Submission submission_of(const Exchange& exchange, const std::string& function,
                                 const CallHeaders& headers) {
   queue::Submission submission;
@@ -175,8 +180,8 @@ queue::Submission submission_of(const Exchange& exchange, const std::string& fun
       .function = function, .path = exchange.path, .body = exchange.request.body()};
   submission.options.key = headers.key;
   if (headers.cancel_after) submission.options.terms.ttl = *headers.cancel_after;
-  if (const auto view = exchange.server.platform.function(function))
-    submission.options.terms.limits.run_timeout = view->manifest.limits.timeout;
+  if (const auto callee = exchange.server.platform.callee(function))
+    submission.options.terms.limits.run_timeout = callee->manifest.limits.timeout;
   return submission;
 }
 

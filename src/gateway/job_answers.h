@@ -12,6 +12,7 @@
 
 #include "gateway/awaited.h"
 #include "gateway/exchange.h"
+#include "gateway/inference_routes.h"
 #include "gateway/job_request.h"
 
 namespace glowplug::gateway {
@@ -44,6 +45,8 @@ struct CallHeaders {
   std::optional<Duration> cancel_after;
 };
 Result<CallHeaders> read_call_headers(const Exchange& exchange);
+// A job is judged now and read again when it runs.
+Purpose purpose_of(const Result<CallHeaders>& headers);
 
 // A call of this function as a job of the route that it came by.
 queue::Submission submission_of(const Exchange& exchange, const std::string& function,

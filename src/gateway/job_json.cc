@@ -18,10 +18,9 @@ std::int64_t ms_of(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
-// The wall clock may have been set meanwhile.
 json::value waited_ms(const storage::JobView& view) {
   if (view.started == WallTime{}) return nullptr;
-  return std::max<std::int64_t>(0, (view.started - view.created).count());
+  return ms_of(view.waited);
 }
 
 json::value result_of(const storage::JobView& view) {

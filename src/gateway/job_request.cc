@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <vector>
 
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
 
@@ -31,6 +33,51 @@ std::string_view trimmed(std::string_view text) {
 bool is_word(std::string_view text, std::string_view lower) {
   return std::equal(text.begin(), text.end(), lower.begin(), lower.end(),
                     [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
+}
+
+bool is_lower_hex(std::string_view text) {
+  return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool is_zero(std::string_view text) {
+  return text.find_first_not_of('0') == std::string_view::npos;
+}
+
+// One text for all bodies that say the same: without blanks, the fields of each object by name.
+void append_canonical(const json::value& value, std::string& text) {
+  if (const json::object* object = value.if_object()) {
+    std::vector<const json::key_value_pair*> fields;
+    for (const json::key_value_pair& one : *object) fields.push_back(&one);
+    std::sort(fields.begin(), fields.end(),
+              [](const auto* a, const auto* b) { return a->key() < b->key(); });
+    text += '{';
+    for (const json::key_value_pair* one : fields) {
+      text += json::serialize(json::string_view(one->key()));
+      text += ':';
+      append_canonical(one->value(), text);
+      text += ',';
+    }
+    text += '}';
+  } else if (const json::array* array = value.if_array()) {
+    text += '[';
+    for (const json::value& one : *array) {
+      append_canonical(one, text);
+      text += ',';
+    }
+    text += ']';
+  } else {
+    text += json::serialize(value);
+  }
+}
+
+// What is no JSON is compared as it is.
+std::string canonical(std::string_view body) {
+  boost::system::error_code ec;
+  const json::value value = json::parse(body, ec);
+  std::string text;
+  if (ec) return text.append(body);
+  append_canonical(value, text);
+  return text;
 }
 
 struct Span {
@@ -176,9 +223,10 @@ Result<std::optional<storage::IdempotencyKey>> read_key(std::string_view header,
   if (key.empty() || key.size() > kKeyBytesMax || !plain)
     return invalid("Idempotency-Key",
                    fmt::format("must be 1 to {} plain characters.", kKeyBytesMax));
-  return std::optional(storage::IdempotencyKey{.scope = std::string(route),
-                                               .key = std::string(key),
-                                               .body_hash = fmt::format("{:016x}", fnv(body))});
+  return std::optional(
+      storage::IdempotencyKey{.scope = std::string(route),
+                              .key = std::string(key),
+                              .body_hash = fmt::format("{:016x}", fnv(canonical(body)))});
 }
 
 Result<std::optional<Duration>> read_cancel_after(std::string_view header) {
@@ -188,6 +236,20 @@ Result<std::optional<Duration>> read_cancel_after(std::string_view header) {
   if (read && *read >= kTtlMin && *read <= kTtlMax) return read;
   return invalid("Cancel-After", fmt::format("must be a duration like 10m, from {} to {}.",
                                              shown(kTtlMin), shown(kTtlMax)));
+}
+
+// version-trace-parent-flags; a later version than ours, which is 00, may have more behind them.
+std::string usable_traceparent(std::string_view header) {
+  constexpr std::size_t kBytes = 55;
+  const std::string_view text = trimmed(header);
+  if (text.size() < kBytes || text[2] != '-' || text[35] != '-' || text[52] != '-') return {};
+  const std::string_view version = text.substr(0, 2), trace = text.substr(3, 32),
+                         parent = text.substr(36, 16), flags = text.substr(53, 2);
+  for (const std::string_view part : {version, trace, parent, flags})
+    if (!is_lower_hex(part)) return {};
+  if (version == "ff" || is_zero(trace) || is_zero(parent)) return {};
+  if (text.size() > kBytes && (version == "00" || text[kBytes] != '-')) return {};
+  return fmt::format("00-{}-{}-{}", trace, parent, flags);
 }
 
 Result<queue::Submission> read_job(std::string_view text, const JobRules& rules) {

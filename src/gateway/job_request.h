@@ -1,5 +1,5 @@
 // What a caller says of a job: the body of POST /v1/jobs, and the headers that make a job of any
-// call (Prefer, X-Invocation-Type, Cancel-After, Idempotency-Key).
+// call (Prefer, X-Invocation-Type, Cancel-After, Idempotency-Key), or go with it (traceparent).
 //
 // Thread: pure functions. Private to gateway/.
 #pragma once
@@ -31,6 +31,10 @@ Result<std::optional<storage::IdempotencyKey>> read_key(std::string_view header,
 
 // `Cancel-After: 10m`: how long the call may take, waiting included.
 Result<std::optional<Duration>> read_cancel_after(std::string_view header);
+
+// As W3C Trace Context has it, for what is told of the job. Empty where there is none, or one that
+// is malformed: that is no fault of the request.
+std::string usable_traceparent(std::string_view header);
 
 // `?wait=5`, of at most kJobWaitMax.
 Result<Duration> read_wait(std::string_view seconds);

@@ -176,7 +176,6 @@ TEST(IdempotencyKey, BareOrQuotedIsTheSame_AndItsScopeIsTheRoute) {
   EXPECT_EQ((*quoted)->key, "k-1");
   EXPECT_EQ((*bare)->scope, "/v1/jobs");
   EXPECT_EQ((*bare)->body_hash, (*quoted)->body_hash);
-  EXPECT_NE((*bare)->body_hash, (*read_key("k-1", "/v1/jobs", "{ }"))->body_hash);
   EXPECT_FALSE(*read_key("", "/v1/jobs", "{}"));
   EXPECT_TRUE(*read_key(std::string(255, 'k'), "/v1/jobs", "{}"));
   for (const std::string& bad : {std::string(256, 'k'), std::string("\"\""), std::string("a\tb"),
@@ -185,6 +184,16 @@ TEST(IdempotencyKey, BareOrQuotedIsTheSame_AndItsScopeIsTheRoute) {
     ASSERT_FALSE(read) << bad;
     EXPECT_EQ(read.error().param, "Idempotency-Key");
   }
+}
+
+TEST(IdempotencyKey, BodiesThatSayTheSame_AreTheSame) {
+  const auto hash = [](std::string_view body) { return (*read_key("k", "/", body))->body_hash; };
+  const std::string said = hash(R"({"a":1,"b":[{"c":"é","d":null}, true]})");
+  EXPECT_EQ(said, hash(R"( {"b": [{"d": null, "c": "\u00e9"}, true], "a": 1} )"));
+  for (const char* other : {R"({"a":1,"b":[true, {"c":"é","d":null}]})", R"({"a":"1","b":[]})",
+                            R"({"b":[{"c":"é","d":null}, true]})"})
+    EXPECT_NE(said, hash(other)) << other;
+  EXPECT_NE(hash("--form\r\n a"), hash("--form\r\na"));  // no JSON: the same bytes
 }
 
 TEST(CancelAfter, IsADurationWithinBounds) {
@@ -197,6 +206,24 @@ TEST(CancelAfter, IsADurationWithinBounds) {
     EXPECT_EQ(read.error().param, "Cancel-After");
     EXPECT_THAT(read.error().message, HasSubstr("10m"));
   }
+}
+
+TEST(Traceparent, IsPassedOnAsItCame_AndDroppedWhereItIsMalformed) {
+  const std::string trace = "-0af7651916cd43dd8448eb211c80319c", parent = "-b7ad6b7169203331";
+  const std::string sound = "00" + trace + parent + "-01";
+  EXPECT_EQ(usable_traceparent(sound), sound);
+  EXPECT_EQ(usable_traceparent(" " + sound + " "), sound);
+  EXPECT_EQ(usable_traceparent("cc" + trace + parent + "-01"), sound);
+  EXPECT_EQ(usable_traceparent("cc" + trace + parent + "-01-what-comes-later"), sound);
+  const std::string no_trace = "-" + std::string(32, '0'), no_parent = "-" + std::string(16, '0');
+  for (const std::string& bad :
+       {std::string(), std::string("00"), sound + "-x", sound + "0", sound.substr(0, 54),
+        "ff" + trace + parent + "-01", "0x" + trace + parent + "-01",
+        "00" + no_trace + parent + "-01", "00" + trace + no_parent + "-01",
+        "00" + trace + parent + "-0G", "00" + trace + parent + "_01",
+        "cc" + trace + parent + "-01.x",
+        std::string("00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01")})
+    EXPECT_EQ(usable_traceparent(bad), "") << bad;
 }
 
 TEST(WaitOfAQuery, IsSecondsUpToTheMost) {

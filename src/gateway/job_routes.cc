@@ -142,9 +142,9 @@ Result<std::vector<domain::JobId>> read_ids(std::string_view body) {
 Coroutine<> run_submit(Exchange& exchange) {
   const JobRules rules{
       .timeout_of = [&exchange](const std::string& function) -> std::optional<Duration> {
-        const auto view = exchange.server.platform.function(function);
-        if (!view) return std::nullopt;
-        return view->manifest.limits.timeout;
+        const auto callee = exchange.server.platform.callee(function);
+        if (!callee) return std::nullopt;
+        return callee->manifest.limits.timeout;
       },
       .check_webhook = [&exchange](const std::string& url) -> Result<void> {
         if (const auto* webhooks = exchange.server.options.webhooks)

@@ -163,6 +163,21 @@ class JobRoutesTest : public GatewayTest {
   std::unique_ptr<queue::JobService> jobs_;
 };
 
+TEST_F(JobRoutesTest, Traceparent_IsKeptWithTheJob_AndAMalformedOneIsNoFault) {
+  const std::string trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  submit("traceparent: " + trace + "\r\n");
+  submit("traceparent: of my own\r\n");
+  submit();
+  std::vector<std::string> kept;
+  EXPECT_TRUE(writer_->run([&kept](storage::Database& database) -> Result<void> {
+    auto rows = database.prepare("SELECT traceparent FROM jobs ORDER BY id");
+    if (!rows) return rows.error();
+    while (*rows->step()) kept.push_back(rows->text(0));
+    return {};
+  }));
+  EXPECT_THAT(kept, ElementsAre(trace, "", ""));
+}
+
 TEST_F(JobRoutesTest, PreferWait_EndsWithTheAnswer_WhichStays) {
   const auto talk =
       ask(post("/v1/completions", R"({"model":"fn","prompt":"x"})", "prefer: wait=60\r\n"));

@@ -49,20 +49,23 @@ Result<JobRoute> route_of(const std::string& path) {
 // A job's request as its route reads it; what is known at a fault stands here too.
 class JobCall final {
  public:
-  Result<void> read(const Server& server, const queue::JobRequest& request) {
+  Result<void> read(const Server& server, const queue::JobRequest& request, Purpose purpose) {
     Result<JobRoute> route = route_of(request.path);
     if (!route) return route.error();
     surface_ = route->surface;
     if (surface_) {
       if (Result<void> read =
-              read_inference(server, *surface_, request.body, Streams::Never, invoke_.call);
+              read_inference(server, *surface_, request.body,
+                             {.streams = Streams::Never, .purpose = purpose}, invoke_.call);
           !read)
         return read;
-    } else if (Result<void> read = read_invoke(server, route->name, request.body, invoke_); !read) {
+    } else if (Result<void> read = read_invoke(server, route->name, request.body, purpose, invoke_);
+               !read) {
       return read;
     }
     CallPlan& plan = invoke_.call.plan;
     plan.try_again = TryAgain::No;
+    plan.urgency = request.urgency;
     if (!request.domain_salt.empty()) plan.shape.cache_salt = request.domain_salt;
     return {};
   }
@@ -296,14 +299,14 @@ CallJobRunner::~CallJobRunner() {
 }
 
 Result<void> CallJobRunner::check(const queue::JobRequest& request) {
-  return JobCall().read(*server_, request);
+  return JobCall().read(*server_, request, Purpose::Check);
 }
 
 Coroutine<queue::AttemptAnswer> CallJobRunner::run(std::shared_ptr<Book> book,
                                                    std::shared_ptr<JobAttempt> attempt) {
   CallContext& context = attempt->context;
   JobCall call;
-  const Result<void> read = call.read(context.server, attempt->request);
+  const Result<void> read = call.read(context.server, attempt->request, Purpose::Call);
   if (!read) co_return refused(*attempt, call, read.error());
   call.plan().retry_of = book->broken_call(attempt->job);
   CallResult result = co_await perform(context, *attempt, call.plan());

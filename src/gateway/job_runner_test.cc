@@ -230,7 +230,8 @@ TEST_F(JobRunnerTest, LongerThanTheFunctionsTimeout_IsTimedOut) {
   EXPECT_EQ(answer.status, 504);
   EXPECT_EQ(answer.code, "deadline_exceeded");
   EXPECT_EQ(platform_.outcomes, std::vector{control::CallOutcome::Stopped});
-  EXPECT_TRUE(run_until([this] { return replica_closed_ == 1; }));
+  EXPECT_EQ(health_asked_, 1);
+  EXPECT_TRUE(run_until([this] { return replica_closed_ == 2; }));  // the question's as well
 }
 
 TEST_F(JobRunnerTest, SomethingThrows_IsAFaultOfOursAndAnEnd) {

@@ -53,10 +53,11 @@ Coroutine<bool> ReplicaPulse::State::ask(std::shared_ptr<State> state) {
 
 Coroutine<> ReplicaPulse::State::run(std::shared_ptr<State> state) {
   int missed = 0;
+  state->pause.expires_after(state->every);
   while (!state->over && missed < domain::kReplicaPulsesMissed) {
-    state->pause.expires_after(state->every);
     co_await state->pause.async_wait(asio::as_tuple(asio::use_awaitable));
     if (state->over) co_return;
+    state->pause.expires_after(state->every);  // from question to question, however long one takes
     const bool answered = co_await ask(state);
     missed = answered ? 0 : missed + 1;
     if (answered && !state->over) state->heard.alive();
@@ -67,6 +68,10 @@ Coroutine<> ReplicaPulse::State::run(std::shared_ptr<State> state) {
 ReplicaPulse::ReplicaPulse(Server& server, control::Endpoint endpoint, Heard heard)
     : state_(std::make_shared<State>(server, std::move(endpoint), std::move(heard))) {
   asio::co_spawn(server.io, State::run(state_), asio::detached);
+}
+
+Coroutine<bool> ReplicaPulse::answers(Server& server, control::Endpoint endpoint) {
+  return State::ask(std::make_shared<State>(server, std::move(endpoint), Heard{}));
 }
 
 ReplicaPulse::~ReplicaPulse() {

@@ -4,6 +4,9 @@
 //   every 5 s: GET /health ──▶ any answer within 5 s: alive
 //                              three in a row without one: lost, and no further question
 //
+// So it is known within 20 s, however long the answer may take. A call that ends before, because
+// its time or its caller's patience is over, asks once at its end: answers().
+//
 // A stopped or hung process is so known long before the call's own timeout. Not for a process of
 // the user's, which may have one thread and answer nothing meanwhile.
 //
@@ -28,6 +31,9 @@ class ReplicaPulse final {
   ~ReplicaPulse();  // nothing more is heard
   ReplicaPulse(const ReplicaPulse&) = delete;
   ReplicaPulse& operator=(const ReplicaPulse&) = delete;
+
+  // One question; false where no answer comes within the time between two signs of life.
+  static Coroutine<bool> answers(Server& server, control::Endpoint endpoint);
 
  private:
   struct State;

@@ -44,5 +44,31 @@ TEST_F(PulseTest, UsersProcess_IsNotAsked) {
   settle();
 }
 
+// Three misses take too long for attempts that end before: the replica would get one after the other.
+class LastPulseTest : public JobRunnerTest {
+ protected:
+  LastPulseTest() : JobRunnerTest(std::chrono::milliseconds(200)) {}
+  control::CallOutcome outcome_of_a_stopped_attempt() {
+    scripts_ = {std::string(kSilent)};
+    Told told;
+    begin(told);
+    EXPECT_TRUE(run_until([this] { return !seen_.empty(); }));
+    runner().stop({1}, 1, policy::Payer::Platform);
+    EXPECT_TRUE(run_until([this] { return platform_.finished == 1; }));
+    settle();
+    return platform_.outcomes.at(0);
+  }
+};
+
+TEST_F(LastPulseTest, ReplicaThatAnswersNothing_BreaksWhenItsAttemptIsStopped) {
+  healthy_ = false;
+  EXPECT_EQ(outcome_of_a_stopped_attempt(), control::CallOutcome::ReplicaBroke);
+  EXPECT_EQ(health_asked_, 1);
+}
+
+TEST_F(LastPulseTest, ReplicaThatAnswers_LosesNothingByAnAttemptThatIsStopped) {
+  EXPECT_EQ(outcome_of_a_stopped_attempt(), control::CallOutcome::Stopped);
+}
+
 }  // namespace
 }  // namespace glowplug::gateway

@@ -157,6 +157,11 @@ class FakePlatform final : public control::Platform {
     if (found == views.end()) return std::nullopt;
     return found->second;
   }
+  std::optional<control::CalleeView> callee(const std::string& name) const override {
+    const auto found = views.find(name);
+    if (found == views.end()) return std::nullopt;
+    return control::CalleeView{found->second.manifest, found->second.facts};
+  }
   std::vector<std::string> logs(const std::string&) const override { return {"a line"}; }
   std::vector<control::Decision> decisions() const override { return decided; }
   control::ProcessCounts process_counts() const override { return processes; }

@@ -119,7 +119,7 @@ bool TargetRule::names(const Target& target, std::span<const std::uint8_t> addre
 
 std::string TargetRule::refuses(const Target& target, std::span<const std::uint8_t> address) const {
   if (names(target, address) && (target.scheme == "https" || http_allowed_)) return {};
-  if (target.scheme != "https") return "(http is for what the settings allow)";
+  if (target.scheme != "https") return "not allowed for http";
   return std::string(not_public_because(address));
 }
 

@@ -52,30 +52,33 @@ void FairShares::clear() {
 
 std::vector<std::size_t> FairShares::order(std::span<const QueuedCall> waiting) const {
   struct Turn {
-    double had = 0;
+    double& had;
     std::vector<std::size_t> calls;
     std::size_t next = 0;
   };
-  std::map<std::string_view, Turn> turns;
-  for (std::size_t i = 0; i < waiting.size(); ++i) {
-    Turn& turn = turns[waiting[i].tenant];
-    if (turn.calls.empty()) turn.had = had(waiting[i].tenant);
-    turn.calls.push_back(i);
-  }
   // Who had less comes first, then who came first.
   const auto later = [](const Turn* a, const Turn* b) {
     return std::tuple(a->had, a->calls[a->next]) > std::tuple(b->had, b->calls[b->next]);
   };
-  std::priority_queue<Turn*, std::vector<Turn*>, decltype(later)> queue(later);
-  for (auto& [tenant, turn] : turns) queue.push(&turn);
+  std::map<std::string_view, double> will_have;
+  for (const QueuedCall& one : waiting) will_have.try_emplace(one.tenant, had(one.tenant));
   std::vector<std::size_t> order;
-  while (!queue.empty()) {
-    Turn* turn = queue.top();
-    queue.pop();
-    const std::size_t call = turn->calls[turn->next++];
-    order.push_back(call);
-    turn->had += std::max(kCallMin, waiting[call].slot_seconds);
-    if (turn->next < turn->calls.size()) queue.push(turn);
+  for (const bool gives_way : {false, true}) {
+    std::map<std::string_view, Turn> turns;
+    for (std::size_t i = 0; i < waiting.size(); ++i)
+      if (waiting[i].gives_way == gives_way)
+        turns.try_emplace(waiting[i].tenant, Turn{will_have.at(waiting[i].tenant), {}})
+            .first->second.calls.push_back(i);
+    std::priority_queue<Turn*, std::vector<Turn*>, decltype(later)> queue(later);
+    for (auto& [tenant, turn] : turns) queue.push(&turn);
+    while (!queue.empty()) {
+      Turn* turn = queue.top();
+      queue.pop();
+      const std::size_t call = turn->calls[turn->next++];
+      order.push_back(call);
+      turn->had += std::max(kCallMin, waiting[call].slot_seconds);
+      if (turn->next < turn->calls.size()) queue.push(turn);
+    }
   }
   return order;
 }

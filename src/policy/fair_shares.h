@@ -1,6 +1,7 @@
-// Whose call is next where several tenants wait for one function's slots: whoever has had least of
-// them. The virtual token counters of Sheng et al. (OSDI 2024), counting slot time instead of
-// tokens: slots are what is short, and a token's time differs from model to model.
+// Whose call is next where several wait for one function's slots: first those that give way to no
+// other, and among them that of the tenant who has had least of the slots. The virtual token
+// counters of Sheng et al. (OSDI 2024), counting slot time instead of tokens: slots are what is
+// short, and a token's time differs from model to model.
 //
 // A tenant that comes back after a pause counts from the least of those that wait, or from whoever
 // was granted last where nobody waits, so that nobody saves up; and one that took more than its
@@ -20,6 +21,7 @@ namespace glowplug::policy {
 struct QueuedCall {
   const std::string& tenant;
   double slot_seconds = 0;  // that it is expected to take
+  bool gives_way = false;   // to all that do not
 };
 
 class FairShares final {
@@ -29,7 +31,8 @@ class FairShares final {
   // What the call is expected to take, and at its end by how much it was more or less.
   void granted(const std::string& tenant, double slot_seconds);
   void ended(const std::string& tenant, double more_slot_seconds);
-  // Positions in `waiting`, the first to be granted first; calls of one tenant stay in their order.
+  // Positions in `waiting`, the first to be granted first; calls of one tenant that give way alike
+  // stay in their order.
   std::vector<std::size_t> order(std::span<const QueuedCall> waiting) const;
   void clear();  // once nobody uses the function
 

@@ -67,6 +67,12 @@ TEST_F(Fair, WhoWaitsAlready_OrOwes_IsNotLifted) {
   EXPECT_EQ(shares.order(queue({&red, &blue})), (Order{0, 1}));
 }
 
+TEST_F(Fair, CallsThatGiveWay_ComeAfterAllOthers_AndAmongThemselvesInTurn) {
+  shares.granted(red, 10);
+  const std::vector<QueuedCall> waiting{{red, 1, true}, {blue, 1, true}, {red, 1}, {red, 1, true}};
+  EXPECT_EQ(shares.order(waiting), (Order{2, 1, 0, 3}));
+}
+
 TEST_F(Fair, ManyTenants_AreForgottenFromTheLeastOn) {
   shares.granted(red, 50);
   for (int i = 0; i < 5000; ++i) shares.granted("t" + std::to_string(i), 1);

@@ -33,6 +33,7 @@ std::string course_text(const BatchRecord& record) {
   if (record.output_expires)
     course["output_expires_s"] =
         std::chrono::duration_cast<std::chrono::seconds>(*record.output_expires).count();
+  if (!record.traceparent.empty()) course["traceparent"] = record.traceparent;
   if (record.usage)
     course["usage"] = json::object{{"prompt", record.usage->prompt_tokens},
                                    {"cached", record.usage->cached_tokens},
@@ -67,6 +68,7 @@ void read_course(const std::string& text, BatchRecord& record) {
   record.expired = course.contains("ends_expired");
   if (const std::int64_t seconds = number_at(course, "output_expires_s"); seconds != 0)
     record.output_expires = std::chrono::seconds(seconds);
+  record.traceparent = text_at(course, "traceparent");
   const json::value* usage = course.if_contains("usage");
   if (usage == nullptr || !usage->is_object()) return;
   record.usage = {.prompt_tokens = number_at(usage->get_object(), "prompt"),

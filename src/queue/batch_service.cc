@@ -114,6 +114,7 @@ void BatchService::create(BatchWish wish, Record done) {
   record.input_file = std::move(wish.input_file);
   record.metadata = std::move(wish.metadata);
   record.output_expires = wish.output_expires;
+  record.traceparent = std::move(wish.traceparent);
   record.created = parts_.clock.wall_now();
   record.expires = parts_.queue_now() + domain::kBatchWindow;
   (*batch)->input = parts_.files.hold(*input);

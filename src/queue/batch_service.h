@@ -37,6 +37,7 @@ struct BatchWish {
   std::string input_file;
   std::string metadata = "{}";  // a JSON object
   std::optional<Duration> output_expires;
+  std::string traceparent = {};  // of the call that makes it; often empty
   // In the transaction that makes it, at this time of the queue: what else is written with it.
   std::function<Result<void>(storage::Database&, const BatchRecord&, Time)> with = {};
 };

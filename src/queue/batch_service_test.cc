@@ -107,6 +107,7 @@ TEST_F(BatchServiceTest, BadLines_FailTheBatchWithTheirNumbers) {
   EXPECT_TRUE(jobs_.rows.empty());
   restart();
   EXPECT_EQ(batches_->find(id)->faults, batch.faults);
+  EXPECT_EQ(batches_->find(id)->traceparent, "trace-1");
   EXPECT_EQ(run_to(start("\n"), BatchState::Failed).faults.at(0).line, 0U);
 }
 

@@ -63,6 +63,7 @@ struct BatchRecord {
   bool expired = false;                                             // finalizing leads to expired
   std::optional<Duration> output_expires;                           // of the files it makes
   std::optional<BatchUsage> usage;
+  std::string traceparent;  // of the call that made it; empty = none
   std::vector<BatchFault> faults;
 };
 

@@ -95,8 +95,8 @@ void JobService::State::carry_out(const control::StartAttempt& effect) {
   running[effect.job] = Attempt{.fence = effect.fence, .began = parts.clock.now()};
   // Should it be lost, only the count of attempts is: its end says the fence too.
   parts.writer.post(
-      [effect, now = parts.clock.wall_now()](storage::Database& database) {
-        return storage::start_job(database, effect, now);
+      [effect, now = parts.clock.wall_now(), at = parts.clock.now()](storage::Database& database) {
+        return storage::start_job(database, effect, now, at);
       },
       [](const Result<void>&) {}, Need::Must);
   notify(effect.job);
@@ -122,7 +122,8 @@ void JobService::State::read_and_run(JobId job, std::uint64_t fence) {
             {.function = std::move(stored.function),
              .path = std::move(stored.path),
              .body = std::move(stored.body),
-             .domain_salt = std::move(stored.salt)});
+             .domain_salt = std::move(stored.salt),
+             .urgency = stored.urgency});
       });
 }
 

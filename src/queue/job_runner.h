@@ -24,6 +24,7 @@ struct JobRequest {
   std::string path;  // of the route that it was accepted on, or "/v1/chat/completions" of a batch
   std::string body;  // JSON as it came
   std::string domain_salt;  // cache_salt of its caller
+  domain::JobUrgency urgency = domain::JobUrgency::Interactive;
 };
 
 // Of one attempt. `body` is what a synchronous caller would have got, with its status.

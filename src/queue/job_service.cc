@@ -101,7 +101,8 @@ storage::NewJob JobService::State::new_job(Submission submission) {
           .batch = options.batch,
           .batch_line = options.batch_line,
           .webhook = std::move(options.webhook),
-          .request_id = std::move(options.request_id)};
+          .request_id = std::move(options.request_id),
+          .traceparent = std::move(options.traceparent)};
 }
 
 // It is on the disk: what is in memory of it is the queue's, and its request while there is room.
@@ -117,7 +118,8 @@ void JobService::State::accepted(storage::NewJob& job) {
     hold(job.id, {.function = std::move(job.function),
                   .path = std::move(job.path),
                   .body = std::move(job.body),
-                  .domain_salt = std::move(job.salt)});
+                  .domain_salt = std::move(job.salt),
+                  .urgency = job.urgency});
   arrive(std::move(arrived));
 }
 

@@ -45,7 +45,7 @@ struct SubmitOptions {
   Duration delay{};
   storage::JobTerms terms;
   std::int64_t batch = 0, batch_line = 0;
-  std::string webhook, request_id;
+  std::string webhook, request_id, traceparent;
   std::optional<storage::IdempotencyKey> key;
 };
 struct Submission {

@@ -315,12 +315,15 @@ TEST_F(JobServiceTest, EndThatCannotBeWritten_IsWrittenAgain_AndOnce) {
   on_settle_ = [failures, settled](storage::Database&,
                                    const storage::SettledJob& job) -> Result<void> {
     EXPECT_EQ(job.function, "fn");
+    EXPECT_EQ(job.traceparent, "trace-1");
     if ((*failures)-- > 0) return Error{"storage_failed", "not now", ""};
     ++*settled;
     return {};
   };
   open();
-  const JobId job = submit();
+  SubmitOptions options;
+  options.traceparent = "trace-1";
+  const JobId job = submit(std::move(options));
   ASSERT_TRUE(runs(1));
   end(0, FakeRunner::answer("{}"));
   for (std::uint64_t failed = 1; failed <= 2; ++failed) {

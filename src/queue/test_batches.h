@@ -229,7 +229,10 @@ class BatchTest : public ::testing::Test {
   }
   Result<BatchRecord> create(const std::string& input_file) {
     std::optional<Result<BatchRecord>> made;
-    batches_->create({.endpoint = "/v1/chat/completions", .input_file = input_file, .with = with_},
+    batches_->create({.endpoint = "/v1/chat/completions",
+                      .input_file = input_file,
+                      .traceparent = "trace-1",
+                      .with = with_},
                      [&](Result<BatchRecord> record) { made = std::move(record); });
     EXPECT_TRUE(loop_.run_until([&] { return made.has_value(); }));
     return *made;

@@ -34,12 +34,15 @@ Result<models::PostRequest> webhook_request(const storage::WebhookEndpoint& endp
   const Result<std::string> signature =
       webhook_signature(secrets, delivery.event_id, now.unix_s, delivery.payload);
   if (!signature) return signature.error();
-  return models::PostRequest{
+  models::PostRequest request{
       .url = delivery.url.empty() ? endpoint.url : delivery.url,
       .headers = {"content-type: application/json", "webhook-id: " + delivery.event_id,
                   fmt::format("webhook-timestamp: {}", now.unix_s),
                   "webhook-signature: " + *signature},
       .body = delivery.payload};
+  if (!delivery.traceparent.empty())
+    request.headers.push_back("traceparent: " + delivery.traceparent);
+  return request;
 }
 
 WebhookOutcome webhook_outcome(storage::WebhookDelivery delivery, const models::PostReply& reply,

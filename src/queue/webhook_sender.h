@@ -19,7 +19,8 @@ struct WebhookTimes {
 
 inline constexpr std::int64_t kWebhookKeptMs = std::int64_t{7} * 24 * 3600 * 1000;  // once over
 
-// Signed with each secret of the endpoint that is live. Error: of a secret that is none.
+// Signed with each secret of the endpoint that is live; it continues the trace of its call. Error:
+// of a secret that is none.
 Result<models::PostRequest> webhook_request(const storage::WebhookEndpoint& endpoint,
                                             const storage::WebhookDelivery& delivery,
                                             const WebhookTimes& now);

@@ -63,6 +63,15 @@ TEST(WebhookSender, JobsOwnAddress_IsWhereItGoes) {
   EXPECT_EQ(webhook_request(endpoint(), row, {})->url, "https://job.example/");
 }
 
+TEST(WebhookSender, TraceOfItsCall_GoesWithIt) {
+  storage::WebhookDelivery row = delivery();
+  row.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const auto request = webhook_request(endpoint(), row, {.queue_ms = 1'000, .unix_s = 99});
+  ASSERT_TRUE(request.ok());
+  EXPECT_EQ(request->headers.back(), "traceparent: " + row.traceparent);
+  EXPECT_EQ(request->headers.size(), 5U);
+}
+
 TEST(WebhookSender, SecretThatIsNone_IsAnError) {
   storage::WebhookEndpoint broken = endpoint();
   broken.secret = "x";

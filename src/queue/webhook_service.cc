@@ -59,7 +59,8 @@ storage::WebhookEventRow webhook_event_row(const WebhookEvent& event, std::int64
           .payload = json::serialize(body),
           .url = event.url,
           .now_ms = queue_ms,
-          .created_ms = wall_ms};
+          .created_ms = wall_ms,
+          .traceparent = event.traceparent};
 }
 
 // What a look is about, and what it finds; filled on the reader's thread.

@@ -41,9 +41,10 @@ inline constexpr int kWebhooksOfJobs = 16;      // of addresses that jobs name, 
 inline constexpr int kWebhooksMax = 256;        // of all
 
 struct WebhookEvent {
-  std::string type;       // of kWebhookEventTypes
-  std::string object_id;  // of the job, batch or response
-  std::string url = {};   // of the job itself; often empty
+  std::string type;              // of kWebhookEventTypes
+  std::string object_id;         // of the job, batch or response
+  std::string url = {};          // of the job itself; often empty
+  std::string traceparent = {};  // of the call that made it; often empty
 };
 // To be called inside the transaction that ends what `event` is about; after its commit the
 // service's poke().

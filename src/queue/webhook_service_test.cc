@@ -101,7 +101,8 @@ class WebhookServiceTest : public storage::StoreTest {
   void emit(const std::string& type, const std::string& url = {}) {
     const EmitWebhook hook = service_->emit();
     EXPECT_TRUE(writer_->run([&](storage::Database& database) {
-      return hook(database, {.type = type, .object_id = "job_1", .url = url});
+      return hook(database,
+                  {.type = type, .object_id = "job_1", .url = url, .traceparent = "trace-1"});
     }));
     service_->poke();
     idle();
@@ -149,6 +150,7 @@ TEST_F(WebhookServiceTest, Event_GoesToWhoeverWantsItsType) {
   EXPECT_EQ((std::set<std::string>{posts_.sent[0].request.url, posts_.sent[1].request.url}),
             (std::set<std::string>{"https://a.example/", "https://b.example/"}));
   EXPECT_EQ(posts_.sent[0].header("webhook-id"), posts_.sent[1].header("webhook-id"));
+  EXPECT_EQ(posts_.sent[0].header("traceparent"), "trace-1");
   EXPECT_NE(posts_.sent[0].request.body.find(R"("data":{"id":"job_1"})"), std::string::npos);
 }
 

@@ -70,9 +70,10 @@ Result<void> insert_job(Database& database, const NewJob& job) {
   Result<Statement> statement = database.prepare(
       "INSERT INTO jobs (id, function, path, body, salt, urgency, state, created_ms, not_before_ms,"
       " expires_ms, attempts, kills, fence, limits, batch, batch_line, webhook, started_ms,"
-      " finished_ms, code, reason, dead_lettered, status, result, meta, request_id, crc)"
+      " finished_ms, code, reason, dead_lettered, status, result, meta, request_id, traceparent,"
+      " crc)"
       " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, 0, 0, '', '', 0, 0, '', '', ?,"
-      " ?)");
+      " ?, ?)");
   if (!statement) return statement.error();
   return statement->bind(row_of(job.id))
       .bind(job.function)
@@ -88,19 +89,23 @@ Result<void> insert_job(Database& database, const NewJob& job) {
       .bind(job.batch_line)
       .bind(job.webhook)
       .bind(job.request_id)
+      .bind(job.traceparent)
       .bind(checksum(job.id, {job.function, job.path, job.body, job.salt}))
       .finish();
 }
 
-Result<void> start_job(Database& database, const control::StartAttempt& start, WallTime now) {
+Result<void> start_job(Database& database, const control::StartAttempt& start, WallTime now,
+                       Time at) {
   Result<Statement> statement = database.prepare(
-      "UPDATE jobs SET state = 1, fence = ?, attempts = ?, started_ms = ?, reason = ''"
+      "UPDATE jobs SET state = 1, fence = ?, attempts = ?, started_ms = ?, reason = '',"
+      " waited_ms = max(0, ? - expires_ms + json_extract(limits, '$.ttl_ms'))"
       " WHERE id = ? AND fence < ? AND state IN (0, 1)");
   if (!statement) return statement.error();
   const auto fence = static_cast<std::int64_t>(start.fence);
   return statement->bind(fence)
       .bind(std::int64_t{start.attempts})
       .bind(ms_of(now))
+      .bind(ms_of(at))
       .bind(row_of(start.job))
       .bind(fence)
       .finish();
@@ -139,7 +144,7 @@ Result<bool> settle_job(Database& database, const JobEnd& end, const OnSettle& w
       " expires_ms = ? + (batch > 0) * ?, crc = (crc & 4294967295) | (? << 32)"
       " WHERE id = ? AND fence <= ? AND state IN (0, 1)"
       " RETURNING function, path, webhook, request_id, batch, batch_line, created_ms, started_ms,"
-      " platform_micros");
+      " platform_micros, traceparent");
   if (!statement) return statement.error();
   const auto fence = static_cast<std::int64_t>(end.fence);
   const std::string work = work_text(end.work);
@@ -167,6 +172,7 @@ Result<bool> settle_job(Database& database, const JobEnd& end, const OnSettle& w
                            .path = statement->text(1),
                            .webhook = statement->text(2),
                            .request_id = statement->text(3),
+                           .traceparent = statement->text(9),
                            .batch = statement->number(4),
                            .batch_line = statement->number(5),
                            .created = wall_of(statement->number(6)),
@@ -180,7 +186,7 @@ Result<bool> settle_job(Database& database, const JobEnd& end, const OnSettle& w
 
 Result<std::optional<StoredRequest>> job_request(Database& database, JobId job) {
   Result<Statement> statement =
-      database.prepare("SELECT function, path, body, salt, crc FROM jobs WHERE id = ?");
+      database.prepare("SELECT function, path, body, salt, crc, urgency FROM jobs WHERE id = ?");
   if (!statement) return statement.error();
   statement->bind(row_of(job));
   const Result<bool> row = statement->step();
@@ -189,7 +195,8 @@ Result<std::optional<StoredRequest>> job_request(Database& database, JobId job) 
   StoredRequest request{.function = statement->text(0),
                         .path = statement->text(1),
                         .body = statement->text(2),
-                        .salt = statement->text(3)};
+                        .salt = statement->text(3),
+                        .urgency = static_cast<domain::JobUrgency>(statement->number(5))};
   const std::int64_t sum =
       checksum(job, {request.function, request.path, request.body, request.salt});
   if ((statement->number(4) & kRequestSum) != sum) return damaged(job, "request");
@@ -301,8 +308,8 @@ namespace {
 constexpr std::string_view kViewed =
     "id, function, path, urgency, state, created_ms, started_ms, finished_ms, limits, attempts,"
     " kills, fence, batch, batch_line, webhook, request_id, dead_lettered, code, reason, status,"
-    " meta";
-constexpr int kViewedCount = 21;
+    " waited_ms, meta";
+constexpr int kViewedCount = 22;
 
 Result<JobView> view_of(const Statement& row) {
   JobView view{.id = id_of(row.number(0)),
@@ -313,6 +320,7 @@ Result<JobView> view_of(const Statement& row) {
                .created = wall_of(row.number(5)),
                .started = wall_of(row.number(6)),
                .finished = wall_of(row.number(7)),
+               .waited = std::chrono::milliseconds(row.number(20)),
                .terms = {},
                .attempts = static_cast<int>(row.number(9)),
                .kills = static_cast<int>(row.number(10)),
@@ -330,7 +338,7 @@ Result<JobView> view_of(const Statement& row) {
   const Result<JobTerms> terms = read_terms(row.text(8));
   if (!terms) return damaged(view.id, "request");
   view.terms = *terms;
-  const Result<JobWork> work = read_work(row.text(20));
+  const Result<JobWork> work = read_work(row.text(21));
   if (!work) return damaged(view.id, "result");
   view.work = *work;
   return view;

@@ -43,10 +43,13 @@ struct NewJob {
   JobTerms terms;
   std::int64_t batch = 0, batch_line = 0;  // 0 = of no batch
   std::string webhook, request_id;
+  std::string traceparent;  // of the call that made it; empty = none
 };
 Result<void> insert_job(Database& database, const NewJob& job);
 
-Result<void> start_job(Database& database, const control::StartAttempt& start, WallTime now);
+// `at`: of the queue's clock, by which it is told how long the job has waited.
+Result<void> start_job(Database& database, const control::StartAttempt& start, WallTime now,
+                       Time at);
 // `platform`: what the attempt has cost, which is not its caller's.
 Result<void> requeue_job(Database& database, const control::RequeueJob& requeue,
                          domain::Money platform = {});
@@ -70,7 +73,7 @@ struct JobEnd {
 // What else may be written with an end (usage, webhooks): the end and what its row says.
 struct SettledJob {
   const JobEnd& end;
-  std::string function, path, webhook, request_id;
+  std::string function, path, webhook, request_id, traceparent;
   std::int64_t batch = 0, batch_line = 0;
   WallTime created{}, started{};  // started: of the last attempt; 0 = it never ran
   domain::Money platform;         // what earlier attempts have cost
@@ -83,6 +86,7 @@ Result<bool> settle_job(Database& database, const JobEnd& end, const OnSettle& w
 
 struct StoredRequest {
   std::string function, path, body, salt;
+  domain::JobUrgency urgency = domain::JobUrgency::Interactive;
 };
 Result<std::optional<StoredRequest>> job_request(Database& database, domain::JobId job);
 
@@ -92,6 +96,8 @@ struct JobView {
   domain::JobUrgency urgency = domain::JobUrgency::Interactive;
   domain::JobState state = domain::JobState::Queued;
   WallTime created{}, started{}, finished{};  // the epoch where there is none
+  Duration
+      waited{};  // from its acceptance or retry to its last start, whatever the wall clock says
   JobTerms terms;
   int attempts = 0, kills = 0;
   std::uint64_t fence = 0;

@@ -125,9 +125,16 @@ CREATE TABLE batches (
   times TEXT NOT NULL DEFAULT '', errors TEXT NOT NULL DEFAULT '');
 )sql";
 
+// Of the call that made a job, as W3C Trace Context has it: what is told of the job continues it.
+constexpr std::string_view kTraces = R"sql(
+ALTER TABLE jobs ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN waited_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE webhook_deliveries ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';
+)sql";
+
 // The step at index i brings the schema from version i to i + 1.
-constexpr std::array<std::string_view, 5> kMigrations{kFunctions, kTuned, kServings, kLearnedMemory,
-                                                      kQueueAndLedger};
+constexpr std::array<std::string_view, 6> kMigrations{kFunctions,     kTuned,          kServings,
+                                                      kLearnedMemory, kQueueAndLedger, kTraces};
 constexpr int kSchemaVersion = static_cast<int>(kMigrations.size());
 
 Result<int> schema_version(Database& database) {

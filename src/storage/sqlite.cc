@@ -62,7 +62,8 @@ struct TextHash {
 
 Error no_room(const std::string& file) {
   return Error{std::string(domain::error::kDiskFull),
-               fmt::format("there is no room to write '{}'; free some space and try again", file),
+               fmt::format("there is no room to write '{}'; free some space and try again",
+                           file.substr(file.rfind('/') + 1)),
                {}};
 }
 

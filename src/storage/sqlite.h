@@ -28,7 +28,8 @@ namespace glowplug::storage {
 //   Broken  the disk or the file: an error of reading, writing or syncing, damaged pages
 enum class Fault { None, Busy, Full, Broken };
 
-Error no_room(const std::string& file);  // disk_full
+// disk_full. It goes to whoever asked, who is told the file's name and not where it lies.
+Error no_room(const std::string& file);
 
 struct Connection;  // of sqlite.cc
 

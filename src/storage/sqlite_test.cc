@@ -101,6 +101,7 @@ TEST_F(SqliteTest, FaultsAreOfTheDiskOrTheFile_NotOfAStatement) {
   const Result<void> added = add->bind(std::string(100'000, 'x')).finish();
   ASSERT_FALSE(added);
   EXPECT_EQ(added.error().code, "disk_full");
+  EXPECT_EQ(added.error().message.find(root_), std::string::npos) << added.error().message;
   EXPECT_EQ(database_.fault(), Fault::Full);
   database_.clear_fault();
   EXPECT_EQ(database_.fault(), Fault::None);

@@ -1,7 +1,9 @@
 #include "storage/state_file.h"
 
 #include <fcntl.h>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -43,27 +45,28 @@ Result<void> configure(Database& database, const std::string& file) {
         fmt::format("'{}' cannot use a write-ahead log (journal mode is {}); move the data folder "
                     "to a local file system",
                     file, *mode));
-  const Result<void> synchronous = database.execute("PRAGMA synchronous=FULL");
-  if (!synchronous) return synchronous.error();
-  const Result<std::string> check = query_text(database, "PRAGMA quick_check(1)");
-  if (!check) return check.error();
-  if (*check != "ok")
-    return storage_failed(
-        fmt::format("'{}' is damaged ({}); restore it from a backup, or move it away to start "
-                    "empty",
-                    file, *check));
-  return {};
+  return database.execute("PRAGMA synchronous=FULL");
 }
 
-Result<Database> open_whole(const std::string& file) {
+Result<Database> open_database(const std::string& file, bool with_check) {
   Result<Database> database = Database::open(file);
   if (!database) return database;
-  const Result<void> configured = configure(*database, file);
-  if (!configured) return configured.error();
+  Result<void> ready = configure(*database, file);
+  if (ready && with_check) ready = check_pages(*database, file);
+  if (!ready) return ready.error();
   return database;
 }
 
 }  // namespace
+
+Result<void> check_pages(Database& database, const std::string& file) {
+  const Result<std::string> found = query_text(database, "PRAGMA quick_check(1)");
+  if (!found) return found.error();
+  if (*found == "ok") return {};
+  return storage_failed(
+      fmt::format("'{}' is damaged ({}); restore it from a backup, or move it away to start empty",
+                  file, *found));
+}
 
 Result<StateFile> StateFile::open(const std::string& data_dir) {
   Result<UniqueFd> lock = lock_data_folder(data_dir);
@@ -72,16 +75,19 @@ Result<StateFile> StateFile::open(const std::string& data_dir) {
   // Made here, for its owner alone, because SQLite would give it the rights of the umask; the WAL
   // copies them.
   UniqueFd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)).reset();
-  Result<Database> database = open_whole(file);
+  std::error_code ec;
+  const bool small = std::filesystem::file_size(file, ec) <= kCheckedAtOpening && !ec;
+  Result<Database> database = open_database(file, small);
   if (!database) return database.error();
   const Result<void> migrated = migrate(*database, file);
   if (!migrated) return migrated.error();
-  return StateFile{.lock = std::move(*lock), .path = file, .database = std::move(*database)};
+  return StateFile{
+      .lock = std::move(*lock), .path = file, .database = std::move(*database), .checked = small};
 }
 
 Result<void> StateFile::reopen() {
   database = Database();
-  Result<Database> again = open_whole(path);
+  Result<Database> again = open_database(path, true);
   if (!again) return again.error();
   database = std::move(*again);
   return {};

@@ -83,6 +83,30 @@ TEST_F(StateFileTest, DamagedPages_AreFoundAtOpening) {
   EXPECT_THAT(error_of(data_).message, HasSubstr("is damaged"));
 }
 
+// What has only to be looked through does not hold up a start; damage is found all the same.
+TEST_F(StateFileTest, LargeFile_IsOpenedUncheckedAndCheckedByItsOwner) {
+  open();
+  for (int revision = 1; revision <= 9; ++revision)
+    ASSERT_TRUE(store_->put("a", revision, std::string(4 << 20, 'j')));
+  close();
+  ASSERT_GT(fs::file_size(file()), kCheckedAtOpening);
+  const auto look = [this] {
+    Result<StateFile> opened = StateFile::open(data_);
+    EXPECT_TRUE(opened && !opened->checked);
+    auto reader = Database::open(file(), Database::Mode::ReadOnly);
+    return check_pages(*reader, file());
+  };
+  EXPECT_TRUE(look());
+  std::fstream pages(file(), std::ios::in | std::ios::out | std::ios::binary);
+  pages.seekp(0, std::ios::end);
+  pages.seekp(-4096 * 3, std::ios::end);
+  pages << std::string(64, '\x7f');
+  pages.close();
+  const Result<void> damaged = look();
+  ASSERT_FALSE(damaged);
+  EXPECT_THAT(damaged.error().message, HasSubstr("is damaged"));
+}
+
 TEST_F(StateFileTest, EveryStepOfTheSchema_LeadsToTheTablesOfANewFile) {
   const auto tables = [this] {
     std::vector<std::string> list;

@@ -61,7 +61,7 @@ class TestInbox final {
   std::deque<std::function<void()>> calls_;
 };
 
-// Takes away what the fifth step of the schema has made.
+// Takes away what the fifth step of the schema and those after it have made.
 inline constexpr const char* kWithoutQueue =
     "DROP TABLE queue_clock; DROP TABLE jobs; DROP TABLE idempotency; DROP TABLE usage;"
     "DROP TABLE usage_fold; DROP TABLE webhook_endpoints; DROP TABLE webhook_deliveries;"

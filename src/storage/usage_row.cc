@@ -10,6 +10,7 @@
 
 #include "base/utc_day.h"
 #include "domain/errors.h"
+#include "storage/job_text.h"
 #include "storage/row_checksum.h"
 
 namespace glowplug::storage {
@@ -50,7 +51,7 @@ json::value text_or_null(const std::string& text) {
 json::object receipt_object(const domain::Receipt& receipt, const UsageRow& row) {
   return {{"object", "receipt"},
           {"request", receipt.request},
-          {"job", receipt.job ? json::value(receipt.job->value) : json::value(nullptr)},
+          {"job", receipt.job ? json::value(to_text(*receipt.job)) : json::value(nullptr)},
           {"function", receipt.function},
           {"revision", receipt.revision},
           {"key", text_or_null(receipt.key)},
@@ -96,10 +97,6 @@ class Members final {
     if (value != nullptr && value->is_object()) return &value->get_object();
     fails_ = true;
     return nullptr;
-  }
-  bool has(std::string_view name) const {
-    const json::value* value = object_.if_contains(name);
-    return value != nullptr && !value->is_null();
   }
   bool fails() const { return fails_; }
 
@@ -153,7 +150,9 @@ Result<UsageRow> read_usage_row(std::string_view text) {
                .cost_micros = all.number("cost_micros"),
                .platform_micros = all.number("platform_micros"),
                .device_ms = all.number("device_ms")};
-  if (all.has("job")) row.job = {static_cast<std::uint64_t>(all.number("job"))};
+  const std::string job = all.text("job");
+  row.job = parse_job_id(job);
+  if (!job.empty() && !row.job) return not_a_receipt();
   const json::object* tokens = all.object("tokens");
   if (tokens == nullptr || row.request.empty() || row.terminal.empty()) return not_a_receipt();
   Members counts(*tokens);

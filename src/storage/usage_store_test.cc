@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include "storage/job_text.h"
 #include "storage/state_file.h"
 #include "storage/test_root.h"
 
@@ -12,6 +13,7 @@ namespace glowplug::storage {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class UsageStoreTest : public ::testing::Test {
@@ -120,6 +122,20 @@ TEST_F(UsageStoreTest, Folded_IsRememberedAndForgotten) {
 TEST(UsageRow, TextThatIsNoReceipt_IsAnError) {
   for (const char* text : {"", "[]", "{}", "{\"request\":\"r\",\"terminal\":\"completed\"}", "{"})
     EXPECT_FALSE(read_usage_row(text)) << text;
+}
+
+// As a number it would lose its last digits in a reader that knows doubles only.
+TEST(UsageRow, Job_IsShownAsItsEndpointsShowIt) {
+  const domain::JobId job = job_id(kJobEpochMax, 42);
+  const UsageRow row = usage_row({.request = "req_1", .job = job, .terminal = "completed"});
+  EXPECT_THAT(row.text, HasSubstr(R"("job":"job_7fffff000000002a")"));
+  const auto read = read_usage_row(row.text);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, row);
+  std::string other = row.text;
+  other.replace(other.find("job_"), 4, "jab_");
+  EXPECT_FALSE(read_usage_row(other));
+  EXPECT_THAT(usage_row({.request = "req_1", .job = {}}).text, HasSubstr(R"("job":null)"));
 }
 
 }  // namespace

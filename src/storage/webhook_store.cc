@@ -16,7 +16,7 @@ constexpr std::string_view kEndpointColumns =
     "id, url, events, secret, old_secret, old_until_ms, disabled, created_ms";
 constexpr std::string_view kDeliveryColumns =
     "id, endpoint, url, event_id, type, payload, state, attempts, next_ms, last_status,"
-    " last_error, created_ms";
+    " last_error, created_ms, traceparent";
 
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> parts;
@@ -51,7 +51,8 @@ WebhookDelivery read_delivery(const Statement& row) {
           .next_ms = row.number(8),
           .last_status = static_cast<int>(row.number(9)),
           .last_error = row.text(10),
-          .created_ms = row.number(11)};
+          .created_ms = row.number(11),
+          .traceparent = row.text(12)};
 }
 
 template <typename Row, typename Read>
@@ -87,8 +88,8 @@ Result<void> insert(Database& database, std::string_view endpoint, std::string_v
                     const WebhookEventRow& event) {
   Result<Statement> statement = database.prepare(
       "INSERT INTO webhook_deliveries (endpoint, url, event_id, type, payload, state, attempts,"
-      " next_ms, last_status, last_error, created_ms)"
-      " VALUES (?, ?, ?, ?, ?, 'pending', 0, ?, 0, '', ?)");
+      " next_ms, last_status, last_error, created_ms, traceparent)"
+      " VALUES (?, ?, ?, ?, ?, 'pending', 0, ?, 0, '', ?, ?)");
   if (!statement) return statement.error();
   return statement->bind(endpoint)
       .bind(url)
@@ -97,6 +98,7 @@ Result<void> insert(Database& database, std::string_view endpoint, std::string_v
       .bind(event.payload)
       .bind(event.now_ms)
       .bind(event.created_ms)
+      .bind(event.traceparent)
       .finish();
 }
 

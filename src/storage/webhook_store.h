@@ -56,6 +56,7 @@ struct WebhookDelivery {
   int last_status = 0;
   std::string last_error;
   std::int64_t created_ms = 0;
+  std::string traceparent;  // of the call that its event comes of; empty = none
   friend bool operator==(const WebhookDelivery&, const WebhookDelivery&) = default;
 };
 
@@ -82,6 +83,7 @@ struct WebhookEventRow {
   std::string endpoint = {};  // this one alone, whatever it wants; empty: all that want the type
   std::int64_t now_ms = 0;    // queue's clock
   std::int64_t created_ms = 0;
+  std::string traceparent = {};
 };
 // How many deliveries it becomes. Inside the transaction that the event is of.
 Result<int> enqueue_event(Database& database, const WebhookEventRow& event);

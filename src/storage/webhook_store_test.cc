@@ -31,7 +31,8 @@ class WebhookStoreTest : public StoreTest {
                                       .payload = "{}",
                                       .url = url,
                                       .now_ms = now_ms,
-                                      .created_ms = 7});
+                                      .created_ms = 7,
+                                      .traceparent = "trace-" + std::to_string(now_ms)});
     });
   }
   DueDeliveries due(const std::string& endpoint, std::int64_t now_ms, int limit = 10) {
@@ -68,6 +69,7 @@ TEST_F(WebhookStoreTest, Event_IsARowForEachThatWantsIt) {
   EXPECT_EQ(all("we_2").size(), 2U);
   ASSERT_EQ(all("jobs").size(), 1U);
   EXPECT_EQ(all("jobs")[0].url, "https://own.example/");
+  EXPECT_EQ(all("jobs")[0].traceparent, "trace-2");
 }
 
 TEST_F(WebhookStoreTest, Due_AreTheEarliestOfOneEndpoint) {
