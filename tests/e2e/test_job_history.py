@@ -26,7 +26,7 @@ def view(job: str, status: str, **more) -> dict:
 
 def row(tokens: int = 3, **more) -> dict:
     counts = {"prompt": 2, "completion": tokens}
-    made = {"request": "req_a", "job": 0xA, "function": "fast", "terminal": "completed", "tokens": counts}
+    made = {"request": "req_a", "job": A, "function": "fast", "terminal": "completed", "tokens": counts}
     return made | more
 
 
@@ -131,7 +131,7 @@ def billed_without_its_tokens(history: History) -> list[str]:
 
 
 def billed_for_another_job(history: History) -> list[str]:
-    return list(history.billed_wrong({A: [row(job=0xB)]}))
+    return list(history.billed_wrong({A: [row(job=B)]}))
 
 
 @pytest.mark.parametrize(

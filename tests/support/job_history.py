@@ -163,7 +163,7 @@ class History:
 def receipt_faults(row: dict[str, Any], call: Call) -> list[str]:
     """What a receipt says otherwise than the job that it is of."""
     end = call.ends()[0] if call.ends() else {}
-    expected = {"request": call.billed_as, "job": int(call.id.removeprefix("job_"), 16), "function": call.function}
+    expected = {"request": call.billed_as, "job": call.id, "function": call.function}
     expected |= {"terminal": end.get("status")}
     faults = [f"its {name} is not {value}" for name, value in expected.items() if row.get(name) != value]
     if (usage := usage_of(end)) is not None:

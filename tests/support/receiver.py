@@ -12,7 +12,7 @@ import openai
 class Receiver:
     """Records what comes; `answers` are used up one by one, the last one stays."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, address: str = "127.0.0.1", port: int = 0) -> None:
         self.answers = list(answers) or [200]
         self.seen: list[tuple[dict[str, str], bytes]] = []
         self.released = threading.Event()
@@ -30,10 +30,10 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer((address, port), Handler)
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._http.server_port}/hook"
+        self.url = f"http://{address}:{self._http.server_port}/hook"
 
     def give(self, handler: BaseHTTPRequestHandler, answer: Any) -> None:
         if answer == "hang":

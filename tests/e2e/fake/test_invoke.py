@@ -77,6 +77,15 @@ def test_line_60_bad_event_is_400_in_the_envelope(server: Server, echo: str, eve
     assert envelope["body"]
 
 
+@pytest.mark.parametrize("body", [{"max_tokens": 3}, {"prompt": "x", "model": "other"}])
+def test_line_60_fault_is_told_in_the_form_that_the_body_came_in(server: Server, echo: str, body: dict) -> None:
+    as_object, as_string = (
+        server.post(f"/v1/functions/{echo}/invoke", {"body": form}).json()["body"] for form in (body, json.dumps(body))
+    )
+    assert isinstance(as_object, dict) and isinstance(as_string, str)
+    assert json.loads(as_string) == as_object and as_object["error"]["message"]
+
+
 def test_line_60_another_model_on_the_named_route_is_400(server: Server, echo: str) -> None:
     reply = server.post(f"/v1/functions/{echo}/invoke", {"body": {"prompt": "x", "model": "other"}})
     assert (reply.status_code, reply.json()["statusCode"]) == (400, 400)
@@ -107,6 +116,15 @@ def test_line_60_gpt2_is_the_default_and_the_refusal_names_the_command(server: S
 def test_line_60_unknown_function_on_the_named_route(server: Server) -> None:
     reply = server.post("/v1/functions/absent/invoke", {"body": {"prompt": "x"}})
     assert reply.status_code == 404, reply.text
+    assert "glowplug deploy" not in reply.text, "there is nothing that could be deployed by that name"
+
+
+@pytest.mark.parametrize("name", ["smollm2", "gpt2"])
+def test_line_60_name_of_the_catalogue_that_is_not_deployed_names_the_command(server: Server, name: str) -> None:
+    for path, body in ((f"/v1/functions/{name}/invoke", {}), ("/v1/invoke", {"model": name})):
+        reply = server.post(path, {"body": {"prompt": "x"} | body})
+        assert (reply.status_code, reply.json()["statusCode"]) == (404, 404), reply.text
+        assert f"glowplug deploy {name}" in reply.json()["body"]["error"]["message"]
 
 
 def test_line_60_a_failing_function_says_so(server: Server, deploy) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
+from support import processes
 from support.broken_calls import REPLIES, SYNCS, WRITES, tampered
 from support.disks import fill, small_disk
 from support.job_callers import Line, Reply, hand_over, listed, read_all, usage_rows
 from support.job_history import ENDS, History
+from support.jobs import over, prompt
 from support.load import at_once
 from support.server import Server, fake, wait_until
 from support.wall_clock import DAY, WallClock
@@ -207,22 +209,31 @@ def test_full_disk_refuses_calls_ends_jobs_and_recovers_without_a_restart(tmp_pa
             slow.check()
 
 
-def test_file_locked_by_another_program_is_a_refusal(server: Server, client: Client) -> None:
-    """A shell of SQLite holds a transaction open on the live file: nothing hangs, and afterwards all is well."""
-    (log,) = server.data_dir.glob("*-wal")
-    with contextlib.closing(sqlite3.connect(log.with_name(log.name.removesuffix("-wal")), timeout=0)) as other:
-        try:
-            other.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            pytest.skip("the server keeps others out")
+@pytest.mark.parametrize("how", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_file_locked_by_another_program_is_a_refusal(server: Server, client: Client, how: str) -> None:
+    """A shell of SQLite holds a transaction open on the live file, once it has got its turn: nothing hangs, what runs
+    ends, its end is written as soon as it can be, and afterwards all is well."""
+    server.deploy(fake("slow", load_time="10ms", tokens_per_second=20, scale={"max": 1}))
+    slow = Client(server, "slow")
+    running = slow.accepted(tokens=20)
+    wait_until(lambda: slow.view(running)["status"] == "in_progress", 10, "it runs")
+    file = server.data_dir / "glowplug.db"
+    with contextlib.closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as other:
+        other.execute(how)
         began = time.monotonic()
         reply = client.submit()
-        assert reply is not None and reply.status == 503, reply
+        assert reply is not None and (reply.status, reply.code) == (503, "storage_failed"), reply
+        assert 1 <= int(reply.headers["retry-after"]) <= 60
         assert time.monotonic() - began < 15
         assert server.get("/healthz").status_code == 200
-        other.rollback()
+        wait_until(lambda: server.function("slow")["in_flight"] == 0, 20, "it is answered")
+        assert server.chat("fast", max_tokens=1).status_code == 200, "who waits needs no file"
+        other.execute("ROLLBACK")
     serves_again(server, client)
+    end = slow.end(running, 30)
+    assert (end["status"], end["attempt"]) == ("completed", 1), end
     client.check()
+    slow.check()
 
 
 # Ends at the worst moment -------------------------------------------------------------------------------------------
@@ -247,7 +258,7 @@ def test_replica_killed_under_a_job_is_one_more_attempt(server: Server, client: 
     slow = Client(server, "slow")
     job = slow.accepted(tokens=20)
     wait_until(lambda: slow.view(job)["status"] == "in_progress" and server.pids_of("slow"), 10, "it runs")
-    time.sleep(0.2)  # some of its tokens are there
+    wait_until(lambda: server.function("slow")["in_flight"] == 1, 10, "its replica has it")
     os.kill(server.pids_of("slow")[0], signal.SIGKILL)
     end = slow.end(job, 30)
     assert end["status"] == "completed", end
@@ -266,12 +277,34 @@ def test_replica_that_sleeps_loses_its_job_and_wakes_too_late(server: Server) ->
     try:
         end = slow.end(job, 60)
         assert (end["status"], end["attempt"]) == ("completed", 2), end
+        assert processes.alive(sleeper), "it was ended before it could wake too late"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(sleeper, signal.SIGCONT)
-    time.sleep(2)  # as long as the sleeper would need
+    wait_until(lambda: not processes.alive(sleeper), 15, "it has said what it had to say, and obeys")
     assert slow.view(job) == end
     slow.check()
+
+
+def test_replica_that_sleeps_is_ended_though_each_job_runs_out_of_time_before(server: Server) -> None:
+    """A time to run that is shorter than its signs of life take hides nothing: others are not sent there for ever."""
+    server.deploy(fake("slow", load_time="10ms", tokens_per_second=20, slots=1, template="off", scale={"max": 1}))
+    slow = Client(server, "slow")
+    slow.end(slow.accepted())
+    (sleeper,) = server.pids_of("slow")
+    os.kill(sleeper, signal.SIGSTOP)
+    body = {"function": "slow", "request": prompt(), "execution_timeout": 3}
+
+    def answered() -> bool:
+        job = server.post("/v1/jobs", body).json()["id"]
+        return over(server, job)["status"] == "completed"
+
+    try:
+        wait_until(answered, 60, "a job is answered")
+        wait_until(lambda: not processes.alive(sleeper), 20, "it is ended")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(sleeper, signal.SIGCONT)
 
 
 def test_poison_ends_as_a_dead_letter_and_others_are_answered(server: Server) -> None:
@@ -285,6 +318,8 @@ def test_poison_ends_as_a_dead_letter_and_others_are_answered(server: Server) ->
     assert {brittle.end(job, 60)["status"] for job in before + after} == {"completed"}
     letters = server.get("/v1/dead-letters").json()["data"]
     assert [row["id"] for row in letters] == [poison]
+    assert server.function("brittle")["state"] != "failed", "the function is not to blame"
+    assert server.chat("brittle", max_tokens=1).status_code == 200
     brittle.check()
 
 
@@ -312,17 +347,28 @@ def test_wall_clock_set_by_a_day_changes_no_job(tmp_path: Path, by: float) -> No
         server.deploy(fake("slow", load_time="10ms", tokens_per_second=20, slots=2, scale={"max": 1}))
         slow = Client(server, "slow")
         over = slow.accepted(tokens=1, key="of-before")
+        (marker,) = (call.marker for call in slow.history.calls.values())
+        body = {"body": {"prompt": marker, "max_tokens": 1}}
         slow.end(over)
+
+        def key_is_known() -> None:
+            reply = hand_over(Line(server.url), slow.history, marker, "slow", body, "of-before")
+            assert reply is not None and reply.status == 202 and reply.body["id"] == over, reply
+            assert reply.headers["idempotent-replayed"] == "true"
+
         jobs = [slow.accepted(tokens=20) for _ in range(5)]
         wait_until(lambda: slow.view(jobs[0])["status"] == "in_progress", 10, "the first runs")
         clock.step(by)
         ends = [slow.end(job, 30) for job in jobs]
         assert [(end["status"], end["attempt"]) for end in ends] == [("completed", 1)] * 5, ends
         assert slow.view(over)["status"] == "completed"
+        key_is_known()
         slow.check()  # a restart, and the clock is still wrong
         assert slow.view(over)["status"] == "completed"
+        key_is_known()
         clock.reset()
         slow.check()
+        key_is_known()
 
 
 def test_one_key_sent_five_times_at_once_is_one_job(server: Server, client: Client) -> None:

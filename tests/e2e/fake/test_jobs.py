@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import sys
 import time
 
 import pytest
-from support import jobs, sse
+from support import jobs, processes, sse
 from support.load import at_once
 from support.server import Server, fake, holds_for, wait_until
 
@@ -156,6 +157,22 @@ def test_line_51_idempotency_key(server: Server, echo: str) -> None:
     elsewhere = jobs.invoke_event(server, echo, **{"Idempotency-Key": "line-51"})
     assert elsewhere.status_code == 202 and elsewhere.json()["id"] != first.json()["id"]
     assert send("x" * 256, body).status_code == 400
+
+
+def test_line_51_same_body_in_other_words_is_the_same_job(server: Server, echo: str) -> None:
+    """Spaces and the order of its fields are no part of what a body says."""
+    body = {"function": echo, "request": jobs.prompt("Once"), "ttl": "1h"}
+    texts = [
+        json.dumps(body),
+        json.dumps(body, indent=2),
+        json.dumps(dict(reversed(body.items())), separators=(",", ":")),
+        json.dumps(body).replace("Once", "\\u004fnce"),
+    ]
+    headers = {"Idempotency-Key": "in other words", "Content-Type": "application/json"}
+    replies = [server.http.post("/v1/jobs", content=text, headers=headers) for text in texts]
+    assert [reply.status_code for reply in replies] == [202] * len(texts), [reply.text for reply in replies]
+    assert len({reply.json()["id"] for reply in replies}) == 1
+    assert [reply.headers.get("idempotent-replayed") for reply in replies] == [None] + ["true"] * (len(texts) - 1)
 
 
 def test_line_51_key_goes_with_its_job(server: Server, echo: str) -> None:
@@ -420,21 +437,25 @@ def test_burst_on_a_cold_function_drains_without_a_5xx(server: Server, deploy) -
 
 
 def test_line_56_paused_worker_that_wakes_late_changes_nothing(deploy, server: Server) -> None:
+    """Its first attempt has run out of time; when it wakes, the second one is under way, whose answer is the job's."""
     name = deploy("paused", tokens_per_second=20, template="off", slots=1,
                   scale={"min": 0, "max": 1})
-    job = jobs.send(server, name, jobs.prompt(tokens=20), execution_timeout=2)
+    job = jobs.send(server, name, jobs.prompt(tokens=20), execution_timeout=4)
     wait_until(lambda: server.function(name)["in_flight"] == 1, 5, "it runs")
     [pid] = server.pids_of(name)
     os.kill(pid, signal.SIGSTOP)
     try:
-        seen = jobs.over(server, job, 20)
-        assert seen["status"] == "failed" and seen["error"]["code"] == "deadline_exceeded"
+        failed = jobs.over(server, job, 20)
+        assert failed["status"] == "failed" and failed["error"]["code"] == "deadline_exceeded"
+        assert server.post(f"/v1/jobs/{job}/retry").status_code == 202
+        wait_until(lambda: jobs.look(server, job)["status"] == "in_progress", 10, "it runs again")
+        assert processes.alive(pid), "it was ended before it could wake too late"
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
-    holds_for(lambda: jobs.look(server, job) == seen, 1, "it stays so")
+    seen = jobs.over(server, job, 20)
+    assert seen["status"] == "completed" and seen["result"]["body"]["usage"]["completion_tokens"] == 20, seen
+    holds_for(lambda: jobs.look(server, job) == seen, 2, "it stays so")
 
 
 def test_cli(server: Server, echo: str, tmp_path) -> None:
