@@ -95,7 +95,9 @@ class LivePlatform final : public control::Platform, public runtime::ReplicaObse
   void abandon_tune(domain::TuneId tune) override;
   void each_function(const std::function<void(control::FunctionView)>& visit) const override;
   std::optional<control::FunctionView> function(const std::string& name) const override;
-  std::optional<control::CalleeView> callee(const std::string& name) const override;
+  std::optional<control::CalleeView> callee(const std::string& name) const override {
+    return brain_.callee(name);
+  }
   std::vector<control::DeviceView> devices() const override { return brain_.devices(); }
   std::vector<std::string> logs(const std::string& function) const override {
     return supervisor_.logs(function);

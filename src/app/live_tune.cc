@@ -131,10 +131,6 @@ void LivePlatform::each_function(const std::function<void(control::FunctionView)
       [this, &visit](control::FunctionView view) { visit(shown(std::move(view))); });
 }
 
-std::optional<control::CalleeView> LivePlatform::callee(const std::string& name) const {
-  return brain_.callee(name);
-}
-
 std::optional<control::FunctionView> LivePlatform::function(const std::string& name) const {
   auto view = brain_.function(name);
   if (view) view = shown(*std::move(view));

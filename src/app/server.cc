@@ -324,12 +324,19 @@ struct StateKeeper {
     });
     if (!opened) return end_without_state(loop, exit_code, opened.error());
     reader = std::move(*opened);
-    reader->post([file = writer.path()](
-                     storage::Database& database) { return storage::check_pages(database, file); },
-                 [&loop, &exit_code](const Result<void>& sound) {
-                   if (!sound) return end_without_state(loop, exit_code, sound.error());
-                   spdlog::info("the state file is sound");
-                 });
+    reader->ask(
+        [file = writer.path()](storage::Database& database) {
+          return storage::find_damage(database, file);
+        },
+        [this, &loop, &exit_code](const Result<std::optional<Error>>& damage) {
+          reader.reset();
+          if (!damage)
+            spdlog::warn("the state file was not looked through: {}", damage.error().message);
+          else if (*damage)
+            end_without_state(loop, exit_code, **damage);
+          else
+            spdlog::info("the state file is sound");
+        });
   }
 
   const bool checked;

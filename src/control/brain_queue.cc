@@ -13,9 +13,6 @@ namespace glowplug::control {
 namespace {
 
 constexpr int kOverloadRetrySeconds = 5;
-// For so long a batch's call lets others by; then it has its turn like them, so that it never
-// starves.
-constexpr Duration kBatchGivesWay = std::chrono::seconds(30);
 
 }  // namespace
 
@@ -26,8 +23,8 @@ double Brain::slot_seconds(const Generation& generation, int weight) {
 policy::QueuedCall Brain::queued(const Waiting& call, const Generation* its) const {
   return {.tenant = call.caller.tenant,
           .slot_seconds = its ? slot_seconds(*its, call.weight) : 0,
-          .gives_way =
-              call.urgency == domain::JobUrgency::Batch && now_ - call.arrived < kBatchGivesWay};
+          .gives_way = call.urgency == domain::JobUrgency::Batch &&
+                       policy::still_gives_way(now_ - call.arrived, call.deadline - call.arrived)};
 }
 
 std::vector<policy::QueuedCall> Brain::queued(const Function& function) const {

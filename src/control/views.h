@@ -81,8 +81,9 @@ struct GenerationView {
   domain::ModelFacts facts;
 };
 
-// A function as a request to it is read: the heaviest revision's, and the function's own (no
-// copies). Good until the platform is next told something.
+// What a request to a function is read against: the manifest that its heaviest revision runs with
+// (what tuning found is filled in, unlike FunctionView's) and its model's facts. No copies: good
+// until the platform is next told something, so never across a wait.
 struct CalleeView {
   const domain::Manifest& manifest;
   const domain::ModelFacts& facts;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -42,6 +43,7 @@ struct Server {
   bool draining = false;
   bool closed = false;  // the Gateway is gone: the platform must not be called any more
   CallLog calls = CallLog();
+  std::weak_ptr<Server> self = {};  // for what goes on once its call is answered
 };
 
 struct Reply {

@@ -84,6 +84,7 @@ Gateway::Gateway(asio::io_context& io, GatewayOptions options, control::Platform
       std::chrono::duration_cast<std::chrono::seconds>(clock.wall_now().time_since_epoch()).count();
   server_.reset(new Server{
       io, std::move(options), platform, clock, Metrics(clock), ReplicaPool(io), {}, 0, now});
+  server_->self = server_;
   job_runner_ = std::make_unique<CallJobRunner>(server_);
 }
 

@@ -1,9 +1,12 @@
 #include "gateway/inference_call.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/units.h"
@@ -326,6 +329,13 @@ bool tells_nothing(const control::Grant& grant, const CallResult& result, const 
   return ours && result.sent && state.stopped != Stopped::No;
 }
 
+// Its caller has been answered; its slot is given back once its replica has shown that it lives.
+Coroutine<> give_back_asked(std::shared_ptr<Server> server, control::Endpoint endpoint,
+                            std::unique_ptr<CallGuard> guard) {
+  const bool alive = co_await ReplicaPulse::answers(*server, std::move(endpoint));
+  if (!alive) guard->ended(control::CallOutcome::ReplicaBroke);
+}
+
 control::CallOutcome outcome_of(const CallResult& result, const CallState& state) {
   if (!result.sent) return control::CallOutcome::Unsent;
   if (result.replica_broke) return control::CallOutcome::ReplicaBroke;
@@ -355,7 +365,7 @@ Coroutine<CallResult> attempt(CallContext& context, Caller& caller, const CallPl
   Server& server = context.server;
   state->outcome.reset();
   const domain::CallId call = begin_call(context, plan, state, retry_of);
-  CallGuard guard(server, call);
+  auto guard = std::make_unique<CallGuard>(server, call);
   if (!state->outcome && state->stopped == Stopped::No) {
     state->wake.expires_at(std::chrono::steady_clock::time_point::max());
     co_await state->wake.async_wait(kAwait);
@@ -365,13 +375,13 @@ Coroutine<CallResult> attempt(CallContext& context, Caller& caller, const CallPl
     co_return result;
   }
   if (!state->outcome->ok()) {
-    guard.refused();
+    guard->refused();
     result.replica_broke = retry_of.has_value();
     result.failure = to_answer(state->outcome->error());
     result.retry_after_s = state->retry_after_s;
     co_return result;
   }
-  guard.granted();
+  guard->granted();
   if (state->stopped == Stopped::CallerGone) {
     result.caller_gone = true;
     co_return result;
@@ -386,13 +396,10 @@ Coroutine<CallResult> attempt(CallContext& context, Caller& caller, const CallPl
   }
   result = co_await run_granted(context, caller, plan, grant, state);
   result.call = call;
-  control::CallOutcome outcome = outcome_of(result, *state);
-  if (tells_nothing(grant, result, *state) && !server.closed) {
-    const bool alive =
-        co_await ReplicaPulse::answers(server, grant.endpoint);  // its slot is still this call's
-    if (!alive) outcome = control::CallOutcome::ReplicaBroke;
-  }
-  guard.ended(outcome);
+  guard->ended(outcome_of(result, *state));
+  if (const auto alive = server.self.lock(); alive && tells_nothing(grant, result, *state))
+    asio::co_spawn(server.io, give_back_asked(alive, grant.endpoint, std::move(guard)),
+                   asio::detached);
   const bool asks = result.replica_broke && result.failure && !server.closed;
   bool to_blame = false;
   if (asks) {

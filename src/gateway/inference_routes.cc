@@ -61,9 +61,9 @@ Result<CallPlan> plan_call(const Server& server, Surface surface, boost::json::o
     request.erase("stream_options");
     plan.shape.stream = plan.shape.include_usage = false;
   }
+  if (how.purpose == Purpose::Check || plan.shape.background) return plan;  // it is read again
   const bool keeps_it = surface == Surface::Chat || surface == Surface::Completions ||
                         surface == Surface::Responses || surface == Surface::Messages;
-  if (how.purpose == Purpose::Check) return plan;
   if (keeps_it && manifest.scale.max > 1) plan.prompt = prompt_links(request);
   plan.body = forward_body(surface, request, manifest, plan.shape);
   return plan;

@@ -73,7 +73,9 @@ void append_canonical(const json::value& value, std::string& text) {
 // What is no JSON is compared as it is.
 std::string canonical(std::string_view body) {
   boost::system::error_code ec;
-  const json::value value = json::parse(body, ec);
+  json::parse_options options;
+  options.max_depth = domain::kJsonDepthMax;
+  const json::value value = json::parse(body, ec, {}, options);
   std::string text;
   if (ec) return text.append(body);
   append_canonical(value, text);

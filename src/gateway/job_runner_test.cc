@@ -155,6 +155,18 @@ TEST_F(JobRunnerTest, CallersSalt_IsTheCallsCacheDomain) {
   EXPECT_EQ(platform_.salts, (std::vector<std::string>{"own", "callers"}));
 }
 
+TEST_F(JobRunnerTest, BatchJob_IsABatchCall) {
+  using domain::JobUrgency;
+  scripts_ = {whole(kAnswer), whole(kAnswer)};
+  run();
+  queue::JobRequest batch = request(kChat, kMessage);
+  batch.urgency = JobUrgency::Batch;
+  Told told;
+  runner().start({2}, 1, batch, hear(told));
+  end_of(told);
+  EXPECT_EQ(platform_.urgencies, (std::vector{JobUrgency::Interactive, JobUrgency::Batch}));
+}
+
 // --- one attempt is one call; the next knows of it ---
 
 TEST_F(JobRunnerTest, ReplicaBreaks_IsNotTriedAgainHere) {
@@ -229,6 +241,7 @@ TEST_F(JobRunnerTest, LongerThanTheFunctionsTimeout_IsTimedOut) {
   EXPECT_EQ(answer.outcome, AttemptOutcome::TimedOut);
   EXPECT_EQ(answer.status, 504);
   EXPECT_EQ(answer.code, "deadline_exceeded");
+  EXPECT_TRUE(run_until([this] { return platform_.finished == 1; }));
   EXPECT_EQ(platform_.outcomes, std::vector{control::CallOutcome::Stopped});
   EXPECT_EQ(health_asked_, 1);
   EXPECT_TRUE(run_until([this] { return replica_closed_ == 2; }));  // the question's as well

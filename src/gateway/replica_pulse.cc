@@ -9,10 +9,13 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "domain/limits.h"
+#include "policy/batch_freeze.h"
 
 namespace glowplug::gateway {
 
 namespace asio = boost::asio;
+
+static_assert(domain::kReplicaPulse * domain::kReplicaPulsesMissed > policy::kFrozenMost);
 
 struct ReplicaPulse::State {
   State(Server& server, control::Endpoint endpoint_in, Heard heard_in)
@@ -71,7 +74,12 @@ ReplicaPulse::ReplicaPulse(Server& server, control::Endpoint endpoint, Heard hea
 }
 
 Coroutine<bool> ReplicaPulse::answers(Server& server, control::Endpoint endpoint) {
-  return State::ask(std::make_shared<State>(server, std::move(endpoint), Heard{}));
+  const auto state = std::make_shared<State>(server, std::move(endpoint), Heard{});
+  for (int missed = 0; missed < domain::kReplicaPulsesMissed; ++missed) {
+    const bool answered = co_await State::ask(state);
+    if (answered) co_return true;
+  }
+  co_return false;
 }
 
 ReplicaPulse::~ReplicaPulse() {

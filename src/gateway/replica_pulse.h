@@ -5,7 +5,7 @@
 //                              three in a row without one: lost, and no further question
 //
 // So it is known within 20 s, however long the answer may take. A call that ends before, because
-// its time or its caller's patience is over, asks once at its end: answers().
+// its time or its caller's patience is over, asks at its end: answers().
 //
 // A stopped or hung process is so known long before the call's own timeout. Not for a process of
 // the user's, which may have one thread and answer nothing meanwhile.
@@ -32,7 +32,8 @@ class ReplicaPulse final {
   ReplicaPulse(const ReplicaPulse&) = delete;
   ReplicaPulse& operator=(const ReplicaPulse&) = delete;
 
-  // One question; false where no answer comes within the time between two signs of life.
+  // False where it misses as many in a row, asked one after the other: also one that stands still
+  // for as long as batch work may (policy/batch_freeze.h) answers in time.
   static Coroutine<bool> answers(Server& server, control::Endpoint endpoint);
 
  private:

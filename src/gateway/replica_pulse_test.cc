@@ -44,7 +44,8 @@ TEST_F(PulseTest, UsersProcess_IsNotAsked) {
   settle();
 }
 
-// Three misses take too long for attempts that end before: the replica would get one after the other.
+// Three misses take too long for attempts that end before: the replica would get one after the
+// other.
 class LastPulseTest : public JobRunnerTest {
  protected:
   LastPulseTest() : JobRunnerTest(std::chrono::milliseconds(200)) {}
@@ -54,6 +55,8 @@ class LastPulseTest : public JobRunnerTest {
     begin(told);
     EXPECT_TRUE(run_until([this] { return !seen_.empty(); }));
     runner().stop({1}, 1, policy::Payer::Platform);
+    EXPECT_TRUE(run_until([&told] { return told.stops == 1; }));  // without waiting for the replica
+    EXPECT_TRUE(healthy_ || platform_.finished == 0);
     EXPECT_TRUE(run_until([this] { return platform_.finished == 1; }));
     settle();
     return platform_.outcomes.at(0);
@@ -63,11 +66,12 @@ class LastPulseTest : public JobRunnerTest {
 TEST_F(LastPulseTest, ReplicaThatAnswersNothing_BreaksWhenItsAttemptIsStopped) {
   healthy_ = false;
   EXPECT_EQ(outcome_of_a_stopped_attempt(), control::CallOutcome::ReplicaBroke);
-  EXPECT_EQ(health_asked_, 1);
+  EXPECT_GE(health_asked_, domain::kReplicaPulsesMissed);
 }
 
 TEST_F(LastPulseTest, ReplicaThatAnswers_LosesNothingByAnAttemptThatIsStopped) {
   EXPECT_EQ(outcome_of_a_stopped_attempt(), control::CallOutcome::Stopped);
+  EXPECT_GE(health_asked_, 1);
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ class FakePlatform final : public control::Platform {
     const domain::CallId id{++calls};
     retries_of.push_back(wish.retry_of);
     salts.push_back(wish.domain.salt);
+    urgencies.push_back(wish.urgency);
     if (hold) {
       held = std::move(done);
     } else if (wish.retry_of && retry_refusal) {
@@ -189,6 +190,7 @@ class FakePlatform final : public control::Platform {
   std::vector<control::AnswerBegan> first_tokens;
   std::vector<std::optional<domain::CallId>> retries_of;  // of each call
   std::vector<std::string> salts;                         // the same
+  std::vector<domain::JobUrgency> urgencies;              // the same
   std::vector<control::CallOutcome> outcomes;
   domain::CallId poison{};
   control::Blamed blamed = control::Blamed::Yes;  // the poison, once that is known

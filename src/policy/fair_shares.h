@@ -10,11 +10,14 @@
 // Thread: values; whoever owns them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "base/time_types.h"
 
 namespace glowplug::policy {
 
@@ -23,6 +26,13 @@ struct QueuedCall {
   double slot_seconds = 0;  // that it is expected to take
   bool gives_way = false;   // to all that do not
 };
+
+// For half of the time that it may wait, and for this at most, a batch's call lets others by; then
+// it has its turn like them, so that it never starves.
+inline constexpr Duration kGivesWayMost = std::chrono::seconds(30);
+constexpr bool still_gives_way(Duration waited, Duration may_wait) {
+  return waited < std::min(kGivesWayMost, may_wait / 2);
+}
 
 class FairShares final {
  public:

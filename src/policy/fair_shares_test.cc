@@ -73,6 +73,15 @@ TEST_F(Fair, CallsThatGiveWay_ComeAfterAllOthers_AndAmongThemselvesInTurn) {
   EXPECT_EQ(shares.order(waiting), (Order{2, 1, 0, 3}));
 }
 
+TEST(GivesWay, UntilHalfOfItsTimeIsOver_AndForThirtySecondsAtMost) {
+  using namespace std::chrono_literals;
+  EXPECT_TRUE(still_gives_way(4999ms, 10s));
+  EXPECT_FALSE(still_gives_way(5s, 10s));
+  EXPECT_TRUE(still_gives_way(29'999ms, 1h));
+  EXPECT_FALSE(still_gives_way(30s, 1h));
+  EXPECT_FALSE(still_gives_way(0s, 0s));
+}
+
 TEST_F(Fair, ManyTenants_AreForgottenFromTheLeastOn) {
   shares.granted(red, 50);
   for (int i = 0; i < 5000; ++i) shares.granted("t" + std::to_string(i), 1);

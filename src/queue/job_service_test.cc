@@ -66,6 +66,19 @@ TEST_F(JobServiceTest, AsManyAsMayBe_OneMoreIsRefusedUntilOneIsOver) {
   EXPECT_TRUE(try_submit());
 }
 
+TEST_F(JobServiceTest, Urgency_GoesWithTheRequest_AlsoWhereItIsReadBack) {
+  places_["fn"] = 1;
+  open();
+  SubmitOptions options;
+  options.urgency = domain::JobUrgency::Batch;
+  submit(std::move(options));
+  ASSERT_TRUE(runs(1));
+  EXPECT_EQ(runner_->runs[0].request.urgency, domain::JobUrgency::Batch);
+  open();
+  ASSERT_TRUE(runs(1));
+  EXPECT_EQ(runner_->runs[0].request.urgency, domain::JobUrgency::Batch);
+}
+
 TEST_F(JobServiceTest, ServerEndsWithJobsQueuedAndRunning_EachIsRunByTheNext) {
   places_["fn"] = 1;
   open();

@@ -125,10 +125,12 @@ CREATE TABLE batches (
   times TEXT NOT NULL DEFAULT '', errors TEXT NOT NULL DEFAULT '');
 )sql";
 
-// Of the call that made a job, as W3C Trace Context has it: what is told of the job continues it.
+// traceparent: of the call that made a job, as W3C Trace Context has it: what is told of the job
+// continues it. waited_ms: from its acceptance or retry to its last start.
 constexpr std::string_view kTraces = R"sql(
 ALTER TABLE jobs ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN waited_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET waited_ms = max(0, started_ms - created_ms) WHERE started_ms > 0;
 ALTER TABLE webhook_deliveries ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';
 )sql";
 

@@ -51,21 +51,25 @@ Result<void> configure(Database& database, const std::string& file) {
 Result<Database> open_database(const std::string& file, bool with_check) {
   Result<Database> database = Database::open(file);
   if (!database) return database;
-  Result<void> ready = configure(*database, file);
-  if (ready && with_check) ready = check_pages(*database, file);
+  const Result<void> ready = configure(*database, file);
   if (!ready) return ready.error();
+  if (!with_check) return database;
+  const Result<std::optional<Error>> damage = find_damage(*database, file);
+  if (!damage) return damage.error();
+  if (*damage) return **damage;
   return database;
 }
 
 }  // namespace
 
-Result<void> check_pages(Database& database, const std::string& file) {
+Result<std::optional<Error>> find_damage(Database& database, const std::string& file) {
   const Result<std::string> found = query_text(database, "PRAGMA quick_check(1)");
+  if (!found && database.fault() == Fault::Broken) return std::optional(found.error());
   if (!found) return found.error();
-  if (*found == "ok") return {};
-  return storage_failed(
+  if (*found == "ok") return std::optional<Error>();
+  return std::optional(storage_failed(
       fmt::format("'{}' is damaged ({}); restore it from a backup, or move it away to start empty",
-                  file, *found));
+                  file, *found)));
 }
 
 Result<StateFile> StateFile::open(const std::string& data_dir) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -19,14 +20,15 @@ namespace glowplug::storage {
 
 inline constexpr std::uint64_t kCheckedAtOpening = 32ULL << 20;  // bytes of the file, at most
 
-// An error (storage_failed) where a page of it is damaged or cannot be read. Reads all of them.
-Result<void> check_pages(Database& database, const std::string& file);
+// What is wrong with its pages, of which all are read; nothing where they are sound. An error where
+// that could not be found out. It is one transaction: meanwhile the log only grows.
+Result<std::optional<Error>> find_damage(Database& database, const std::string& file);
 
 struct StateFile {
   UniqueFd lock;  // of the folder; given back after the database is closed
   std::string path;
   Database database;
-  bool checked = true;  // false: check_pages() is still to be called, on a connection of its own
+  bool checked = true;  // false: find_damage() is still to be called, on a connection of its own
 
   static Result<StateFile> open(const std::string& data_dir);
   // Closed, opened again and checked, however large: after a failure to write. On an error it stays

@@ -56,8 +56,8 @@ struct WriteCounts {
 
 struct WriteOptions {
   std::uint64_t ballast_bytes = 0;  // kept back for Need::Must (storage/ballast.h); 0: none
-  // Of 4 KiB, in the log since the last checkpoint. Nobody is answered while they are copied: with
-  // 1,000 that took 25 ms at most, with 8,000 it took 90.
+  // Of 4 KiB, in the log since the last checkpoint. Nobody is answered while they are copied: a few
+  // keep that short.
   int checkpoint_pages = 1'000;
   Duration idle = std::chrono::seconds(1);       // without a write, before the log is emptied
   Duration busy_wait = std::chrono::seconds(2);  // for a foreign program that holds the file

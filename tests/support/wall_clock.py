@@ -7,23 +7,18 @@ is needed, and a step is there at the next reading. Replicas have an environment
 from __future__ import annotations
 
 import mmap
-import os
-import subprocess
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from .preload import built, preloaded
 from .server import Server
 
-SOURCE = Path(__file__).with_name("wall_clock.c")
 DAY = 86_400.0
 
 
 class WallClock:
     def __init__(self, folder: Path) -> None:
-        self._library = folder / "wall_clock.so"
-        subprocess.run(
-            [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O2", "-o", self._library, SOURCE, "-ldl"], check=True
-        )
+        self._library = built("wall_clock", folder)
         self._file = folder / "wall_clock_offset"
         self._file.write_bytes(bytes(8))
         with self._file.open("r+b") as file:
@@ -31,13 +26,7 @@ class WallClock:
 
     @property
     def env(self) -> dict[str, str]:
-        """For Server(env=…)."""
-        sanitizer = os.environ.get("ASAN_OPTIONS", "")  # it wants to be the first library otherwise
-        return {
-            "LD_PRELOAD": str(self._library),
-            "WALL_CLOCK_OFFSET": str(self._file),
-            "ASAN_OPTIONS": f"{sanitizer}:verify_asan_link_order=0",
-        }
+        return preloaded(self._library, WALL_CLOCK_OFFSET=self._file)
 
     def step(self, seconds: float) -> None:
         """Sets it on, or back when negative."""

@@ -94,7 +94,7 @@ def test_p20_what_a_killed_server_left_is_found_and_counted_once(server: Server)
     with SumWatch(server):
         over_before = sum(jobs.look(server, job)["status"] in jobs.OVER for job in left)
         found = look(server).jobs
-        assert found["found"] in (len(left) + 1, len(left) + 1 - over_before), found
+        assert len(left) + 1 - over_before <= found["found"] <= len(left) + 1, found
         assert (found["accepted"], found["retried"]) == (0, 0), found
         assert {jobs.over(server, job, 60)["status"] for job in left} == {"completed"}
         after = look(server).jobs

@@ -497,3 +497,15 @@ def test_metrics(server: Server, echo: str) -> None:
     for name in ("glowplug_jobs_queued", "glowplug_jobs_running", "glowplug_state_syncs_total"):
         assert f"\n{name} " in text, name
     assert 'glowplug_jobs_ended_total{status="completed",code=""}' in text
+
+
+def test_calls_of_batch_jobs_let_others_by(server: Server) -> None:
+    """One slot: whoever waits on the line comes before the batch that was there first."""
+    slow = {"load_time": "4s", "template": "off"}  # so that no further replica helps meanwhile
+    server.deploy(fake("one", tokens_per_second=50, slots=1, scale={"max": 4}, **slow))
+    server.chat("one", max_tokens=1)
+    batch = [jobs.send(server, "one", jobs.prompt(f"number {i}", 50), priority="batch") for i in range(4)]
+    wait_until(lambda: server.function("one")["waiting"] >= 2, 10, "they wait for the slot")
+    assert server.chat("one", max_tokens=1).status_code == 200
+    assert sum(jobs.look(server, job)["status"] == "completed" for job in batch) <= 1
+    assert [jobs.over(server, job, 30)["status"] for job in batch] == ["completed"] * 4
