@@ -145,6 +145,13 @@ std::string batches_table(const json::array& batches) {
   return layout_table({{"BATCH"}, {"STATUS"}, {"DONE"}, {"ENDPOINT"}, {"CREATED (UTC)"}}, rows);
 }
 
+// Some are of no one line.
+std::string fault_text(const json::value& fault) {
+  const auto line = number_field(fault, "line");
+  const std::string message = text_field(fault, "message");
+  return line == 0 ? message : fmt::format("line {}: {}", line, message);
+}
+
 void show_batch(const Context& context, const json::value& batch) {
   if (context.json) return print_json(context, batch);
   context.console.out << fmt::format("{}: {}, {}\n", text_field(batch, "id"),
@@ -152,8 +159,7 @@ void show_batch(const Context& context, const json::value& batch) {
   const json::value* errors = field(batch, "errors");
   if (errors != nullptr)
     for (const json::value& fault : data_of(*errors))
-      context.console.out << fmt::format("  line {}: {}\n", text_field(fault, "line"),
-                                         text_field(fault, "message"));
+      context.console.out << "  " << fault_text(fault) << "\n";
   for (const auto& [name, what] :
        {std::pair{"output_file_id", "answers"}, std::pair{"error_file_id", "errors"}})
     if (const std::string id = text_field(batch, name); !id.empty())
@@ -192,6 +198,8 @@ int batch(const Context& context, const BatchOptions& options) {
   Fetched got = fetch(context, context.server,
                       {.method = "POST", .target = "/v1/batches", .body = to_text(wish)});
   if (got.exit != 0) return got.exit;
+  // Known also to one who does not wait for the end.
+  if (options.wait) context.console.err << text_field(got.body, "id") << " is begun" << std::endl;
   while (options.wait && !is_over(got.body)) {
     if (!pause(context, kPollEvery)) return to_int(ExitCode::Failed);
     got = fetch(context, context.server, {.target = batch_target(got.body)});

@@ -408,12 +408,15 @@ int run_command_with(const Parsed& parsed) {
     char* none = nullptr;
     return usage_failure(parsed, 0, &none, (!server ? server : admin).error().message);
   }
-  return parsed.command({.server = *server,
-                         .admin = *admin,
-                         .console = console,
-                         .clock = clock,
-                         .cancel_fd = interrupts.fd(),
-                         .json = parsed.json});
+  const int code = parsed.command({.server = *server,
+                                   .admin = *admin,
+                                   .console = console,
+                                   .clock = clock,
+                                   .cancel_fd = interrupts.fd(),
+                                   .json = parsed.json});
+  if (code != 0 || (console.out << std::flush)) return code;
+  console.err << "the output takes no more" << std::endl;
+  return to_int(ExitCode::Failed);
 }
 
 }  // namespace

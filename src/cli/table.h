@@ -1,5 +1,6 @@
 // Columns under a head (none where no column has one), each as wide as its widest cell, two spaces
-// apart, no space at a line's end. Thread: a value.
+// apart, no space at a line's end. Control characters are shown as ?, and of a very long cell the
+// beginning. Thread: a value.
 #pragma once
 
 #include <string>

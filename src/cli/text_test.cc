@@ -37,6 +37,14 @@ TEST(Table, Columns_AreAsWideAsTheirWidestCell) {
             "longer   5  x\n");
 }
 
+TEST(Table, CellOfAnybody_MovesNoCursorAndIsNotEndless) {
+  EXPECT_EQ(layout_table({{"A"}}, {{"\x1b[31mred\n\xe2\x80\xaepj.\xe2\x81\xa6\xc2\x9b\x7f"}}),
+            "A\n?[31mred??pj.???\n");
+  EXPECT_EQ(layout_table({{""}, {"B"}}, {{"“é…”", "€"}}), "      B\n“é…”  €\n");
+  const std::string cut = layout_table({{""}}, {{std::string(5000, 'n')}});
+  EXPECT_EQ(cut, std::string(299, 'n') + "…\n");
+}
+
 TEST(Table, CellInUtf8_CountsItsCharacters) {
   EXPECT_EQ(layout_table({{"A"}, {"B"}}, {{"é", "1"}}), "A  B\né  1\n");
   EXPECT_EQ(layout_table({{""}, {"", Align::Right}}, {{"a", "1"}, {"b", "20"}}), "a   1\nb  20\n");

@@ -142,7 +142,7 @@ void JobQueue::State::lapse(JobId job, JobRecord& record, const Attempt& attempt
   } else if (attempt.run_ends <= now) {
     ending = {.outcome = AttemptOutcome::TimedOut,
               .code = domain::error::kDeadlineExceeded,
-              .reason = "it ran longer than its run_timeout"};
+              .reason = "it ran longer than its execution_timeout"};
   }
   stop(job, record, ending.reason);
   finish(job, record, ending);

@@ -114,7 +114,7 @@ bool may_be_job(Surface surface) {
 // A job's answer comes as a whole.
 Result<void> check_stream(const RequestShape& shape, const Result<CallHeaders>& headers) {
   if (headers && headers->preference.wants_job() && shape.stream && !shape.background)
-    return unsupported("stream", "a job's answer comes as a whole; leave out stream or Prefer.");
+    return unsupported("stream", "must be left out, or Prefer: a job's answer comes as a whole.");
   return {};
 }
 

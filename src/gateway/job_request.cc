@@ -220,6 +220,8 @@ Result<std::optional<storage::IdempotencyKey>> read_key(std::string_view header,
   if (key.empty()) return std::optional<storage::IdempotencyKey>();
   if (key.size() >= 2 && key.front() == '"' && key.back() == '"')
     key = key.substr(1, key.size() - 2);
+  else if (key.front() == '"' || key.back() == '"')
+    return invalid("Idempotency-Key", "has a quotation mark at one end only.");
   const bool plain =
       std::all_of(key.begin(), key.end(), [](char c) { return c >= ' ' && c <= '~'; });
   if (key.empty() || key.size() > kKeyBytesMax || !plain)

@@ -82,7 +82,11 @@ Coroutine<> send_list(Exchange& exchange, bool dead_letters) {
     const bool more = list->size() > limit;
     if (more) list->pop_back();
     json::array data;
-    for (const JobView& view : *list) data.emplace_back(job_object(view));
+    for (const JobView& view : *list) {
+      json::object one = job_object(view);
+      one["result"] = nullptr;  // which a list does not read
+      data.push_back(std::move(one));
+    }
     json::object object{{"object", "list"}, {"has_more", more}};
     object["first_id"] = data.empty() ? json::value(nullptr) : data.front().at("id");
     object["last_id"] = data.empty() ? json::value(nullptr) : data.back().at("id");

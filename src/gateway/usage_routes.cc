@@ -2,6 +2,7 @@
 // /v1/admin/usage/{request}: one receipt. Both ask no function and wake none.
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "base/units.h"
 #include "domain/errors.h"
 #include "gateway/awaited.h"
+#include "gateway/job_answers.h"
 #include "gateway/receipts.h"
 #include "gateway/request_fields.h"
 #include "gateway/routes.h"
@@ -51,12 +53,25 @@ bool is_number(std::string_view text, int low, int high) {
          number <= high;
 }
 
+// Of the month that the text of a day begins with.
+int days_of(std::string_view day) {
+  const auto number = [&day](std::size_t at, std::size_t digits) {
+    int value = 0;
+    std::from_chars(day.data() + at, day.data() + at + digits, value);
+    return value;
+  };
+  const std::chrono::year_month_day_last last{
+      std::chrono::year(number(0, 4)),
+      std::chrono::month_day_last(std::chrono::month(static_cast<unsigned>(number(5, 2))))};
+  return static_cast<int>(static_cast<unsigned>(last.day()));
+}
+
 Result<void> read_day(const Exchange& exchange, std::string_view name, std::string& day) {
   const std::string_view text = exchange.query_value(name);
   if (text.empty()) return {};
   if (text.size() != 10 || text[4] != '-' || text[7] != '-' ||
       !is_number(text.substr(0, 4), 1970, 9999) || !is_number(text.substr(5, 2), 1, 12) ||
-      !is_number(text.substr(8, 2), 1, 31))
+      !is_number(text.substr(8, 2), 1, days_of(text)))
     return invalid(name, "must be a day of UTC, as 2026-11-28.");
   day = text;
   return {};
@@ -71,6 +86,8 @@ Result<UsageQuery> read_query(const Exchange& exchange) {
     return read.error();
   if (auto read = read_day(exchange, "from", query.from); !read) return read.error();
   if (auto read = read_day(exchange, "to", query.to); !read) return read.error();
+  if (!query.from.empty() && !query.to.empty() && query.from > query.to)
+    return invalid("from", "must not be after to.");
   return query;
 }
 
@@ -181,7 +198,7 @@ Reply receipt_reply(const Exchange& exchange, const Result<std::optional<storage
   if (*row) return json_reply(200, (*row)->text);
   return exchange.error_reply(
       Error{std::string(domain::error::kNotFound),
-            "There is no receipt of `" + usable_request_id(exchange.name).substr(0, 80) +
+            "There is no receipt of `" + usable_request_id(exchange.name.substr(0, 80)) +
                 "`: no replica has had such a call, or it has not ended yet.",
             "request"});
 }
@@ -214,9 +231,15 @@ Coroutine<> run_receipt(Exchange& exchange) {
     co_await exchange.send(std::move(refused));
     co_return;
   }
+  std::string request = exchange.name;
+  const std::optional<domain::JobId> job = storage::parse_job_id(request);
+  if (job && jobs_of(exchange.server) != nullptr) {  // its last run's
+    Result<storage::JobView> view = co_await look_at(exchange.server, *job);
+    if (view) request = std::move(view->request_id);
+  }
   using Found = Result<std::optional<storage::UsageRow>>;
   const auto found = std::make_shared<Awaited<Found>>(exchange.server.io);
-  ledger->find(exchange.name, [found](Found row) { found->give(std::move(row)); });
+  ledger->find(request, [found](Found row) { found->give(std::move(row)); });
   co_await wait_for(found);
   Reply reply = receipt_reply(exchange, *found->value);
   co_await exchange.send(std::move(reply));

@@ -119,7 +119,7 @@ bool TargetRule::names(const Target& target, std::span<const std::uint8_t> addre
 
 std::string TargetRule::refuses(const Target& target, std::span<const std::uint8_t> address) const {
   if (names(target, address) && (target.scheme == "https" || http_allowed_)) return {};
-  if (target.scheme != "https") return "not allowed for http";
+  if (target.scheme != "https") return "https-only";
   return std::string(not_public_because(address));
 }
 
@@ -136,6 +136,13 @@ Result<Target> TargetRule::check(std::string_view text) const {
                 .authority = {}};
   target.authority = fmt::format("{}://{}:{}", target.scheme, target.host,
                                  url_part(url, CURLUPART_PORT, CURLU_DEFAULT_PORT));
+  const std::vector<std::uint8_t> literal = address_bytes(target.host);
+  const bool is_name = is_host_name(target.host) && target.host.find("..") == std::string::npos;
+  if (text.find(":///") != std::string_view::npos || (literal.empty() && !is_name) ||
+      url_part(url, CURLUPART_PORT) == "0")
+    return bad_url(
+        "`url` names no host that can be asked; write it as https://example.com/hook, "
+        "other letters than ASCII's as xn--….");
   if (!url_part(url, CURLUPART_USER).empty() || !url_part(url, CURLUPART_PASSWORD).empty())
     return bad_url("`url` holds a user name; a webhook is known by its signature instead.");
   if (target.scheme != "https" && !(target.scheme == "http" && http_allowed_))
@@ -143,7 +150,6 @@ Result<Target> TargetRule::check(std::string_view text) const {
         "`url` begins with {}://; webhooks go by https. The server's settings may allow http to "
         "hosts that they name (webhooks: {{allow: […], allow_http: true}}).",
         target.scheme));
-  const std::vector<std::uint8_t> literal = address_bytes(target.host);
   if (literal.empty()) return target;  // a name: asked for when it is connected to
   const std::string kind = refuses(target, literal);
   if (!kind.empty())

@@ -35,7 +35,9 @@ TEST(TargetRule, PublicHttps_MayBe_AndNothingElse) {
   for (const char* url :
        {"", "example.com", "http://example.com/", "ftp://example.com/", "file:///etc/passwd",
         "https://", "https://u:p@example.com/", "https://u@example.com/", "https://exa mple.com/",
-        "https://example.com/\n", "https:\\\\example.com", "gopher://x/", "//example.com"})
+        "https://example.com/\n", "https:\\\\example.com", "gopher://x/", "//example.com",
+        "https:///x", "https://example.com:0/", "https://example..com/",
+        "https://m\xc3\xbcnchen.de/"})
     EXPECT_NE(fault(strict, url), "") << url;
   EXPECT_NE(fault(strict, "https://example.com/" + std::string(2048, 'x')), "");
 }

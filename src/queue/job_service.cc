@@ -380,6 +380,9 @@ void JobService::redrive_all(std::function<void(Result<std::size_t>)> done) {
 void JobService::begin_keyed(storage::IdempotencyKey key,
                              std::function<void(Result<std::optional<KeptAnswer>>)> done) {
   State& state = *state_;
+  // Its answer could not be kept, and a repeat would be answered anew.
+  if (state.parts.writer.counts().disk_full)
+    return done(storage::no_room(state.parts.writer.path()));
   if (std::optional<Error> refusal = state.take_key(key)) return done(std::move(*refusal));
   state.parts.reader.ask(
       [key, now = state.parts.clock.now()](storage::Database& database) {

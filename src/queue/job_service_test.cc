@@ -287,9 +287,11 @@ TEST_F(JobServiceTest, Delete_OnlyWhatIsOver) {
   EXPECT_EQ(remove(job).error().code, "not_found");
 }
 
-TEST_F(JobServiceTest, Retry_OnlyWhatHasFailed) {
+TEST_F(JobServiceTest, Retry_OnlyWhatHasFailed_AndWithAReceiptOfItsOwn) {
   open();
-  const JobId job = submit();
+  SubmitOptions options;
+  options.request_id = "req_1";
+  const JobId job = submit(options);
   const auto retry = [&] {
     return await<Result<storage::JobView>>(
         [&](auto done) { service_->retry(job, std::move(done)); });
@@ -299,9 +301,16 @@ TEST_F(JobServiceTest, Retry_OnlyWhatHasFailed) {
   end(0, FakeRunner::failure(AttemptOutcome::Invalid));
   EXPECT_EQ(over(job).state, JobState::Failed);
   EXPECT_FALSE(view(job)->dead_lettered);
+  EXPECT_EQ(view(job)->request_id, "req_1");
   ASSERT_TRUE(retry());
+  EXPECT_EQ(view(job)->request_id, "req_1.2");
   ASSERT_TRUE(runs(2));
-  end(1, FakeRunner::answer("{}"));
+  end(1, FakeRunner::failure(AttemptOutcome::Invalid));
+  EXPECT_EQ(over(job).state, JobState::Failed);
+  ASSERT_TRUE(retry());
+  EXPECT_EQ(view(job)->request_id, "req_1.4");
+  ASSERT_TRUE(runs(3));
+  end(2, FakeRunner::answer("{}"));
   EXPECT_EQ(over(job).state, JobState::Completed);
   EXPECT_EQ(retry().error().code, "job_conflict");
 }

@@ -264,7 +264,11 @@ Result<std::vector<control::JobArrived>> queue_anew(Database& database, const st
   Result<Statement> statement = database.prepare(
       "UPDATE jobs SET state = 0, attempts = 0, kills = 0, fence = fence + 1, dead_lettered = 0,"
       " code = '', reason = '', status = 0, result = '', meta = '', started_ms = 0,"
-      " finished_ms = 0, not_before_ms = ?, expires_ms = ? + json_extract(limits, '$.ttl_ms')"
+      " finished_ms = 0, not_before_ms = ?, expires_ms = ? + json_extract(limits, '$.ttl_ms'),"
+      // What it costs from now on has a receipt of its own.
+      " request_id = substr(request_id, 1, instr(request_id || '.', '.') - 1) || '.' || (fence + "
+      "1),"
+      " platform_micros = 0"
       " WHERE " +
       which + " RETURNING id, function, urgency, expires_ms, fence, limits");
   if (!statement) return statement.error();

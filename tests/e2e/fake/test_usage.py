@@ -44,6 +44,10 @@ def receipt(server: Server, request: str) -> dict:
     return reply.json()
 
 
+def usage_requests(server: Server) -> int:
+    return usage(server)["total"]["requests"]
+
+
 def assert_law(server: Server) -> dict:
     """Each device's five amounts add up, and idle is what was measured to be so, but for rounding."""
     told = usage(server)
@@ -190,7 +194,7 @@ def test_sums_after_a_kill_are_what_callers_were_told(priced: Server) -> None:
     priced.deploy(fake("echo"))
     priced.deploy(fake("slow", tokens_per_second=20))
     told = [
-        round(float(priced.chat("echo", f"{i}").headers["x-glowplug-cost"]) * 1e6)
+        round(float(priced.chat("echo", f"{i}", max_tokens=4).headers["x-glowplug-cost"]) * 1e6)
         for i in range(20)
     ]
     with ThreadPoolExecutor(1) as pool:
@@ -259,3 +263,25 @@ def test_sums_as_json_csv_and_by_the_command(priced: Server) -> None:
     assert parsed["total"]["requests"] == 1
     why = priced.cli("why", reply.headers["x-request-id"])
     assert "RECEIPT" in why.stdout and "fee of CPU" in why.stdout
+
+
+def test_job_that_is_retried_pays_for_each_run(priced: Server) -> None:
+    """Each has a receipt; by the job's own id one finds its last."""
+    priced.deploy(fake("again", tokens_per_second=50))
+    job = jobs.send(priced, "again", jobs.prompt(tokens=100), execution_timeout=1, max_attempts=1)
+    first = jobs.over(priced, job)
+    assert (first["status"], first["error"]["code"]) == ("failed", "deadline_exceeded"), first
+    priced.deploy(fake("again", tokens_per_second=1000))
+    serving = lambda: priced.chat("again", max_tokens=1).headers["x-glowplug-revision"]  # noqa: E731
+    wait_until(lambda: serving() == "2", 20, "the faster one serves")
+    calls = usage_requests(priced)
+    assert priced.post(f"/v1/jobs/{job}/retry").status_code == 202
+    second = jobs.over(priced, job)
+    assert second["status"] == "completed" and second["request_id"] != first["request_id"], second
+    failed, done = (receipt(priced, one["request_id"]) for one in (first, second))
+    assert (failed["terminal"], done["terminal"]) == ("failed", "completed")
+    assert failed["platform_micros"] > 0 == failed["cost_micros"], failed
+    assert done["cost_micros"] > FEE and done["platform_micros"] == 0, done
+    assert receipt(priced, job) == done
+    wait_until(lambda: usage_requests(priced) > calls, 10, "both are in the sums")
+    assert_law(priced)
