@@ -1,5 +1,7 @@
 #include "cli/cost_line.h"
 
+#include <charconv>
+#include <cstdint>
 #include <limits>
 #include <string>
 
@@ -10,6 +12,13 @@
 
 namespace glowplug::cli {
 namespace {
+
+std::string check_calls(const std::string& text) {
+  std::int64_t calls = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), calls);
+  const bool fits = error == std::errc() && end == text.data() + text.size() && calls >= 0;
+  return fits ? "" : fmt::format("'{}' is no number of calls, 0 or more", text);
+}
 
 std::string check_seconds(const std::string& text) {
   const auto read = parse_duration(text);
@@ -33,7 +42,7 @@ void add_cost(CLI::App& app, CostOptions& options, std::function<int(const Conte
       ->required();
   estimate->add_option("--requests-per-day", options.requests_per_day, "How many calls")
       ->required()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Validator(check_calls, "NUMBER"));
   estimate
       ->add_option_function<std::string>(
           "--seconds",

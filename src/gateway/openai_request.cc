@@ -125,6 +125,7 @@ Result<void> check_sampling(const json::object& request, const domain::Manifest&
                       check_logit_bias(request),
                       check_kind(request, "stream", JsonKind::Bool),
                       check_kind(request, "stream_options", JsonKind::Object),
+                      check_kind(request, "metadata", JsonKind::Object),
                       check_integer(request, "top_k", {0, 1e9}),
                       check_number(request, "min_p", {0, 1}),
                       check_number(request, "repeat_penalty", {0, 10}),

@@ -47,6 +47,7 @@ TEST(ChatRequest, FieldOutOfRange_NamesItsParam) {
       {R"("logit_bias":[])", "logit_bias"},
       {R"("seed":"x")", "seed"},
       {R"("stream_options":[])", "stream_options"},
+      {R"("metadata":5)", "metadata"},
       {R"("stream_options":{"include_usage":1})", "stream_options.include_usage"},
       {R"("response_format":{"type":"xml"})", "response_format"},
       {R"("response_format":{"type":"json_schema"})", "response_format"},
