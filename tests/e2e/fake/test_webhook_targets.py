@@ -17,8 +17,8 @@ from support import jobs
 from support.host_names import HostNames
 from support.receiver import Receiver, unwrap
 from support.server import Server, fake, holds_for, wait_until
+from support.webhooks import BASE, add, send
 
-BASE = "/v1/webhook-endpoints"
 NAME = "hook.example"
 
 
@@ -65,18 +65,6 @@ def door() -> Iterator[Door]:
     made = Door()
     yield made
     made.close()
-
-
-def add(server: Server, url: str) -> dict[str, Any]:
-    reply = server.post(BASE, {"url": url})
-    assert reply.status_code == 201, reply.text
-    return reply.json()
-
-
-def send(server: Server, endpoint: dict[str, Any]) -> str:
-    reply = server.post(f"{BASE}/{endpoint['id']}/test")
-    assert reply.status_code == 202, reply.text
-    return reply.json()["event_id"]
 
 
 def row(server: Server, endpoint: dict[str, Any], attempts: int = 1) -> dict[str, Any]:

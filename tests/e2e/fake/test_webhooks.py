@@ -11,8 +11,7 @@ import openai
 import pytest
 from support.receiver import Receiver, unwrap
 from support.server import Server, fake, wait_until
-
-BASE = "/v1/webhook-endpoints"
+from support.webhooks import BASE, add, send
 
 
 @pytest.fixture
@@ -35,18 +34,6 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config.write_text("webhooks: {allow: [127.0.0.0/8], allow_http: true}\n")
     with Server("--config", str(config), folder=folder) as server:
         yield server
-
-
-def add(server: Server, url: str, **more: Any) -> dict[str, Any]:
-    reply = server.post(BASE, {"url": url} | more)
-    assert reply.status_code == 201, reply.text
-    return reply.json()
-
-
-def send(server: Server, endpoint: dict[str, Any]) -> str:
-    reply = server.post(f"{BASE}/{endpoint['id']}/test")
-    assert reply.status_code == 202, reply.text
-    return reply.json()["event_id"]
 
 
 def deliveries(server: Server, endpoint: dict[str, Any]) -> list[dict[str, Any]]:
