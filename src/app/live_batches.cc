@@ -3,7 +3,7 @@
 #include <chrono>
 #include <utility>
 
-#include <boost/asio/post.hpp>
+#include "app/on_loop.h"
 
 namespace glowplug::app {
 namespace {
@@ -14,9 +14,7 @@ constexpr Duration kTickEvery = std::chrono::seconds(1);
 
 LiveBatches::LiveBatches(Parts parts)
     : parts_(std::move(parts)),
-      disk_([&loop = parts_.loop](std::function<void()> done) {
-        boost::asio::post(loop, std::move(done));
-      }),
+      disk_(on_loop(parts_.loop)),
       lines_({.jobs = parts_.jobs, .reader = parts_.reader, .now = parts_.queue_now}),
       timer_(parts_.loop) {}
 

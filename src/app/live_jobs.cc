@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <spdlog/spdlog.h>
 
+#include "app/on_loop.h"
 #include "base/clock.h"
 #include "base/read_file.h"
 
@@ -45,10 +46,7 @@ queue::ClockReading read_machine_clock() {
 
 Result<std::unique_ptr<LiveJobs>> LiveJobs::open(Parts parts) {
   std::unique_ptr<LiveJobs> jobs(new LiveJobs(parts.loop));
-  auto reader = storage::ReadLoop::open(parts.writer.path(),
-                                        [&loop = parts.loop](std::function<void()> call) {
-                                          boost::asio::post(loop, std::move(call));
-                                        });
+  auto reader = storage::ReadLoop::open(parts.writer.path(), on_loop(parts.loop));
   if (!reader) return reader.error();
   jobs->reader_ = std::move(*reader);
   const Result<void> opened =

@@ -2,16 +2,16 @@
 
 #include <utility>
 
-#include <boost/asio/post.hpp>
 #include <spdlog/spdlog.h>
+
+#include "app/on_loop.h"
 
 namespace glowplug::app {
 
 Result<std::unique_ptr<LiveUsage>> LiveUsage::open(const Parts& parts) {
   std::unique_ptr<LiveUsage> usage(new LiveUsage(parts.loop));
   storage::WriteLoop& writer = parts.writer;
-  auto reader = storage::ReadLoop::open(
-      writer.path(), [&loop = parts.loop](auto call) { boost::asio::post(loop, std::move(call)); });
+  auto reader = storage::ReadLoop::open(writer.path(), on_loop(parts.loop));
   if (!reader) return reader.error();
   usage->reader_ = std::move(*reader);
   auto log = metering::UsageLog::open(

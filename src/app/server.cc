@@ -25,6 +25,7 @@
 #include "app/live_platform.h"
 #include "app/live_queue.h"
 #include "app/live_usage.h"
+#include "app/on_loop.h"
 #include "app/resident_list.h"
 #include "app/server_config.h"
 #include "base/read_file.h"
@@ -319,9 +320,7 @@ struct StateKeeper {
     if (!checked) begin_check(loop, exit_code);
   }
   void begin_check(boost::asio::io_context& loop, int& exit_code) {
-    auto opened = storage::ReadLoop::open(writer.path(), [&loop](std::function<void()> call) {
-      boost::asio::post(loop, std::move(call));
-    });
+    auto opened = storage::ReadLoop::open(writer.path(), on_loop(loop));
     if (!opened) return end_without_state(loop, exit_code, opened.error());
     reader = std::move(*opened);
     reader->ask(

@@ -257,18 +257,9 @@ Reply get_batches(Exchange& exchange) {
   const queue::BatchService* batches = exchange.server.options.batches;
   std::vector<BatchRecord> all = batches ? batches->list() : std::vector<BatchRecord>();
   if (wish->ascending) std::reverse(all.begin(), all.end());
-  auto from = all.begin();
-  if (!wish->after.empty()) {
-    from = std::find_if(all.begin(), all.end(), [&wish](const BatchRecord& batch) {
-      return queue::batch_id(batch.id) == wish->after;
-    });
-    if (from == all.end()) return exchange.error_reply(unknown_after(*wish));
-    ++from;
-  }
-  json::array data;
-  for (; from != all.end() && data.size() < wish->limit; ++from)
-    data.emplace_back(batch_object(*from));
-  return json_reply(200, page_text(std::move(data), from != all.end()));
+  return page_reply(
+      exchange, all, *wish, [](const BatchRecord& batch) { return queue::batch_id(batch.id); },
+      batch_object);
 }
 
 }  // namespace glowplug::gateway

@@ -1,6 +1,7 @@
 // /v1/files: uploads, which go to the disk as they come, lists, contents, removal.
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -161,18 +162,9 @@ Coroutine<> run_upload(Exchange& exchange) {
 Reply get_files(Exchange& exchange) {
   const Result<PageWish> wish = read_page(exchange, {kFilesPerPage, kFilesPerPage});
   if (!wish) return exchange.error_reply(wish.error());
-  const std::vector<FileRecord> all = files_listed(exchange, wish->ascending);
-  auto from = all.begin();
-  if (!wish->after.empty()) {
-    from = std::find_if(all.begin(), all.end(),
-                        [&wish](const FileRecord& file) { return file.id == wish->after; });
-    if (from == all.end()) return exchange.error_reply(unknown_after(*wish));
-    ++from;
-  }
-  json::array data;
-  for (; from != all.end() && data.size() < wish->limit; ++from)
-    data.emplace_back(file_object(*from));
-  return json_reply(200, page_text(std::move(data), from != all.end()));
+  return page_reply(
+      exchange, files_listed(exchange, wish->ascending), *wish,
+      [](const FileRecord& file) -> const std::string& { return file.id; }, file_object);
 }
 
 Reply get_file(Exchange& exchange) {
@@ -187,13 +179,13 @@ Coroutine<> run_delete_file(Exchange& exchange) {
     co_await exchange.send(std::move(refused));
     co_return;
   }
-  const auto removed = std::make_shared<Awaited<Result<void>>>(exchange.server.io);
-  exchange.server.options.files->remove(
-      exchange.name, [removed](Result<void> result) { removed->give(std::move(result)); });
-  co_await wait_for(removed);
+  std::function<void(std::function<void(Result<void>)>)> ask = [&exchange](auto done) {
+    exchange.server.options.files->remove(exchange.name, std::move(done));
+  };
+  const Result<void> removed = co_await answer_to<Result<void>>(exchange.server.io, std::move(ask));
   Reply reply = json_reply(200, json::serialize(json::object{
                                     {"id", exchange.name}, {"object", "file"}, {"deleted", true}}));
-  if (!*removed->value) reply = file_refusal(exchange, removed->value->error());
+  if (!removed) reply = file_refusal(exchange, removed.error());
   co_await exchange.send(std::move(reply));
 }
 

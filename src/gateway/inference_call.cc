@@ -329,7 +329,8 @@ bool tells_nothing(const control::Grant& grant, const CallResult& result, const 
   return ours && result.sent && state.stopped != Stopped::No;
 }
 
-// Its caller has been answered; its slot is given back once its replica has shown that it lives.
+// Nobody waits for this: its caller is answered meanwhile. Its slot is given back once its replica
+// has shown that it lives.
 Coroutine<> give_back_asked(std::shared_ptr<Server> server, control::Endpoint endpoint,
                             std::unique_ptr<CallGuard> guard) {
   const bool alive = co_await ReplicaPulse::answers(*server, std::move(endpoint));

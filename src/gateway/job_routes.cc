@@ -12,6 +12,7 @@
 #include "gateway/job_answers.h"
 #include "gateway/job_json.h"
 #include "gateway/json_text.h"
+#include "gateway/list_page.h"
 #include "gateway/request_fields.h"
 #include "queue/webhook_admin.h"
 
@@ -87,11 +88,7 @@ Coroutine<> send_list(Exchange& exchange, bool dead_letters) {
       one["result"] = nullptr;  // which a list does not read
       data.push_back(std::move(one));
     }
-    json::object object{{"object", "list"}, {"has_more", more}};
-    object["first_id"] = data.empty() ? json::value(nullptr) : data.front().at("id");
-    object["last_id"] = data.empty() ? json::value(nullptr) : data.back().at("id");
-    object["data"] = std::move(data);
-    reply = json_reply(200, json::serialize(object));
+    reply = json_reply(200, page_text(std::move(data), more));
   }
   co_await exchange.send(std::move(reply));
 }

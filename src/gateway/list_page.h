@@ -2,8 +2,11 @@
 // first_id, last_id and has_more around the data. Thread: pure functions.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <boost/json/array.hpp>
 
@@ -28,5 +31,22 @@ Error unknown_after(const PageWish& wish);
 
 // Each of `data` has an id.
 std::string page_text(boost::json::array data, bool has_more);
+
+// The page of `all`, which is in the order that was asked for. `id_of` gives a row's id, `shown`
+// its object.
+template <typename Row, typename IdOf, typename Shown>
+Reply page_reply(const Exchange& exchange, const std::vector<Row>& all, const PageWish& wish,
+                 IdOf id_of, Shown shown) {
+  auto from = all.begin();
+  if (!wish.after.empty()) {
+    from = std::find_if(all.begin(), all.end(),
+                        [&](const Row& row) { return id_of(row) == wish.after; });
+    if (from == all.end()) return exchange.error_reply(unknown_after(wish));
+    ++from;
+  }
+  boost::json::array data;
+  for (; from != all.end() && data.size() < wish.limit; ++from) data.emplace_back(shown(*from));
+  return json_reply(200, page_text(std::move(data), from != all.end()));
+}
 
 }  // namespace glowplug::gateway

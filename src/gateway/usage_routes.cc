@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <memory>
+#include <functional>
 #include <utility>
 
 #include <boost/json/array.hpp>
@@ -46,33 +46,26 @@ Result<void> read_groups(std::string_view text, UsageQuery& query) {
   return {};
 }
 
-bool is_number(std::string_view text, int low, int high) {
-  int number = 0;
+// Of digits alone; 0, which no part of a day is, where it is none.
+unsigned number_of(std::string_view text) {
+  unsigned number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() && number >= low &&
-         number <= high;
+  return error == std::errc() && end == text.data() + text.size() ? number : 0;
 }
 
-// Of the month that the text of a day begins with.
-int days_of(std::string_view day) {
-  const auto number = [&day](std::size_t at, std::size_t digits) {
-    int value = 0;
-    std::from_chars(day.data() + at, day.data() + at + digits, value);
-    return value;
-  };
-  const std::chrono::year_month_day_last last{
-      std::chrono::year(number(0, 4)),
-      std::chrono::month_day_last(std::chrono::month(static_cast<unsigned>(number(5, 2))))};
-  return static_cast<int>(static_cast<unsigned>(last.day()));
+bool is_day(std::string_view text) {
+  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
+  const std::chrono::year_month_day day{
+      std::chrono::year(static_cast<int>(number_of(text.substr(0, 4)))),
+      std::chrono::month(number_of(text.substr(5, 2))),
+      std::chrono::day(number_of(text.substr(8, 2)))};
+  return day.ok() && day.year() >= std::chrono::year(1970);
 }
 
 Result<void> read_day(const Exchange& exchange, std::string_view name, std::string& day) {
   const std::string_view text = exchange.query_value(name);
   if (text.empty()) return {};
-  if (text.size() != 10 || text[4] != '-' || text[7] != '-' ||
-      !is_number(text.substr(0, 4), 1970, 9999) || !is_number(text.substr(5, 2), 1, 12) ||
-      !is_number(text.substr(8, 2), 1, days_of(text)))
-    return invalid(name, "must be a day of UTC, as 2026-11-28.");
+  if (!is_day(text)) return invalid(name, "must be a day of UTC, as 2026-11-28.");
   day = text;
   return {};
 }
@@ -216,11 +209,12 @@ Coroutine<> run_usage(Exchange& exchange) {
     co_return;
   }
   using Sums = Result<std::vector<UsageSum>>;
-  const auto found = std::make_shared<Awaited<Sums>>(exchange.server.io);
-  ledger->sums(*query, [found](Sums sums) { found->give(std::move(sums)); });
-  co_await wait_for(found);
-  Reply reply = found->value->ok() ? usage_reply(exchange, **found->value, *query, *csv)
-                                   : exchange.error_reply(found->value->error());
+  std::function<void(std::function<void(Sums)>)> ask = [ledger, &query](auto done) {
+    ledger->sums(*query, std::move(done));
+  };
+  const Sums sums = co_await answer_to<Sums>(exchange.server.io, std::move(ask));
+  Reply reply =
+      sums ? usage_reply(exchange, *sums, *query, *csv) : exchange.error_reply(sums.error());
   co_await exchange.send(std::move(reply));
 }
 
@@ -238,10 +232,11 @@ Coroutine<> run_receipt(Exchange& exchange) {
     if (view) request = std::move(view->request_id);
   }
   using Found = Result<std::optional<storage::UsageRow>>;
-  const auto found = std::make_shared<Awaited<Found>>(exchange.server.io);
-  ledger->find(request, [found](Found row) { found->give(std::move(row)); });
-  co_await wait_for(found);
-  Reply reply = receipt_reply(exchange, *found->value);
+  std::function<void(std::function<void(Found)>)> ask = [ledger, &request](auto done) {
+    ledger->find(request, std::move(done));
+  };
+  const Found row = co_await answer_to<Found>(exchange.server.io, std::move(ask));
+  Reply reply = receipt_reply(exchange, row);
   co_await exchange.send(std::move(reply));
 }
 
